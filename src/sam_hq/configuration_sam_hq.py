@@ -1,0 +1,412 @@
+"""Configurations of SAM-HQ: two vision encoders, the prompt encoder, the mask decoder, and the model that joins them.
+
+Field names are those of the checkpoints on the Hub, so their `config.json` files load unchanged. A configuration that
+contradicts itself is refused when it is made, with a `ValueError` that names both values.
+
+Source: "Segment Anything in High Quality" (arXiv 2306.01567), §3; "TinyViT" (arXiv 2207.10666) for the light encoder.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+
+class SamHQVisionConfig(PreTrainedConfig):
+    """The plain ViT encoder of SAM (ViT-B by default; the Hub's ViT-L and ViT-H differ in width, depth and heads).
+
+    Args:
+        hidden_size: Width of the blocks, and of `intermediate_embeddings`.
+        output_channels: Width of `image_embeddings` after the neck; the prompt encoder and mask decoder share it.
+        num_hidden_layers: Number of blocks.
+        num_attention_heads: Heads per block; divides `hidden_size`.
+        num_channels: Colour channels of the input.
+        image_size: Side of the square input in pixels; a multiple of `patch_size`.
+        patch_size: Side of a patch in pixels.
+        hidden_act: Activation of the blocks' MLPs.
+        layer_norm_eps: Epsilon of every norm of the encoder, the neck's included.
+        attention_dropout: Dropout of the attention weights in training.
+        initializer_range: Standard deviation of freshly drawn weights.
+        qkv_bias: Whether the joint projection to queries, keys and values has a bias.
+        mlp_ratio: Width of the MLPs over `hidden_size`, where `mlp_dim` is not given.
+        use_abs_pos: Whether a learned absolute position embedding is added to the patches.
+        use_rel_pos: Whether attention scores get decomposed relative positions.
+        window_size: Side, in patches, of the windows of the blocks that are not global.
+        global_attn_indexes: Blocks that attend over the whole image; the first one's output feeds the HQ features.
+        num_pos_feats: Number of random frequencies of the positional encoding: half of `output_channels`.
+        mlp_dim: Width of the MLPs; follows `mlp_ratio` where it is None.
+
+    Raises:
+        ValueError: If two values contradict each other.
+    """
+
+    model_type = "sam_hq_vision_model"
+    base_config_key = "vision_config"
+
+    hidden_size: int = 768
+    output_channels: int = 256
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    num_channels: int = 3
+    image_size: int = 1024
+    patch_size: int = 16
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-6
+    attention_dropout: float = 0.0
+    initializer_range: float = 0.02
+    qkv_bias: bool = True
+    mlp_ratio: float = 4.0
+    use_abs_pos: bool = True
+    use_rel_pos: bool = True
+    window_size: int = 14
+    global_attn_indexes: Sequence[int] = (2, 5, 8, 11)
+    num_pos_feats: int = 128
+    mlp_dim: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.global_attn_indexes = list(self.global_attn_indexes)
+        if self.mlp_dim is None:
+            self.mlp_dim = int(self.hidden_size * self.mlp_ratio)
+        super().__post_init__(**kwargs)
+        _require_multiple("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads)
+        _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
+        if not self.global_attn_indexes:
+            raise ValueError("global_attn_indexes is empty, but the first global block feeds the HQ features")
+        outside = [index for index in self.global_attn_indexes if not 0 <= index < self.num_hidden_layers]
+        if outside:
+            raise ValueError(f"global_attn_indexes names {outside}, but num_hidden_layers is {self.num_hidden_layers}")
+        if self.window_size < 1:
+            raise ValueError(f"window_size is {self.window_size}, but must be at least 1")
+
+    @property
+    def image_embedding_size(self) -> int:
+        """Side of the grid of `image_embeddings`, in patches."""
+        return self.image_size // self.patch_size
+
+    @property
+    def intermediate_size(self) -> int:
+        """Width of `intermediate_embeddings[0]`."""
+        return self.hidden_size
+
+
+class SamHQTinyVitConfig(PreTrainedConfig):
+    """The TinyViT encoder of Light HQ-SAM (the 5M TinyViT with its last downsampling kept at stride 1).
+
+    The encoder's grid is a sixteenth of `image_size`. `num_attention_heads` and `window_size` are lists, one value per
+    stage: the ViT configuration of other implementations rejects them, so that a TinyViT directory cannot be taken for
+    a ViT.
+
+    Args:
+        hidden_sizes: Width of each of the four stages.
+        depths: Number of blocks of each stage; the first stage is convolutional.
+        num_attention_heads: Heads of each stage's attention (the first value is unused).
+        window_size: Side of each stage's attention windows in grid cells (the first value is unused).
+        mlp_ratio: Width of the MLPs over the stage's width.
+        mbconv_expand_ratio: Expansion of the inverted bottlenecks of the first stage.
+        local_conv_size: Side of the depthwise convolution between attention and MLP.
+        image_size: Side of the square input in pixels; a multiple of 16.
+        num_channels: Colour channels of the input.
+        output_channels: Width of `image_embeddings` after the neck.
+        num_pos_feats: Number of random frequencies of the positional encoding: half of `output_channels`.
+        hidden_act: Activation throughout the encoder.
+        layer_norm_eps: Epsilon of the blocks' norms.
+        neck_layer_norm_eps: Epsilon of the neck's norms.
+        initializer_range: Standard deviation of freshly drawn linear weights.
+
+    Raises:
+        ValueError: If two values contradict each other.
+    """
+
+    model_type = "sam_hq_tiny_vit"
+    base_config_key = "vision_config"
+
+    hidden_sizes: Sequence[int] = (64, 128, 160, 320)
+    depths: Sequence[int] = (2, 2, 6, 2)
+    num_attention_heads: Sequence[int] = (2, 4, 5, 10)
+    window_size: Sequence[int] = (7, 7, 14, 7)
+    mlp_ratio: float = 4.0
+    mbconv_expand_ratio: float = 4.0
+    local_conv_size: int = 3
+    image_size: int = 1024
+    num_channels: int = 3
+    output_channels: int = 256
+    num_pos_feats: int = 128
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-5
+    neck_layer_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        stages = ("hidden_sizes", "depths", "num_attention_heads", "window_size")
+        for name in stages:
+            value = getattr(self, name)
+            if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != 4:
+                raise ValueError(f"{name} must hold one value for each of the 4 stages, but is {value!r}")
+            setattr(self, name, list(value))
+        super().__post_init__(**kwargs)
+        for stage in range(1, 4):
+            width, heads = self.hidden_sizes[stage], self.num_attention_heads[stage]
+            _require_multiple(f"hidden_sizes[{stage}]", width, f"num_attention_heads[{stage}]", heads)
+        _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
+        if self.local_conv_size % 2 == 0:
+            raise ValueError(f"local_conv_size must be odd to keep the grid's size, but is {self.local_conv_size}")
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels of the input per cell of `image_embeddings`, along one side: 16 by construction."""
+        return 16
+
+    @property
+    def image_embedding_size(self) -> int:
+        """Side of the grid of `image_embeddings`, in cells."""
+        return self.image_size // self.patch_size
+
+    @property
+    def intermediate_size(self) -> int:
+        """Width of `intermediate_embeddings[0]`: stage 1 after its downsampling."""
+        return self.hidden_sizes[2]
+
+
+class SamHQPromptEncoderConfig(PreTrainedConfig):
+    """The prompt encoder: points, boxes and masks to embeddings.
+
+    Args:
+        hidden_size: Width of the prompt tokens: the encoder's `output_channels`.
+        image_size: Side of the square input in pixels, the frame of points and boxes.
+        patch_size: Pixels per grid cell along one side.
+        mask_input_channels: Width of the mask embedding before its last convolution; a multiple of 4.
+        num_point_embeddings: Learned point kinds: background, foreground, and the two corners of a box.
+        hidden_act: Activation of the mask embedding.
+        layer_norm_eps: Epsilon of the mask embedding's norms.
+
+    Raises:
+        ValueError: If two values contradict each other.
+    """
+
+    model_type = "sam_hq_prompt_encoder"
+    base_config_key = "prompt_encoder_config"
+
+    hidden_size: int = 256
+    image_size: int = 1024
+    patch_size: int = 16
+    mask_input_channels: int = 16
+    num_point_embeddings: int = 4
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        # Written into the file by the built-in class; it follows from the two sizes here.
+        stored_grid = kwargs.pop("image_embedding_size", None)
+        super().__post_init__(**kwargs)
+        _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
+        _require_multiple("mask_input_channels", self.mask_input_channels, "the two downsamplings", 4)
+        if self.num_point_embeddings != 4:
+            raise ValueError(
+                f"num_point_embeddings is {self.num_point_embeddings}, but there are 4 kinds of points: background, "
+                "foreground and the two corners of a box"
+            )
+        if stored_grid is not None and stored_grid != self.image_embedding_size:
+            raise ValueError(
+                f"image_embedding_size is {stored_grid}, but image_size {self.image_size} over patch_size "
+                f"{self.patch_size} gives {self.image_embedding_size}"
+            )
+
+    @property
+    def image_embedding_size(self) -> int:
+        """Side of the grid of `image_embeddings`, in patches."""
+        return self.image_size // self.patch_size
+
+    @property
+    def mask_input_size(self) -> int:
+        """Side of a mask prompt and of a predicted low-resolution mask, in pixels."""
+        return 4 * self.image_embedding_size
+
+
+class SamHQMaskDecoderConfig(PreTrainedConfig):
+    """The two-way transformer with the HQ token, and the heads on top of it.
+
+    Args:
+        hidden_size: Width of the tokens: the encoder's `output_channels`; a multiple of 8.
+        hidden_act: Activation of the transformer's MLPs.
+        mlp_dim: Width of the transformer's MLPs.
+        num_hidden_layers: Number of two-way blocks.
+        num_attention_heads: Heads of every attention of the transformer.
+        attention_downsample_rate: The cross attentions work at `hidden_size` over this.
+        num_multimask_outputs: Candidate masks for an ambiguous prompt, besides the single-mask token.
+        iou_head_depth: Linear layers of the head that predicts each mask's IoU.
+        iou_head_hidden_dim: Width of that head.
+        layer_norm_eps: Epsilon of the norms over feature maps. The transformer's own norms always use 1e-5, as the
+            authors' do, whatever a checkpoint's file says here.
+        vit_dim: Width of the intermediate embeddings; None follows the vision encoder.
+
+    Raises:
+        ValueError: If two values contradict each other.
+    """
+
+    model_type = "sam_hq_mask_decoder"
+    base_config_key = "mask_decoder_config"
+
+    hidden_size: int = 256
+    hidden_act: str = "relu"
+    mlp_dim: int = 2048
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 8
+    attention_downsample_rate: int = 2
+    num_multimask_outputs: int = 3
+    iou_head_depth: int = 3
+    iou_head_hidden_dim: int = 256
+    layer_norm_eps: float = 1e-6
+    vit_dim: int | None = None
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        _require_multiple("hidden_size", self.hidden_size, "the two upscalings", 8)
+        _require_multiple(
+            "hidden_size",
+            self.hidden_size,
+            "attention_downsample_rate x num_attention_heads",
+            self.attention_downsample_rate * self.num_attention_heads,
+        )
+        if self.iou_head_depth < 2:
+            raise ValueError(f"iou_head_depth is {self.iou_head_depth}, but the head needs at least 2 layers")
+        if self.num_multimask_outputs < 1:
+            raise ValueError(f"num_multimask_outputs is {self.num_multimask_outputs}, but must be at least 1")
+
+
+VISION_CONFIGS = {config.model_type: config for config in (SamHQVisionConfig, SamHQTinyVitConfig)}
+
+
+class SamHQConfig(PreTrainedConfig):
+    """A whole SAM-HQ model.
+
+    Args:
+        vision_config: The vision encoder's configuration, or its fields; `model_type` chooses between
+            `SamHQVisionConfig` ("sam_hq_vision_model", the default) and `SamHQTinyVitConfig` ("sam_hq_tiny_vit").
+        prompt_encoder_config: The prompt encoder's configuration, or its fields. Fields left out follow the encoder.
+        mask_decoder_config: The mask decoder's configuration, or its fields. Fields left out follow the encoder.
+        initializer_range: Standard deviation of freshly drawn weights.
+
+    Raises:
+        ValueError: If two parts contradict each other, or the file describes another kind of model.
+        TypeError: If a part is neither a configuration nor a dictionary.
+    """
+
+    model_type = "sam_hq"
+    sub_configs_defaults = {
+        "vision_config": SamHQVisionConfig,
+        "prompt_encoder_config": SamHQPromptEncoderConfig,
+        "mask_decoder_config": SamHQMaskDecoderConfig,
+    }
+
+    vision_config: dict | PreTrainedConfig | None = None
+    prompt_encoder_config: dict | PreTrainedConfig | None = None
+    mask_decoder_config: dict | PreTrainedConfig | None = None
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.vision_config = _vision_config(self.vision_config)
+        encoder = self.vision_config
+        self.prompt_encoder_config = _part(
+            SamHQPromptEncoderConfig,
+            self.prompt_encoder_config,
+            hidden_size=encoder.output_channels,
+            image_size=encoder.image_size,
+            patch_size=encoder.patch_size,
+        )
+        self.mask_decoder_config = _part(
+            SamHQMaskDecoderConfig,
+            self.mask_decoder_config,
+            hidden_size=encoder.output_channels,
+            vit_dim=encoder.intermediate_size,
+        )
+        if self.mask_decoder_config.vit_dim is None:
+            self.mask_decoder_config.vit_dim = encoder.intermediate_size
+        super().__post_init__(**kwargs)
+        self._require_agreement()
+
+    def _require_agreement(self) -> None:
+        encoder, prompts, decoder = self.vision_config, self.prompt_encoder_config, self.mask_decoder_config
+        for left, right in (
+            (("prompt_encoder_config.image_size", prompts.image_size), ("vision_config.image_size", encoder.image_size)),
+            (("prompt_encoder_config.patch_size", prompts.patch_size), ("vision_config.patch_size", encoder.patch_size)),
+            (
+                ("prompt_encoder_config.hidden_size", prompts.hidden_size),
+                ("vision_config.output_channels", encoder.output_channels),
+            ),
+            (
+                ("mask_decoder_config.hidden_size", decoder.hidden_size),
+                ("vision_config.output_channels", encoder.output_channels),
+            ),
+            (
+                ("mask_decoder_config.vit_dim", decoder.vit_dim),
+                ("the vision encoder's intermediate width", encoder.intermediate_size),
+            ),
+            (
+                ("vision_config.num_pos_feats x 2", 2 * encoder.num_pos_feats),
+                ("vision_config.output_channels", encoder.output_channels),
+            ),
+        ):
+            if left[1] != right[1]:
+                raise ValueError(f"{left[0]} is {left[1]}, but {right[0]} is {right[1]}; they must be equal")
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a configuration from the contents of a `config.json`.
+
+        Args:
+            config_dict: The file's fields.
+            **kwargs: Fields to override, and `return_unused_kwargs`.
+
+        Returns:
+            The configuration, or with `return_unused_kwargs=True` the configuration and the unused fields.
+
+        Raises:
+            ValueError: If `model_type` is that of another kind of model.
+        """
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type != cls.model_type:
+            raise ValueError(f"the configuration is that of a {model_type!r} model, but a {cls.model_type!r} is wanted")
+        return super().from_dict(config_dict, **kwargs)
+
+
+def _require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> None:
+    if divisor < 1 or value < 1 or value % divisor:
+        raise ValueError(f"{name} is {value}, which is not a positive multiple of {divisor_name} = {divisor}")
+
+
+def _vision_config(part: dict | PreTrainedConfig | None) -> SamHQVisionConfig | SamHQTinyVitConfig:
+    if isinstance(part, tuple(VISION_CONFIGS.values())):
+        return part
+    fields = _fields("vision_config", part)
+    model_type = fields.pop("model_type", None) or SamHQVisionConfig.model_type
+    if model_type not in VISION_CONFIGS:
+        raise ValueError(f"vision_config is a {model_type!r}, but must be one of {sorted(VISION_CONFIGS)}")
+    return VISION_CONFIGS[model_type](**fields)
+
+
+def _part(
+    config_class: type[PreTrainedConfig], part: dict | PreTrainedConfig | None, **follows: int
+) -> PreTrainedConfig:
+    """A sub-configuration from its fields; those in `follows` are the defaults where the fields leave them out."""
+    if isinstance(part, config_class):
+        return part
+    return config_class(**{**follows, **_fields(config_class.base_config_key, part)})
+
+
+def _fields(name: str, part: dict | PreTrainedConfig | None) -> dict[str, Any]:
+    if isinstance(part, PreTrainedConfig):  # of another implementation, whose fields have the same names
+        return part.to_dict()
+    if part is not None and not isinstance(part, dict):
+        raise TypeError(f"{name} must be a configuration, a dictionary or None, but is {type(part).__name__}")
+    return dict(part or {})
+
+
+__all__ = [
+    "SamHQConfig",
+    "SamHQMaskDecoderConfig",
+    "SamHQPromptEncoderConfig",
+    "SamHQTinyVitConfig",
+    "SamHQVisionConfig",
+]
