@@ -1,0 +1,61 @@
+# Every target stands alone: what it needs is set up first. `make` or `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= dev,plot,examples,lora,onnx
+JOBS ?= 2
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# One thread per test process: with as many processes as cores, more would only fight each other.
+TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test slow check format bench compat cards build clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+setup: $(READY) ## make .venv with the tested versions (constraints.txt)
+
+# torch goes in first, so that no other requirement can draw in a different build of it.
+$(READY): setup.py pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+run: $(READY) ## segment a photograph and write the overlay
+	$(BIN)/python conversion_scripts/first_run.py
+
+test: $(READY) ## the tests (no network, under ten minutes on two cores)
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+slow: $(READY) ## the long tests: ViT-L and ViT-H at full size
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+check: $(READY) ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY) ## rewrite files to the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## time the encoder, the decoder and mask generation here
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/bench.py
+
+compat: ## the tests with the oldest supported versions (.venv-compat)
+	$(PYTHON) -m venv .venv-compat
+	.venv-compat/bin/python -m pip install --quiet -c constraints-floor.txt torch
+	.venv-compat/bin/python -m pip install --quiet -c constraints-floor.txt -e '.[dev,plot,examples]'
+	$(TEST_ENV) .venv-compat/bin/python -m pytest -n $(JOBS) --dist loadfile
+
+cards: $(READY) ## write model_cards/*.md anew from the template and the facts
+	$(BIN)/python model_cards/generate.py
+
+build: $(READY) ## the wheel, in dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove everything that can be made again
+	rm -rf .venv .venv-compat build dist run src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The command `sam-hq`. It stands beside the package so that `sam-hq --help` imports no deep-learning library."""

@@ -1,0 +1,70 @@
+"""Entry point of the command `sam-hq`.
+
+A sub-command is one file of this package, listed in `COMMANDS`, with two functions:
+
+* `add_parser(subparsers)` adds its parser, `subparsers.add_parser(NAME, help=…)`, and its arguments. It runs for
+  every call of `sam-hq`, `--help` included, so the file's top imports only the standard library.
+* `run(args)` does the work and imports what it needs. It returns the exit status, or None for 0. Bad input is raised
+  as ValueError, TypeError or OSError: the user sees one line, `sam-hq: error: …`, and the status is 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+COMMANDS = ("segment", "generate", "convert", "train", "evaluate", "export", "demo")
+
+
+def version() -> str:
+    """Return the installed version of the distribution `sam-hq`."""
+    try:
+        return importlib.metadata.version("sam-hq")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `sam-hq` with every sub-command that is installed."""
+    parser = argparse.ArgumentParser(prog="sam-hq", description="Segment Anything in High Quality.")
+    parser.add_argument("--version", action="version", version=f"sam-hq {version()}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        if importlib.util.find_spec(f"sam_hq_cli.{name}") is None:
+            continue
+        command = importlib.import_module(f"sam_hq_cli.{name}")
+        known = set(subparsers.choices)
+        command.add_parser(subparsers)
+        for added in set(subparsers.choices) - known:
+            subparsers.choices[added].set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 2 bad input, 130 interrupted.
+
+    Args:
+        argv: the words after `sam-hq`; those of the process if None.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except (ValueError, TypeError, OSError) as error:
+        print(f"sam-hq: error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sam-hq: interrupted", file=sys.stderr)
+        return 130
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message on one line, or its type where it has no message."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
