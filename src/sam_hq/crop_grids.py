@@ -1,0 +1,79 @@
+"""Where automatic mask generation looks: crops of the photograph, layer by layer, and the grid of points in each.
+
+Source: `utils/amg.py` of the package `segment-anything-hq`.
+"""
+
+import math
+from itertools import product
+
+import numpy as np
+
+Box = tuple[int, int, int, int]
+
+
+def point_grid(points_per_side: int) -> np.ndarray:
+    """Evenly spaced points, each in the middle of its cell.
+
+    Args:
+        points_per_side: Cells along each side.
+
+    Returns:
+        `(points_per_side², 2)` float64, x y as fractions of width and height, row by row.
+    """
+    half_cell = 1 / (2 * points_per_side)
+    along_side = np.linspace(half_cell, 1 - half_cell, points_per_side)
+    rows, columns = np.meshgrid(along_side, along_side, indexing="ij")
+    return np.stack([columns.ravel(), rows.ravel()], -1)
+
+
+def layer_point_grids(points_per_side: int, crops_n_layers: int = 0, downscale_factor: float = 1) -> list[np.ndarray]:
+    """One grid per crop layer, thinner by `downscale_factor` with every layer.
+
+    Args:
+        points_per_side: Points along each side of the whole photograph (layer 0).
+        crops_n_layers: Number of crop layers below it.
+        downscale_factor: Layer n has `int(points_per_side / downscale_factor**n)` points per side.
+
+    Returns:
+        `crops_n_layers + 1` arrays of `(P_n, 2)`, as `point_grid` gives them.
+
+    Raises:
+        ValueError: A layer would be left without points.
+    """
+    sides = [int(points_per_side / downscale_factor**layer) for layer in range(crops_n_layers + 1)]
+    if min(sides) < 1:
+        raise ValueError(
+            f"`points_per_crop`={points_per_side} and `crop_n_points_downscale_factor`={downscale_factor} leave layer "
+            f"{next(layer for layer, side in enumerate(sides) if side < 1)} of `crops_n_layers`={crops_n_layers} "
+            "without points: raise the first or lower one of the others."
+        )
+    return [point_grid(side) for side in sides]
+
+
+def layer_crop_boxes(
+    image_size: tuple[int, int], crops_n_layers: int = 0, overlap_ratio: float = 512 / 1500
+) -> tuple[list[Box], list[int]]:
+    """The whole photograph, then `4**n` overlapping crops for every layer n.
+
+    Args:
+        image_size: Height and width in pixels.
+        crops_n_layers: Number of layers below the whole photograph.
+        overlap_ratio: Overlap of neighbouring crops in layer 1, as a fraction of the shorter side; halved with every
+            further layer.
+
+    Returns:
+        The boxes, x0 y0 x1 y1 in pixels (x1 and y1 outside the crop), column by column within a layer; and the layer
+        of each.
+    """
+    height, width = image_size
+    boxes, layers = [(0, 0, width, height)], [0]
+    for layer in range(1, crops_n_layers + 1):
+        crops_per_side = 2**layer
+        overlap = int(overlap_ratio * min(height, width) * (2 / crops_per_side))
+        crop_width = math.ceil((overlap * (crops_per_side - 1) + width) / crops_per_side)
+        crop_height = math.ceil((overlap * (crops_per_side - 1) + height) / crops_per_side)
+        for column, row in product(range(crops_per_side), repeat=2):
+            x0, y0 = (crop_width - overlap) * column, (crop_height - overlap) * row
+            boxes.append((x0, y0, min(x0 + crop_width, width), min(y0 + crop_height, height)))
+            layers.append(layer)
+    return boxes, layers
