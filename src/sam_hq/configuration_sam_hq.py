@@ -328,28 +328,20 @@ class SamHQConfig(PreTrainedConfig):
 
     def _require_agreement(self) -> None:
         encoder, prompts, decoder = self.vision_config, self.prompt_encoder_config, self.mask_decoder_config
-        for left, right in (
-            (("prompt_encoder_config.image_size", prompts.image_size), ("vision_config.image_size", encoder.image_size)),
-            (("prompt_encoder_config.patch_size", prompts.patch_size), ("vision_config.patch_size", encoder.patch_size)),
-            (
-                ("prompt_encoder_config.hidden_size", prompts.hidden_size),
-                ("vision_config.output_channels", encoder.output_channels),
-            ),
-            (
-                ("mask_decoder_config.hidden_size", decoder.hidden_size),
-                ("vision_config.output_channels", encoder.output_channels),
-            ),
-            (
-                ("mask_decoder_config.vit_dim", decoder.vit_dim),
-                ("the vision encoder's intermediate width", encoder.intermediate_size),
-            ),
-            (
-                ("vision_config.num_pos_feats x 2", 2 * encoder.num_pos_feats),
-                ("vision_config.output_channels", encoder.output_channels),
-            ),
+        width = ("vision_config.output_channels", encoder.output_channels)
+        image_size = ("vision_config.image_size", encoder.image_size)
+        patch_size = ("vision_config.patch_size", encoder.patch_size)
+        intermediate = ("the vision encoder's intermediate width", encoder.intermediate_size)
+        for name, value, (wanted_name, wanted) in (
+            ("prompt_encoder_config.image_size", prompts.image_size, image_size),
+            ("prompt_encoder_config.patch_size", prompts.patch_size, patch_size),
+            ("prompt_encoder_config.hidden_size", prompts.hidden_size, width),
+            ("mask_decoder_config.hidden_size", decoder.hidden_size, width),
+            ("mask_decoder_config.vit_dim", decoder.vit_dim, intermediate),
+            ("vision_config.num_pos_feats x 2", 2 * encoder.num_pos_feats, width),
         ):
-            if left[1] != right[1]:
-                raise ValueError(f"{left[0]} is {left[1]}, but {right[0]} is {right[1]}; they must be equal")
+            if value != wanted:
+                raise ValueError(f"{name} is {value}, but {wanted_name} is {wanted}; they must be equal")
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
