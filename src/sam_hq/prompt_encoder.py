@@ -39,16 +39,11 @@ class SamHQPositionalEmbedding(nn.Module):
 
     def forward(self, coordinates: torch.Tensor) -> torch.Tensor:
         """Encode (x, y) in [0, 1], shape (..., 2), as (..., 2 * num_pos_feats) in float32."""
-        frequencies = self.positional_embedding
-        with torch.autocast(frequencies.device.type, enabled=False):
-            angles = 2 * math.pi * ((2 * coordinates.float() - 1) @ frequencies)
+        by_x, by_y = self.positional_embedding
+        coordinates = 2 * coordinates.float() - 1
+        # Two products rather than a matrix product: autocast leaves these in float32.
+        angles = 2 * math.pi * (coordinates[..., :1] * by_x + coordinates[..., 1:] * by_y)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-    def grid(self, size: int) -> torch.Tensor:
-        """Encode the centres of a square grid's cells: (2 * num_pos_feats, size, size) in float32."""
-        centre = (torch.arange(size, device=self.positional_embedding.device, dtype=torch.float32) + 0.5) / size
-        rows, columns = torch.meshgrid(centre, centre, indexing="ij")
-        return self(torch.stack([columns, rows], dim=-1)).permute(2, 0, 1)
 
 
 class SamHQMaskEmbedding(nn.Module):

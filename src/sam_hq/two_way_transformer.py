@@ -50,14 +50,80 @@ class SamHQAttention(nn.Module):
             Attended values (N, q, C), and the weights (N, heads, q, k).
         """
         query, key, value = (
-            projected.unflatten(-1, (self.num_attention_heads, self.head_dim)).transpose(1, 2)
-            for projected in (self.q_proj(query), self.k_proj(key), self.v_proj(value))
+            self._heads(project(part))
+            for project, part in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
         )
         scores = query @ key.transpose(-2, -1) * self.scaling
         if bias is not None:
             scores = scores + bias
         weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
         return self.out_proj((weights @ value).transpose(1, 2).flatten(2)), weights
+
+    def fused(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None):
+        """The same as `forward` by the fused kernel, which keeps no weights."""
+        query, key, value = (
+            self._heads(project(part))
+            for project, part in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
+        )
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+    def tokens_to_pixels(
+        self, tokens: torch.Tensor, placed_pixels: torch.Tensor, pixels: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Tokens attend to pixels, absorbed.
+
+        Args:
+            tokens: Queries (N, n, C).
+            placed_pixels: Keys (M, p, C); each map serves N / M consecutive objects.
+            pixels: Values (M, p, C).
+            bias: Added to the scores; broadcasts to (N, heads, n, p).
+
+        Returns:
+            Attended values (N, n, C).
+        """
+        count, length, width = tokens.shape
+        heads, maps = self.num_attention_heads, pixels.shape[0]
+        query = self.q_proj(tokens).unflatten(-1, (heads, -1)) * self.scaling
+        query = torch.einsum("nthd,hdc->nhtc", query, self.k_proj.weight.unflatten(0, (heads, -1)))
+        scores = query.reshape(maps, -1, width) @ placed_pixels.transpose(1, 2)  # (M, N/M * heads * n, p)
+        if bias is not None:
+            scores = (scores.view(count, heads, length, -1) + bias).view_as(scores)
+        attended = (scores.softmax(dim=-1) @ pixels).view(count, heads, length, width)
+        value = torch.einsum("nhtc,hdc->nthd", attended, self.v_proj.weight.unflatten(0, (heads, -1)))
+        return self.out_proj(value.flatten(2) + self.v_proj.bias)
+
+    def pixels_to_tokens(
+        self, placed_pixels: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Pixels attend to tokens, absorbed.
+
+        Args:
+            placed_pixels: Queries (M, p, C); each map serves N / M consecutive objects.
+            keys: (N, n, C).
+            values: (N, n, C).
+            bias: Added to the scores; broadcasts to (N, heads, 1, n).
+
+        Returns:
+            Attended values (N, p, C).
+        """
+        count, length, width = keys.shape
+        heads, maps = self.num_attention_heads, placed_pixels.shape[0]
+        key = self.k_proj(keys).unflatten(-1, (heads, -1)) * self.scaling
+        value = self.v_proj(values).unflatten(-1, (heads, -1))
+        # The queries' bias meets every key, so unlike the keys' it does not drop out of the softmax.
+        constant = torch.einsum("nthd,hd->nht", key, self.q_proj.bias.unflatten(0, (heads, -1)))
+        key = torch.einsum("nthd,hdc->nhtc", key, self.q_proj.weight.unflatten(0, (heads, -1)))
+        scores = (key.reshape(maps, -1, width) @ placed_pixels.transpose(1, 2)).view(count, heads, length, -1)
+        if bias is not None:
+            constant = constant + bias.squeeze(2)
+        weights = (scores + constant.unsqueeze(-1)).softmax(dim=2).flatten(1, 2)  # (N, heads * n, p)
+        value = torch.einsum("nthd,chd->nhtc", value, self.out_proj.weight.unflatten(1, (heads, -1))).flatten(1, 2)
+        return weights.transpose(1, 2) @ value + self.out_proj.bias
+
+    def _heads(self, projected: torch.Tensor) -> torch.Tensor:
+        # (N, n, heads * d) -> (N, heads, n, d)
+        return projected.unflatten(-1, (self.num_attention_heads, self.head_dim)).transpose(1, 2)
 
 
 class SamHQTwoWayAttentionBlock(nn.Module):
@@ -106,6 +172,38 @@ class SamHQTwoWayAttentionBlock(nn.Module):
             placed_pixels, tokens + token_positions, tokens, token_bias
         )
         return tokens, self.layer_norm4(pixels + attended), (self_weights, image_weights, token_weights)
+
+    def forward_absorbed(
+        self,
+        tokens: torch.Tensor,
+        pixels: torch.Tensor,
+        token_positions: torch.Tensor,
+        pixel_positions: torch.Tensor,
+        token_bias: torch.Tensor | None,
+        attention_similarity: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same as `forward`; the pixels may be those of M images, each of which serves N / M objects."""
+        if self.skip_first_layer_pe:
+            tokens = self.self_attn.fused(tokens, tokens, tokens, token_bias)
+        else:
+            placed = tokens + token_positions
+            tokens = tokens + self.self_attn.fused(placed, placed, tokens, token_bias)
+        tokens = self.layer_norm1(tokens)
+
+        placed_pixels = pixels + pixel_positions
+        tokens = self.layer_norm2(
+            tokens
+            + self.cross_attn_token_to_image.tokens_to_pixels(
+                tokens + token_positions, placed_pixels, pixels, attention_similarity
+            )
+        )
+        tokens = self.layer_norm3(tokens + self.mlp(tokens))
+        attended = self.cross_attn_image_to_token.pixels_to_tokens(
+            placed_pixels, tokens + token_positions, tokens, token_bias
+        )
+        # (N, p, C) + (M, p, C): the pixels of an image are repeated for its objects here at the latest
+        pixels = attended.unflatten(0, (pixels.shape[0], -1)) + pixels.unsqueeze(1)
+        return tokens, self.layer_norm4(pixels.flatten(0, 1))
 
 
 class SamHQTwoWayTransformer(nn.Module):
@@ -158,3 +256,27 @@ class SamHQTwoWayTransformer(nn.Module):
             all_weights.extend(weights)
         attended, weights = self.final_attn_token_to_image(tokens + token_positions, pixels + pixel_positions, pixels)
         return self.layer_norm_final_attn(tokens + attended), pixels, (*all_weights, weights)
+
+    def forward_absorbed(
+        self,
+        tokens: torch.Tensor,
+        pixels: torch.Tensor,
+        pixel_positions: torch.Tensor,
+        token_bias: torch.Tensor | None = None,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """The same as `forward` in the absorbed form, which keeps no weights."""
+        if target_embedding is not None:
+            tokens = tokens + target_embedding
+        token_positions = tokens
+        for index, layer in enumerate(self.layers):
+            if index and target_embedding is not None:
+                tokens = tokens + target_embedding
+            tokens, pixels = layer.forward_absorbed(
+                tokens, pixels, token_positions, pixel_positions, token_bias, attention_similarity
+            )
+        attended = self.final_attn_token_to_image.tokens_to_pixels(
+            tokens + token_positions, pixels + pixel_positions, pixels, None
+        )
+        return self.layer_norm_final_attn(tokens + attended), pixels, None

@@ -1,0 +1,248 @@
+"""The mask decoder with the HQ token and the global-local feature fusion.
+
+Source: "Segment Anything in High Quality" (arXiv 2306.01567), §3.2; the authors' `mask_decoder_hq.py`.
+Differs: with `multimask_output` all candidates are returned, best first; the authors return the best alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .configuration_sam_hq import SamHQMaskDecoderConfig
+from .layers import LayerNorm2d, TokenMLP
+from .mask_rendering import render_masks, render_masks_fast
+from .two_way_transformer import SamHQTwoWayTransformer
+
+# Objects decoded together on a CPU: few enough that their pixels (4 MB each at full size) stay in the cache.
+_OBJECTS_AT_ONCE = 2
+
+
+@dataclass
+class PromptedObjects:
+    """N objects on M images, ready to be decoded; each image serves N / M consecutive objects.
+
+    Attributes:
+        tokens: Output tokens and prompt tokens (N, n, C).
+        pixels: Image embeddings with the mask prompts added (M, h*w, C), or (N, h*w, C) with mask prompts.
+        hq_features: (M, C / 8, 4h, 4w).
+        token_bias: (N, 1, 1, n), minus infinity for tokens that only pad, or None.
+        attention_similarity: Broadcasts to (N, heads, n, h*w), or None.
+        target_embedding: Broadcasts to (N, n, C), or None.
+    """
+
+    tokens: torch.Tensor
+    pixels: torch.Tensor
+    hq_features: torch.Tensor
+    token_bias: torch.Tensor | None = None
+    attention_similarity: torch.Tensor | None = None
+    target_embedding: torch.Tensor | None = None
+
+    def groups(self, size: int) -> Iterator["PromptedObjects"]:
+        """Cut into groups of at most `size` objects of one image."""
+        count, images = self.tokens.shape[0], self.hq_features.shape[0]
+        per_image = count // images
+        for image in range(images):
+            for start in range(image * per_image, (image + 1) * per_image, size):
+                chosen = slice(start, min(start + size, (image + 1) * per_image))
+                pixels = slice(image, image + 1) if self.pixels.shape[0] == images else chosen
+                yield PromptedObjects(
+                    self.tokens[chosen],
+                    self.pixels[pixels],
+                    self.hq_features[image : image + 1],
+                    *(
+                        part if part is None or part.shape[0] != count else part[chosen]
+                        for part in (self.token_bias, self.attention_similarity, self.target_embedding)
+                    ),
+                )
+
+
+@dataclass
+class DecodedMasks:
+    """Masks of N objects.
+
+    Attributes:
+        iou_scores: Predicted IoU (N, M), best first.
+        sam_masks: SAM's logits (N, M, 4h, 4w), or None where they were not wanted.
+        hq_masks: The HQ token's logits (N, 1, 4h, 4w).
+        attentions: The transformer's attention weights, or None.
+    """
+
+    iou_scores: torch.Tensor
+    sam_masks: torch.Tensor | None
+    hq_masks: torch.Tensor
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+class SamHQMaskDecoder(nn.Module):
+    """Image embeddings and prompt embeddings to mask logits and scores."""
+
+    def __init__(self, config: SamHQMaskDecoderConfig):
+        super().__init__()
+        self.config = config
+        width, eps = config.hidden_size, config.layer_norm_eps
+        self.num_mask_tokens = config.num_multimask_outputs + 1  # SAM's own; the HQ token is one more
+
+        self.iou_token = nn.Embedding(1, width)
+        self.mask_tokens = nn.Embedding(self.num_mask_tokens, width)
+        self.hq_token = nn.Embedding(1, width)
+        self.transformer = SamHQTwoWayTransformer(config)
+
+        self.upscale_conv1 = nn.ConvTranspose2d(width, width // 4, kernel_size=2, stride=2)
+        self.upscale_layer_norm = LayerNorm2d(width // 4, eps=eps)
+        self.upscale_conv2 = nn.ConvTranspose2d(width // 4, width // 8, kernel_size=2, stride=2)
+
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            TokenMLP(width, width, width // 8) for _ in range(self.num_mask_tokens)
+        )
+        self.hq_mask_mlp = TokenMLP(width, width, width // 8)
+        self.iou_prediction_head = TokenMLP(
+            width, config.iou_head_hidden_dim, self.num_mask_tokens, config.iou_head_depth
+        )
+
+        self.compress_vit_conv1 = nn.ConvTranspose2d(config.vit_dim, width, kernel_size=2, stride=2)
+        self.compress_vit_norm = LayerNorm2d(width, eps=eps)
+        self.compress_vit_conv2 = nn.ConvTranspose2d(width, width // 8, kernel_size=2, stride=2)
+        self.encoder_conv1 = nn.ConvTranspose2d(width, width // 4, kernel_size=2, stride=2)
+        self.encoder_norm = LayerNorm2d(width // 4, eps=eps)
+        self.encoder_conv2 = nn.ConvTranspose2d(width // 4, width // 8, kernel_size=2, stride=2)
+        self.mask_conv1 = nn.Conv2d(width // 8, width // 4, kernel_size=3, padding=1)
+        self.mask_norm = LayerNorm2d(width // 4, eps=eps)
+        self.mask_conv2 = nn.Conv2d(width // 4, width // 8, kernel_size=3, padding=1)
+
+    def hq_features(self, image_embeddings: torch.Tensor, intermediate_embeddings: torch.Tensor) -> torch.Tensor:
+        """Fuse the encoder's last and early features; the same for every prompt on an image.
+
+        Args:
+            image_embeddings: (B, C, h, w).
+            intermediate_embeddings: Early features (B, h, w, vit_dim).
+
+        Returns:
+            HQ features (B, C / 8, 4h, 4w).
+        """
+        encoded = F.gelu(self.encoder_norm(self.encoder_conv1(image_embeddings)))
+        early = F.gelu(self.compress_vit_norm(self.compress_vit_conv1(intermediate_embeddings.permute(0, 3, 1, 2))))
+        return self.encoder_conv2(encoded) + self.compress_vit_conv2(early)
+
+    def prompted_objects(
+        self,
+        image_embeddings: torch.Tensor,
+        sparse_prompt_embeddings: torch.Tensor | None,
+        dense_prompt_embeddings: torch.Tensor,
+        token_counts: torch.Tensor | None,
+        hq_features: torch.Tensor,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+    ) -> PromptedObjects:
+        """Bring P objects on each of B images into the form that is decoded.
+
+        Args:
+            image_embeddings: (B, C, h, w).
+            sparse_prompt_embeddings: Tokens (B, P, n, C) of points and boxes, or None.
+            dense_prompt_embeddings: (B, P, C, h, w), or (1, 1, C, 1, 1) without mask prompts.
+            token_counts: Which of those tokens count (B, P, n), or None where all do.
+            hq_features: (B, C / 8, 4h, 4w), from `hq_features`.
+            attention_similarity: Added to the scores of tokens and pixels; broadcasts to (B*P, heads, n, h*w).
+            target_embedding: Added to the tokens before every block; broadcasts to (B, P, n, C).
+
+        Returns:
+            The B*P objects, those of an image one after another.
+        """
+        batch_size = image_embeddings.shape[0]
+        count = dense_prompt_embeddings.shape[1] if sparse_prompt_embeddings is None else sparse_prompt_embeddings.shape[1]
+        row = torch.zeros(1, dtype=torch.long, device=image_embeddings.device)
+        mask_rows = torch.arange(self.num_mask_tokens, device=image_embeddings.device)
+        output_tokens = torch.cat([self.iou_token(row), self.mask_tokens(mask_rows), self.hq_token(row)])
+        tokens = output_tokens.expand(batch_size, count, -1, -1)
+        token_bias = None
+        if sparse_prompt_embeddings is not None:
+            tokens = torch.cat([tokens, sparse_prompt_embeddings.to(tokens.dtype)], dim=2)
+        if token_counts is not None:
+            counts = F.pad(token_counts, (output_tokens.shape[0], 0), value=True).flatten(0, 1)[:, None, None]
+            token_bias = torch.zeros(counts.shape, dtype=tokens.dtype, device=tokens.device)
+            token_bias = token_bias.masked_fill(~counts, -torch.inf)
+        if target_embedding is not None:
+            target_embedding = target_embedding.expand(batch_size, count, -1, -1).flatten(0, 1)
+        pixels = image_embeddings.unsqueeze(1) + dense_prompt_embeddings.to(image_embeddings.dtype)
+        return PromptedObjects(
+            tokens.flatten(0, 1),
+            pixels.flatten(0, 1).flatten(2).transpose(1, 2),  # (B, P, C, h, w) -> (B*P, h*w, C)
+            hq_features,
+            token_bias,
+            attention_similarity,
+            target_embedding,
+        )
+
+    def forward(
+        self,
+        objects: PromptedObjects,
+        pixel_positions: torch.Tensor,
+        multimask_output: bool = True,
+        sam_branch: bool = True,
+    ) -> DecodedMasks:
+        """Predict the masks of N objects.
+
+        Args:
+            objects: What to decode, from `prompted_objects`.
+            pixel_positions: Positional encoding (h*w, C) of the grid.
+            multimask_output: Whether the candidates for ambiguous prompts are returned, best first, or the one mask
+                meant for clear prompts.
+            sam_branch: Whether SAM's own masks are wanted too.
+
+        Returns:
+            The masks of both branches, and the scores.
+        """
+        if not self._in_groups():
+            return self._decode(objects, pixel_positions, multimask_output, sam_branch)
+        groups = [
+            self._decode(group, pixel_positions, multimask_output, sam_branch)
+            for group in objects.groups(_OBJECTS_AT_ONCE)
+        ]
+        return DecodedMasks(
+            torch.cat([group.iou_scores for group in groups]),
+            torch.cat([group.sam_masks for group in groups]) if sam_branch else None,
+            torch.cat([group.hq_masks for group in groups]),
+        )
+
+    def _fast(self) -> bool:
+        # Offloaded weights are present in their own module's forward alone; the algebra reads them elsewhere.
+        return self.config._attn_implementation != "eager" and not any(weight.is_meta for weight in self.parameters())
+
+    def _in_groups(self) -> bool:
+        return self.hq_token.weight.device.type == "cpu" and self._fast() and not torch.compiler.is_compiling()
+
+    def _decode(
+        self, objects: PromptedObjects, pixel_positions: torch.Tensor, multimask_output: bool, sam_branch: bool
+    ) -> DecodedMasks:
+        fast = self._fast()
+        transform = self.transformer.forward_absorbed if fast else self.transformer
+        tokens, pixels, attentions = transform(
+            objects.tokens,
+            objects.pixels,
+            pixel_positions,
+            objects.token_bias,
+            objects.attention_similarity,
+            objects.target_embedding,
+        )
+        scores, sam_kernels = self._select(tokens, multimask_output)
+        render = render_masks_fast if fast else render_masks
+        sam_masks, hq_masks = render(
+            self, pixels, sam_kernels if sam_branch else None, self._hq_kernel(tokens), objects.hq_features
+        )
+        return DecodedMasks(scores, sam_masks, hq_masks, attentions)
+
+    def _hq_kernel(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Weights (N, C / 8) of the HQ mask's channels."""
+        return self.hq_mask_mlp(tokens[:, 1 + self.num_mask_tokens])
+
+    def _select(self, tokens: torch.Tensor, multimask_output: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores (N, M) of the wanted SAM masks, best first, and the weights (N, M, C / 8) of their channels."""
+        scores = self.iou_prediction_head(tokens[:, 0])
+        if not multimask_output:
+            return scores[:, :1], self.output_hypernetworks_mlps[0](tokens[:, 1]).unsqueeze(1)
+        kernels = torch.stack(
+            [mlp(tokens[:, 1 + index]) for index, mlp in enumerate(self.output_hypernetworks_mlps) if index], dim=1
+        )
+        scores, order = scores[:, 1:].sort(dim=1, descending=True, stable=True)
+        return scores, kernels.gather(1, order.unsqueeze(-1).expand_as(kernels))

@@ -1,0 +1,412 @@
+"""SAM-HQ: an image and prompts to masks with exact boundaries.
+
+Source: "Segment Anything in High Quality" (arXiv 2306.01567). Parameter names, arguments and outputs are those of the
+class built into transformers; docs/architecture.md says where and why the results differ.
+"""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, initialization
+
+from .configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
+from .losses import mask_loss
+from .mask_decoder import DecodedMasks, SamHQMaskDecoder
+from .outputs import SamHQImageSegmentationOutput, SamHQVisionEncoderOutput
+from .prompt_encoder import SamHQPositionalEmbedding, SamHQPromptEncoder
+from .prompt_validation import validate_embeddings, validate_prompts
+from .vision_tiny_vit import SamHQTinyVitEncoder, TinyVitAttention
+from .vision_vit import SamHQVisionAttention, SamHQVisionEncoder
+
+VISION_ENCODERS = {SamHQVisionConfig: SamHQVisionEncoder, SamHQTinyVitConfig: SamHQTinyVitEncoder}
+
+
+class SamHQPreTrainedModel(PreTrainedModel):
+    """What the models have in common: loading, saving, fresh weights, and the choice of attention.
+
+    There is one switch, `attn_implementation`: "eager" computes everything plainly, as the paper draws it; "sdpa", the
+    default, takes the fast path throughout, with the same results.
+    """
+
+    config_class = SamHQConfig
+    base_model_prefix = "sam_hq"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["SamHQVisionLayer", "TinyVitMBConv", "TinyVitLayer", "SamHQTwoWayAttentionBlock"]
+    # Other implementations store a second copy of the one positional encoding.
+    _keys_to_ignore_on_load_unexpected = [r"prompt_encoder\.shared_embedding\.positional_embedding"]
+    _keep_in_fp32_modules_strict = ["shared_image_embedding"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Embedding):
+            # Tokens as large as the positional encodings that they are added to.
+            initialization.normal_(module.weight)
+        elif isinstance(module, SamHQPositionalEmbedding):
+            initialization.normal_(module.positional_embedding)
+        elif isinstance(module, TinyVitAttention):
+            initialization.zeros_(module.attention_biases)
+        elif isinstance(module, SamHQVisionAttention) and module.config.use_rel_pos:
+            initialization.zeros_(module.rel_pos_h)
+            initialization.zeros_(module.rel_pos_w)
+        elif isinstance(module, SamHQVisionEncoder) and module.pos_embed is not None:
+            initialization.zeros_(module.pos_embed)
+
+    def set_attn_implementation(self, attn_implementation: str | dict, **_: bool) -> None:
+        """Choose between the plain path and the fast one; takes effect at the next call.
+
+        Args:
+            attn_implementation: "eager" or "sdpa"; or a dictionary from the name of a sub-configuration to one of them.
+
+        Raises:
+            ValueError: If it is anything else.
+        """
+        wanted = attn_implementation.values() if isinstance(attn_implementation, dict) else [attn_implementation]
+        for implementation in wanted:
+            if implementation not in ("eager", "sdpa"):
+                raise ValueError(f"attn_implementation must be 'eager' or 'sdpa', but is {implementation!r}")
+        self.config._attn_implementation = attn_implementation
+
+    def _flags(
+        self, output_attentions: bool | None, output_hidden_states: bool | None, return_dict: bool | None
+    ) -> tuple[bool, bool, bool]:
+        """What is returned, by the call or else by the configuration."""
+        if output_attentions is None:
+            output_attentions = bool(self.config.output_attentions)
+        if output_attentions and self.config._attn_implementation != "eager":
+            raise ValueError(
+                "output_attentions=True needs the plain path, but attn_implementation is "
+                f"{self.config._attn_implementation!r}, which keeps no weights; call "
+                "model.set_attn_implementation('eager') first"
+            )
+        if output_hidden_states is None:
+            output_hidden_states = bool(self.config.output_hidden_states)
+        return output_attentions, output_hidden_states, self.config.return_dict if return_dict is None else return_dict
+
+    def _encode(
+        self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
+    ) -> SamHQVisionEncoderOutput:
+        size = self.vision_encoder.config.image_size
+        if not isinstance(pixel_values, torch.Tensor):
+            raise TypeError(f"pixel_values must be a tensor, but is a {type(pixel_values).__name__}")
+        channels = self.vision_encoder.config.num_channels
+        if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != (channels, size, size):
+            raise ValueError(
+                f"pixel_values must be (B, {channels}, {size}, {size}) as the processor pads them, but are "
+                f"{tuple(pixel_values.shape)}"
+            )
+        if not pixel_values.is_floating_point():
+            raise TypeError(f"pixel_values must be normalised floats, but are {pixel_values.dtype}")
+        return self.vision_encoder(pixel_values, output_hidden_states, output_attentions)
+
+
+class SamHQVisionModel(SamHQPreTrainedModel):
+    """The ViT encoder alone.
+
+    Args:
+        config: Configuration of the encoder.
+    """
+
+    config_class = SamHQVisionConfig
+
+    def __init__(self, config: SamHQVisionConfig | SamHQTinyVitConfig):
+        super().__init__(config)
+        self.vision_encoder = VISION_ENCODERS[type(config)](config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The module that turns pixels into features."""
+        return self.vision_encoder.patch_embed
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SamHQVisionEncoderOutput | tuple:
+        """Encode images.
+
+        Args:
+            pixel_values: Normalised, padded images (B, 3, S, S).
+            output_attentions: Whether attention weights are returned; needs `attn_implementation="eager"`.
+            output_hidden_states: Whether the features around every layer are returned.
+            return_dict: Whether the outputs are named, or a tuple.
+
+        Returns:
+            `last_hidden_state` (B, 256, h, w) and `intermediate_embeddings`, a list of (B, h, w, C).
+
+        Raises:
+            ValueError: If the images have another shape than the model's.
+        """
+        output_attentions, output_hidden_states, return_dict = self._flags(
+            output_attentions, output_hidden_states, return_dict
+        )
+        outputs = self._encode(pixel_values, output_hidden_states, output_attentions)
+        return outputs if return_dict else outputs.to_tuple()
+
+
+class SamHQTinyVitModel(SamHQVisionModel):
+    """The TinyViT encoder alone.
+
+    Args:
+        config: Configuration of the encoder.
+    """
+
+    config_class = SamHQTinyVitConfig
+
+
+class SamHQModel(SamHQPreTrainedModel):
+    """Segment Anything in High Quality.
+
+    Args:
+        config: Configuration of the model.
+    """
+
+    def __init__(self, config: SamHQConfig):
+        super().__init__(config)
+        self.shared_image_embedding = SamHQPositionalEmbedding(config.vision_config.num_pos_feats)
+        self.vision_encoder = VISION_ENCODERS[type(config.vision_config)](config.vision_config)
+        self.prompt_encoder = SamHQPromptEncoder(config.prompt_encoder_config)
+        self.mask_decoder = SamHQMaskDecoder(config.mask_decoder_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The module that turns pixels into features."""
+        return self.vision_encoder.patch_embed
+
+    def get_image_wide_positional_embeddings(self) -> torch.Tensor:
+        """The positional encoding (1, C, h, w) of the image embeddings' grid, in float32."""
+        return self._grid_positions(self.shared_image_embedding.positional_embedding.device)
+
+    def _grid_positions(self, device: torch.device) -> torch.Tensor:
+        size = self.config.prompt_encoder_config.image_embedding_size
+        centre = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size
+        rows, columns = torch.meshgrid(centre, centre, indexing="ij")
+        return self.shared_image_embedding(torch.stack([columns, rows], dim=-1)).permute(2, 0, 1).unsqueeze(0)
+
+    def get_image_embeddings(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Encode images once, to prompt them many times.
+
+        Gradients flow; call it under `torch.no_grad()` where they are not wanted.
+
+        Args:
+            pixel_values: Normalised, padded images (B, 3, S, S).
+
+        Returns:
+            `image_embeddings` (B, C, h, w) and `intermediate_embeddings`, a list of (B, h, w, C'); `forward` takes
+            both back.
+
+        Raises:
+            ValueError: If the images have another shape than the model's.
+        """
+        outputs = self._encode(pixel_values)
+        return outputs.last_hidden_state, outputs.intermediate_embeddings
+
+    def get_hq_features(
+        self, image_embeddings: torch.Tensor, intermediate_embeddings: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Fuse the encoder's features once, to prompt an image many times.
+
+        Args:
+            image_embeddings: (B, C, h, w).
+            intermediate_embeddings: List of (B, h, w, C').
+
+        Returns:
+            HQ features (B, C / 8, 4h, 4w); `forward` takes them as `hq_features` in the place of
+            `intermediate_embeddings`.
+
+        Raises:
+            ValueError: If the two do not belong together.
+        """
+        grid = self.config.vision_config.image_embedding_size
+        validate_embeddings(
+            image_embeddings=image_embeddings,
+            intermediate_embeddings=intermediate_embeddings,
+            image_embedding_size=grid,
+        )
+        return self.mask_decoder.hq_features(image_embeddings, intermediate_embeddings[0])
+
+    def get_prompt_embeddings(
+        self,
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.Tensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Encode prompts.
+
+        Args:
+            input_points: Points (B, P, N, 2) as (x, y) in pixels of the resized image.
+            input_labels: Their labels (B, P, N); all foreground where they are left out.
+            input_boxes: Boxes (B, P, 4) as (x0, y0, x1, y1) in pixels of the resized image.
+            input_masks: Mask logits (B, P, 4h, 4w) over the padded square.
+
+        Returns:
+            Sparse embeddings (B, P, n, C), None without points and boxes, and dense embeddings (B, P, C, h, w), with
+            P = 1 where there is no mask prompt.
+
+        Raises:
+            ValueError: If there is no prompt, or one is malformed.
+        """
+        prompts = [prompt for prompt in (input_points, input_boxes, input_masks) if prompt is not None]
+        if not prompts:
+            raise ValueError("get_prompt_embeddings needs input_points, input_boxes or input_masks, but got none")
+        sparse, dense, _ = self._prompt_embeddings(
+            prompts[0].shape[0], prompts[0].device, input_points, input_labels, input_boxes, input_masks
+        )
+        grid = self.config.prompt_encoder_config.image_embedding_size
+        return sparse, dense.expand(prompts[0].shape[0], -1, -1, grid, grid)
+
+    def _prompt_embeddings(
+        self,
+        batch_size: int,
+        device: torch.device,
+        input_points: torch.Tensor | None,
+        input_labels: torch.Tensor | None,
+        input_boxes: torch.Tensor | None,
+        input_masks: torch.Tensor | None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
+        if input_points is not None and input_labels is None:
+            input_labels = torch.ones(input_points.shape[:-1], dtype=torch.long, device=input_points.device)
+        validate_prompts(
+            batch_size=batch_size,
+            mask_input_size=self.config.prompt_encoder_config.mask_input_size,
+            input_points=input_points,
+            input_labels=input_labels,
+            input_boxes=input_boxes,
+            input_masks=input_masks,
+            check_values=not torch.compiler.is_compiling(),
+        )
+        if input_masks is not None:
+            input_masks = input_masks.to(self.dtype)
+        return self.prompt_encoder(
+            self.shared_image_embedding, device, input_points, input_labels, input_boxes, input_masks
+        )
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.Tensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
+        image_embeddings: torch.Tensor | None = None,
+        multimask_output: bool = True,
+        hq_token_only: bool = False,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        intermediate_embeddings: list[torch.Tensor] | None = None,
+        labels: torch.Tensor | None = None,
+        output_branches: bool = False,
+        hq_features: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        original_sizes: torch.Tensor | None = None,
+        reshaped_input_sizes: torch.Tensor | None = None,
+        valid_objects: torch.Tensor | None = None,
+    ) -> SamHQImageSegmentationOutput | tuple:
+        """Predict masks for prompts on images, or on the cached embeddings of images.
+
+        B images, P objects on each, N points per object. Without any prompt there is one object per image.
+
+        Args:
+            pixel_values: Normalised, padded images (B, 3, S, S).
+            input_points: Points (B, P, N, 2) as (x, y) in pixels of the resized image.
+            input_labels: Their labels (B, P, N): 1 foreground, 0 background, -1 not a point, -10 padding without any
+                influence. All foreground where they are left out.
+            input_boxes: Boxes (B, P, 4) as (x0, y0, x1, y1) in pixels of the resized image.
+            input_masks: Mask logits (B, P, 4h, 4w) over the padded square, such as an earlier `pred_masks[:, :, 0]`.
+            image_embeddings: (B, C, h, w) from `get_image_embeddings`, instead of `pixel_values`; together with
+                `intermediate_embeddings` or `hq_features`.
+            multimask_output: Whether the candidates for an ambiguous prompt are returned, best first, or one mask.
+            hq_token_only: Whether the mask is the HQ token's alone: one mask, with the score of SAM's first.
+            attention_similarity: Added to the decoder's scores of tokens and pixels, for PerSAM (arXiv 2305.03048);
+                broadcasts to (B*P, heads, n, h*w).
+            target_embedding: Added to the decoder's tokens, for PerSAM; broadcasts to (B, P, n, C).
+            intermediate_embeddings: List of (B, h, w, C') from `get_image_embeddings`.
+            labels: Binary masks (B, P, H, W) over the padded square at any resolution, -100 where it is padding or not
+                known; gives `loss`, of `pred_masks[:, :, 0]`.
+            output_branches: Whether SAM's own masks and the HQ token's are returned too.
+            hq_features: (B, C / 8, 4h, 4w) from `get_hq_features`.
+            output_attentions: Whether attention weights are returned; needs `attn_implementation="eager"`.
+            output_hidden_states: Whether the vision encoder's features are returned.
+            return_dict: Whether the outputs are named, or a tuple.
+            original_sizes: Ignored; here so that all that the processor returns can be passed.
+            reshaped_input_sizes: Ignored, likewise.
+            valid_objects: Ignored, likewise.
+
+        Returns:
+            Masks `pred_masks` (B, P, M, 4h, 4w) as logits and `iou_scores` (B, P, M), best first. M is 3 with
+            `multimask_output`, else 1; 1 with `hq_token_only`.
+
+        Raises:
+            ValueError: If inputs are missing, malformed, or contradict each other.
+            TypeError: If an input is not a tensor of the right kind.
+        """
+        output_attentions, output_hidden_states, return_dict = self._flags(
+            output_attentions, output_hidden_states, return_dict
+        )
+        if (pixel_values is None) == (image_embeddings is None):
+            given = "neither" if pixel_values is None else "both"
+            raise ValueError(f"give either pixel_values or image_embeddings, but got {given}")
+        if pixel_values is not None and (intermediate_embeddings is not None or hq_features is not None):
+            raise ValueError("intermediate_embeddings and hq_features go with image_embeddings, not with pixel_values")
+        source = image_embeddings if pixel_values is None else pixel_values
+        prompts = self._prompt_embeddings(
+            source.shape[0], source.device, input_points, input_labels, input_boxes, input_masks
+        )
+        vision_outputs = None
+        if pixel_values is not None:
+            vision_outputs = self._encode(pixel_values, output_hidden_states, output_attentions)
+            image_embeddings = vision_outputs.last_hidden_state
+            intermediate_embeddings = vision_outputs.intermediate_embeddings
+        else:
+            validate_embeddings(
+                image_embeddings=image_embeddings,
+                intermediate_embeddings=intermediate_embeddings,
+                hq_features=hq_features,
+                image_embedding_size=self.config.vision_config.image_embedding_size,
+            )
+        if hq_features is None:
+            hq_features = self.mask_decoder.hq_features(image_embeddings, intermediate_embeddings[0])
+
+        objects = self.mask_decoder.prompted_objects(
+            image_embeddings, *prompts, hq_features, attention_similarity, target_embedding
+        )
+        decoded = self.mask_decoder(
+            objects,
+            self._grid_positions(source.device).flatten(2)[0].t().to(image_embeddings.dtype),
+            multimask_output,
+            sam_branch=output_branches or not hq_token_only,
+        )
+        outputs = _segmentation_output(decoded, image_embeddings.shape[0], hq_token_only, output_branches)
+        if labels is not None:
+            outputs.loss = mask_loss(outputs.pred_masks[:, :, 0], labels)
+        if vision_outputs is not None:
+            outputs.vision_hidden_states = vision_outputs.hidden_states
+            outputs.vision_attentions = vision_outputs.attentions
+        if output_attentions:
+            outputs.mask_decoder_attentions = decoded.attentions
+        return outputs if return_dict else outputs.to_tuple()
+
+
+def _segmentation_output(
+    decoded: DecodedMasks, batch_size: int, hq_token_only: bool, output_branches: bool
+) -> SamHQImageSegmentationOutput:
+    """Put the masks of B*P objects in the order of the batch: (B*P, M, ...) -> (B, P, M, ...)."""
+    scores = decoded.iou_scores.unflatten(0, (batch_size, -1))
+    hq_masks = decoded.hq_masks.unflatten(0, (batch_size, -1))
+    sam_masks = None if decoded.sam_masks is None else decoded.sam_masks.unflatten(0, (batch_size, -1))
+    return SamHQImageSegmentationOutput(
+        iou_scores=scores[:, :, :1] if hq_token_only else scores,
+        pred_masks=hq_masks if hq_token_only else sam_masks + hq_masks,
+        sam_masks=sam_masks if output_branches else None,
+        hq_masks=hq_masks if output_branches else None,
+    )
+
+
+__all__ = ["SamHQModel", "SamHQPreTrainedModel", "SamHQTinyVitModel", "SamHQVisionModel"]
