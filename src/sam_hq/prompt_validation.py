@@ -211,7 +211,7 @@ def validate_embeddings(
             "intermediate_embeddings is missing: image_embeddings alone would drop the high-quality branch; "
             "get_image_embeddings returns both, pass both back"
         )
-    parts = {"image_embeddings": (image_embeddings, (2, 3))}
+    parts: dict[str, tuple[torch.Tensor, tuple[int, int] | None]] = {"image_embeddings": (image_embeddings, (2, 3))}
     if intermediate_embeddings is not None:
         if not isinstance(intermediate_embeddings, list | tuple) or not intermediate_embeddings:
             raise TypeError(

@@ -1,0 +1,121 @@
+"""The options of the image processor: which there are, what they may be, and what follows from them."""
+
+import difflib
+from typing import Any
+
+import torch
+from transformers.processing_utils import ImagesKwargs
+
+OPTION_NAMES = (
+    "do_convert_rgb", "do_resize", "size", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean",
+    "image_std", "do_pad", "pad_size", "mask_size", "max_pixels",
+)  # fmt: skip
+
+
+class SamHQImageProcessorKwargs(ImagesKwargs, total=False):
+    """Options of `SamHQImageProcessor` beside those all image processors have.
+
+    Attributes:
+        mask_size: resolution of the low-res frame, {"longest_edge": 256}; at call time that of `labels` only.
+        mask_pad_size: accepted because the checkpoints of the built-in class carry it; follows from `pad_size`.
+        max_pixels: images with more pixels are refused; default: Pillow's limit `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+
+    mask_size: int | dict[str, int] | None
+    mask_pad_size: int | dict[str, int] | None
+    max_pixels: int | None
+
+
+def known_options(kwargs: dict) -> dict:
+    """Check the names and the single values of options; those that are None are left out.
+
+    Raises:
+        TypeError: an unknown name; the message has the nearest known one.
+        ValueError: a value that the model cannot work with.
+    """
+    known = SamHQImageProcessorKwargs.__annotations__
+    for name in kwargs:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f", did you mean {nearest[0]}?" if nearest else ""
+            raise TypeError(f"unknown option {name!r} of the image processor{hint}")
+    given = {name: value for name, value in kwargs.items() if value is not None}
+    if given.get("do_convert_rgb") is False:
+        raise ValueError("do_convert_rgb=False is not possible, the model takes three colour channels")
+    if given.get("do_center_crop"):
+        raise ValueError("do_center_crop=True is not possible, masks could not be brought back to photo size")
+    if getattr(given.get("data_format"), "value", given.get("data_format")) not in (None, "channels_first"):
+        raise ValueError(f"data_format must be channels_first, got {given['data_format']!r}")
+    if given.get("max_pixels", 1) < 1:
+        raise ValueError(f"max_pixels must be positive, got {given['max_pixels']}")
+    return_tensors = given.get("return_tensors")
+    if getattr(return_tensors, "value", return_tensors) not in (None, "pt", "np"):
+        raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}")
+    return {**given, "return_tensors": getattr(return_tensors, "value", return_tensors)}
+
+
+def size_dict(name: str, size: Any) -> dict[str, int]:
+    """Read a size: a dictionary, one number, or a pair of height and width.
+
+    Args:
+        name: the option's name; a bare number is a square for "pad_size" and a longest edge elsewhere.
+        size: what was given.
+
+    Raises:
+        ValueError: other keys, or sizes that are not positive.
+    """
+    if isinstance(size, int):
+        size = {"height": size, "width": size} if name == "pad_size" else {"longest_edge": size}
+    elif isinstance(size, list | tuple) and len(size) == 2:
+        size = {"height": size[0], "width": size[1]}
+    try:
+        size = {key: int(value) for key, value in dict(size).items() if value is not None}
+    except (TypeError, ValueError):
+        size = {}
+    allowed = ({"height", "width"},) if name == "pad_size" else ({"longest_edge"}, {"height", "width"})
+    if set(size) not in allowed or min(size.values()) < 1:
+        keys = " or ".join(str(sorted(option)) for option in allowed)
+        raise ValueError(f"{name} must be a dictionary of positive sizes with the keys {keys}, got {size}")
+    return size
+
+
+def mean_and_std(options: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """Offset and divisor that do the rescaling and the normalising at once.
+
+    Returns:
+        Two float32 tensors (3, 1, 1) or (1, 1, 1), for pixel values in 0..255.
+
+    Raises:
+        ValueError: not one or three finite numbers, or a divisor that is not positive.
+    """
+    # ((pixels * factor) - mean) / std as (pixels - mean / factor) / (std / factor): the authors' order of rounding.
+    factor = options["rescale_factor"] if options["do_rescale"] else 1.0
+    values = []
+    for name, neutral in (("image_mean", 0.0), ("image_std", 1.0)):
+        value = torch.tensor(options[name] if options["do_normalize"] else neutral, dtype=torch.float64)
+        if value.shape not in ((), (1,), (3,)) or not torch.isfinite(value).all():
+            raise ValueError(f"{name} must be one number or three, got {options[name]}")
+        values.append((value / factor).float().reshape(-1, 1, 1))
+    if (values[1] <= 0).any():
+        raise ValueError(f"image_std must be positive, got {options['image_std']}")
+    return values[0], values[1]
+
+
+def frame_size_of(reshaped_sizes: list[tuple[int, int]], options: dict) -> tuple[int, int]:
+    """Height and width of the padded frame, which has to hold every resized image.
+
+    Raises:
+        ValueError: an image does not fit, or without padding the images differ in size.
+    """
+    if options["do_pad"]:
+        frame_size = (options["pad_size"]["height"], options["pad_size"]["width"])
+        for height, width in reshaped_sizes:
+            if height > frame_size[0] or width > frame_size[1]:
+                raise ValueError(
+                    f"pad_size={options['pad_size']} is smaller than an image of {height} x {width} pixels "
+                    f"(height x width) after resizing to size={options['size']}"
+                )
+        return frame_size
+    if len(set(reshaped_sizes)) > 1:
+        raise ValueError(f"do_pad=False needs images that end with the same size, got {sorted(set(reshaped_sizes))}")
+    return reshaped_sizes[0]

@@ -1,0 +1,256 @@
+"""Photographs to pixel values, and low-resolution masks back to photographs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
+from transformers.processing_utils import Unpack
+
+from .image_loading import flat_image_list, load_rgb
+from .image_options import (
+    OPTION_NAMES,
+    SamHQImageProcessorKwargs,
+    frame_size_of,
+    known_options,
+    mean_and_std,
+    size_dict,
+)
+from .mask_frames import IGNORED_LABEL, low_res_masks_to_photo, photo_masks_to_labels, resized_size, size_pairs
+from .photo_masks import binary_stacks
+from .pillow_resize import resize_like_pillow
+from .prompt_nesting import pad_stacks
+
+
+class SamHQImageProcessor(BaseImageProcessor):
+    """Resizes, normalises and pads photographs as the authors do, and brings masks back to photo size.
+
+    Images are PIL images, paths, URLs, arrays or tensors, see `sam_hq.image_loading.load_rgb` for what becomes of
+    transparency, EXIF orientation, 16-bit and floating point values. They are resized with Pillow on 8-bit values, then
+    normalised in float32, then padded with zeros at the right and the bottom. Tensors that lie on an accelerator are
+    resized there, with the same result.
+
+    `size={"longest_edge": n}` keeps the aspect ratio; `size={"height": h, "width": w}` squashes, as the authors'
+    evaluation does. `pad_size` is the input of the model. All options can be given at the call as well; None means the
+    processor's own. Options of other image processors that make no sense here (`crop_size`, `disable_grouping`, ...)
+    are accepted and have no effect, unknown ones are refused.
+
+    Source: segment_anything_hq/utils/transforms.py `ResizeLongestSide`, modeling/sam.py `Sam.preprocess`.
+    """
+
+    model_input_names = ["pixel_values"]  # noqa: RUF012 (the name and type are transformers')
+    valid_kwargs = SamHQImageProcessorKwargs
+
+    def __init__(self, **kwargs: Unpack[SamHQImageProcessorKwargs]):
+        for service_key in ("image_processor_type", "processor_class", "feature_extractor_type"):
+            kwargs.pop(service_key, None)
+        options = known_options(kwargs)
+        super().__init__()
+        self.do_convert_rgb = options.get("do_convert_rgb", True)
+        self.do_resize = options.get("do_resize", True)
+        self.size = size_dict("size", options.get("size", {"longest_edge": 1024}))
+        self.resample = int(options.get("resample", Image.Resampling.BILINEAR))
+        self.do_rescale = options.get("do_rescale", True)
+        self.rescale_factor = options.get("rescale_factor", 1 / 255)
+        self.do_normalize = options.get("do_normalize", True)
+        self.image_mean = options.get("image_mean", [0.485, 0.456, 0.406])
+        self.image_std = options.get("image_std", [0.229, 0.224, 0.225])
+        self.do_pad = options.get("do_pad", True)
+        self.pad_size = size_dict("pad_size", options.get("pad_size", {"height": 1024, "width": 1024}))
+        self.mask_size = size_dict("mask_size", options.get("mask_size", {"longest_edge": 256}))
+        self.max_pixels = options.get("max_pixels")
+
+    @classmethod
+    def from_dict(cls, image_processor_dict: dict, **kwargs: Any) -> "SamHQImageProcessor":
+        """Build the processor from a saved configuration; keys of other image processors in it are left aside."""
+        known = {key: value for key, value in image_processor_dict.items() if key in cls.valid_kwargs.__annotations__}
+        return super().from_dict(known, **kwargs)
+
+    def options_of_call(self, kwargs: dict) -> dict:
+        """All options of one call: the processor's own, and those given for the call instead.
+
+        Raises:
+            TypeError: an unknown option.
+            ValueError: a value that the model cannot work with.
+        """
+        options = {**{name: getattr(self, name) for name in OPTION_NAMES}, **known_options(kwargs)}
+        for name in ("size", "pad_size", "mask_size"):
+            options[name] = size_dict(name, options[name])
+        return options
+
+    def reshaped_sizes(self, original_sizes: Sequence[tuple[int, int]], options: dict) -> list[tuple[int, int]]:
+        """Sizes (height, width) of photographs in the resized frame, with the options of one call."""
+        if not options["do_resize"]:
+            return list(original_sizes)
+        size = options["size"]
+        if "longest_edge" in size:
+            return [resized_size(original_size, size["longest_edge"]) for original_size in original_sizes]
+        return [(size["height"], size["width"])] * len(original_sizes)
+
+    def low_res_size(
+        self, frame_size: Sequence[int] | None = None, mask_size: dict[str, int] | None = None
+    ) -> tuple[int, int]:
+        """Size of the low-res frame.
+
+        Args:
+            frame_size: (height, width) of the padded frame, in place of `pad_size`.
+            mask_size: in place of the processor's own `mask_size`.
+        """
+        mask_size = self.mask_size if mask_size is None else mask_size
+        if "longest_edge" not in mask_size:
+            return mask_size["height"], mask_size["width"]
+        frame_size = (self.pad_size["height"], self.pad_size["width"]) if frame_size is None else frame_size
+        scale = mask_size["longest_edge"] / max(frame_size)
+        return max(1, round(frame_size[0] * scale)), max(1, round(frame_size[1] * scale))
+
+    def preprocess(
+        self, images: Any, segmentation_maps: Any = None, **kwargs: Unpack[SamHQImageProcessorKwargs]
+    ) -> BatchFeature:
+        """Prepare photographs, and masks to train on, for the model.
+
+        Args:
+            images: one image or a list of them, of any sizes.
+            segmentation_maps: binary masks (0 and 1, or 0 and 255; -100 is ignored by the loss) at photo size, nested
+                [image][object] of (H, W), or one (P, H, W) stack or one (H, W) mask per image; `[]` or None for an
+                image without objects.
+            **kwargs: options of this call, see the class.
+
+        Returns:
+            pixel_values (B, 3, S, S) float32, original_sizes (B, 2) and reshaped_input_sizes (B, 2) int64 as height,
+            width; with `segmentation_maps` labels (B, P, h, w) int64 in the padded frame at the resolution of
+            `mask_size`, -100 in the padding and for the objects an image has fewer than others.
+
+        Raises:
+            TypeError: something that is no image or mask, or an unknown option.
+            ValueError: an image that cannot be read or is too large, masks of another size than their image, or
+                options that contradict each other.
+        """
+        options = self.options_of_call(kwargs)
+        mean, std = mean_and_std(options)
+        loaded = [
+            load_rgb(image, max_pixels=options["max_pixels"], input_data_format=options.get("input_data_format"))
+            for image in flat_image_list(images)
+        ]
+        original_sizes = [_height_and_width(image) for image, _ in loaded]
+        reshaped_sizes = self.reshaped_sizes(original_sizes, options)
+        frame_size = frame_size_of(reshaped_sizes, options)
+        # Before the heavy work, so that masks of the wrong size do not cost a resize of every photograph.
+        stacks = binary_stacks(segmentation_maps, original_sizes) if segmentation_maps is not None else None
+
+        first, device = loaded[0][0], options.get("device")
+        device = first.device if device is None and isinstance(first, torch.Tensor) else device
+        pixel_values = torch.zeros((len(loaded), 3, *frame_size), dtype=torch.float32, device=device)
+        for frame, (image, unit_range), (height, width) in zip(pixel_values, loaded, reshaped_sizes, strict=True):
+            pixels = resize_rgb(image, (height, width), options["resample"]).to(frame.device, torch.float32)
+            # do_rescale=False leaves the numbers as they came: [0, 1] floats stay in [0, 1].
+            pixels = pixels / 255 if unit_range and not options["do_rescale"] else pixels
+            frame[:, :height, :width] = (pixels - mean.to(frame.device)) / std.to(frame.device)
+        outputs = {
+            "pixel_values": pixel_values,
+            "original_sizes": torch.tensor(original_sizes, dtype=torch.int64),
+            "reshaped_input_sizes": torch.tensor(reshaped_sizes, dtype=torch.int64),
+        }
+        if stacks is not None:
+            label_size = self.low_res_size(frame_size, options["mask_size"])
+            labels = [
+                photo_masks_to_labels(stack, reshaped_size, frame_size, label_size)
+                for stack, reshaped_size in zip(stacks, reshaped_sizes, strict=True)
+            ]
+            outputs["labels"] = pad_stacks(labels, label_size, IGNORED_LABEL)
+        if options["return_tensors"] == "np":
+            return BatchFeature(data={name: value.cpu().numpy() for name, value in outputs.items()})
+        return BatchFeature(data=outputs)
+
+    def post_process_masks(
+        self,
+        masks: torch.Tensor | Sequence[torch.Tensor],
+        original_sizes: torch.Tensor | Sequence[Sequence[int]],
+        reshaped_input_sizes: torch.Tensor | Sequence[Sequence[int]],
+        mask_threshold: float = 0.0,
+        binarize: bool = True,
+        pad_size: dict[str, int] | None = None,
+        valid_objects: torch.Tensor | None = None,
+    ) -> list[torch.Tensor]:
+        """Bring predicted masks to photo size.
+
+        Args:
+            masks: (B, P, M, h, w) low-res logits, or a list of (P, M, h, w); arrays are taken too.
+            original_sizes: (B, 2) height, width of the photographs.
+            reshaped_input_sizes: (B, 2) height, width in the resized frame.
+            mask_threshold: a pixel whose logit is above it belongs to the mask.
+            binarize: False returns logits, float32.
+            pad_size: size of the padded frame, in place of the processor's own.
+            valid_objects: (B, P) bool, the processor's mark; objects that are only padding are dropped.
+
+        Returns:
+            Per image (P, M, H, W) bool, or float32 logits.
+
+        Raises:
+            TypeError: masks that are no tensors or arrays.
+            ValueError: lists of different lengths, wrong ranks, or sizes that do not fit.
+
+        Source: segment_anything_hq/modeling/sam.py, `Sam.postprocess_masks`.
+        """
+        pad_size = self.pad_size if pad_size is None else size_dict("pad_size", pad_size)
+        frame_size = (pad_size["height"], pad_size["width"])
+        masks = _mask_list(masks, valid_objects)
+        original_sizes = size_pairs("original_sizes", original_sizes, len(masks))
+        reshaped_sizes = size_pairs("reshaped_input_sizes", reshaped_input_sizes, len(masks))
+        for reshaped_size in reshaped_sizes:
+            if reshaped_size[0] > frame_size[0] or reshaped_size[1] > frame_size[1]:
+                raise ValueError(f"reshaped_input_sizes has {reshaped_size}, which is more than pad_size={frame_size}")
+        return [
+            low_res_masks_to_photo(of_image, reshaped_size, original_size, frame_size, mask_threshold, binarize)
+            for of_image, original_size, reshaped_size in zip(masks, original_sizes, reshaped_sizes, strict=True)
+        ]
+
+
+def resize_rgb(image: np.ndarray | torch.Tensor, size: tuple[int, int], resample: int) -> torch.Tensor:
+    """Resize 8-bit pixels as Pillow does.
+
+    Args:
+        image: uint8, an array (H, W, 3) or a tensor (3, H, W); the bilinear resize of a tensor stays on its device.
+        size: (height, width) wanted.
+        resample: a `PIL.Image.Resampling`.
+
+    Returns:
+        (3, height, width) uint8.
+    """
+    if isinstance(image, torch.Tensor):
+        if resample == Image.Resampling.BILINEAR:
+            return resize_like_pillow(image, size)
+        image = image.permute(1, 2, 0).cpu().numpy()  # (3, H, W) -> (H, W, 3)
+    resized = Image.fromarray(image).resize((size[1], size[0]), resample)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+
+
+def _height_and_width(image: np.ndarray | torch.Tensor) -> tuple[int, int]:
+    height, width = image.shape[:2] if isinstance(image, np.ndarray) else image.shape[1:]
+    return int(height), int(width)
+
+
+def _mask_list(masks: Any, valid_objects: Any) -> list[torch.Tensor]:
+    if not isinstance(masks, torch.Tensor | np.ndarray | list | tuple):
+        raise TypeError(f"masks must be a tensor or a list of tensors, got {type(masks).__name__}")
+    if isinstance(masks, torch.Tensor | np.ndarray) and masks.ndim != 5:
+        raise ValueError(f"masks must be (images, objects, masks, h, w), got shape {tuple(masks.shape)}")
+    listed = []
+    for i, of_image in enumerate(masks):
+        if not isinstance(of_image, torch.Tensor | np.ndarray):
+            raise TypeError(f"masks[{i}] must be a tensor or an array, got {type(of_image).__name__}")
+        of_image = torch.as_tensor(of_image)
+        if of_image.ndim != 4 or 0 in of_image.shape[1:]:
+            raise ValueError(f"masks[{i}] must be (objects, masks, h, w), got shape {tuple(of_image.shape)}")
+        listed.append(of_image)
+    if valid_objects is None:
+        return listed
+    marks = torch.as_tensor(valid_objects)
+    if marks.dtype != torch.bool or marks.ndim != 2 or len(marks) != len(listed):
+        raise ValueError(f"valid_objects must be ({len(listed)}, objects) bool, got {marks.dtype} {tuple(marks.shape)}")
+    for i, (of_image, mark) in enumerate(zip(listed, marks, strict=True)):
+        if len(of_image) != len(mark):
+            raise ValueError(f"valid_objects has {len(mark)} objects per image, masks[{i}] has {len(of_image)}")
+        listed[i] = of_image[mark.to(of_image.device)]
+    return listed

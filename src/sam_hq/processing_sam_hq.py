@@ -1,0 +1,206 @@
+"""Photographs and prompts to what the model takes."""
+
+from typing import Any
+
+import torch
+from transformers.image_processing_utils import BatchFeature
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+
+from .image_loading import flat_image_list
+from .image_options import SamHQImageProcessorKwargs, frame_size_of, known_options
+from .image_processing_sam_hq import SamHQImageProcessor
+from .mask_frames import size_pairs
+from .photo_masks import mask_prompt_stacks
+from .prompt_nesting import (
+    boxes_per_image,
+    labels_per_object,
+    masks_per_object,
+    object_counts,
+    pad_points,
+    pad_stacks,
+    points_per_object,
+)
+from .prompt_validation import validate_prompts
+
+
+class SamHQProcessorKwargs(ProcessingKwargs, total=False):
+    """Options of `SamHQProcessor`: those of its image processor.
+
+    Attributes:
+        images_kwargs: the same options as a dictionary of their own.
+    """
+
+    images_kwargs: SamHQImageProcessorKwargs  # type: ignore[misc]
+
+
+class SamHQProcessor(ProcessorMixin):
+    """Prepares photographs and prompts, ragged ones too, and brings masks back to photo size.
+
+    Args:
+        image_processor: a `SamHQImageProcessor`, or the built-in SAM image processor that older checkpoints name, whose
+            options are taken over.
+    """
+
+    valid_processor_kwargs = SamHQProcessorKwargs  # type: ignore[assignment]
+
+    def __init__(self, image_processor: Any):
+        if not isinstance(image_processor, SamHQImageProcessor):
+            if not hasattr(image_processor, "to_dict"):
+                raise TypeError(f"image_processor must be an image processor, got {type(image_processor).__name__}")
+            image_processor = SamHQImageProcessor.from_dict(image_processor.to_dict())
+        super().__init__(image_processor)
+
+    def __call__(
+        self,
+        images: Any = None,
+        segmentation_maps: Any = None,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+        original_sizes: Any = None,
+        **kwargs: Unpack[SamHQProcessorKwargs],
+    ) -> BatchFeature:
+        """Prepare one call of the model.
+
+        Prompts are nested lists, arrays or tensors, in x, y pixels of the upright photograph; they may lie outside it.
+        Images may differ in their number of objects and objects in their number of points. All prompts of an image
+        must have the same number of objects; an object with a box or a mask needs no points.
+
+        Args:
+            images: one photograph or a list of them, see `SamHQImageProcessor`. May be left out when the image
+                embeddings are at hand: give `original_sizes` then.
+            segmentation_maps: binary masks to train on, see `SamHQImageProcessor.preprocess`.
+            input_points: [image][object][point][x, y], or [image][point][x, y] for one object per image.
+            input_labels: 1 foreground, 0 background, nested as the points without the last level; default: all 1.
+            input_boxes: [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object per image.
+            input_masks: [image][object] of low-res logits or of rough masks at photo size, see
+                `sam_hq.photo_masks.mask_prompt_stacks`.
+            original_sizes: (height, width) of each photograph, only without `images`.
+            **kwargs: options of the image processor, or `images_kwargs` with them.
+
+        Returns:
+            What `SamHQImageProcessor.preprocess` returns (without images only the two sizes), and for the prompts
+            given, in resized-image pixels: input_points (B, P, N, 2) float32, padded with zeros; input_labels (B, P, N)
+            int64, padded with -10; input_boxes (B, P, 4) float32, padded with zeros; input_masks (B, P, h, w) float32
+            logits, padded with zeros; and valid_objects (B, P) bool, False for objects that are only padding.
+
+        Raises:
+            TypeError: an argument of the wrong type, or an unknown option.
+            ValueError: an image that cannot be read, prompts that are misshapen, contradict each other or hold no
+                object, or neither `images` nor `original_sizes`.
+        """
+        options = _merged_options(kwargs)
+        if (images is None) == (original_sizes is None):
+            raise ValueError("give either images, or original_sizes when the image embeddings are at hand")
+        if images is None and segmentation_maps is not None:
+            raise ValueError("segmentation_maps were given without images")
+        # Prompts are looked at first: they are cheap to refuse, photographs are not cheap to decode and resize.
+        images = flat_image_list(images) if images is not None else None
+        batch_size = len(images if images is not None else original_sizes)
+        if segmentation_maps is not None:
+            segmentation_maps = masks_per_object(segmentation_maps, batch_size, "segmentation_maps")
+        if input_masks is not None:
+            input_masks = masks_per_object(input_masks, batch_size, "input_masks")
+        prompts = _padded_prompts(batch_size, input_points, input_labels, input_boxes, input_masks, segmentation_maps)
+
+        if images is None:
+            outputs = self._sizes_only(original_sizes, options)
+        else:
+            options_of_call = {**options, "return_tensors": "pt"}
+            outputs = dict(self.image_processor(images, segmentation_maps=segmentation_maps, **options_of_call))
+        outputs.update(self._in_resized_frame(prompts, outputs))
+        if input_masks is not None:
+            outputs["input_masks"] = self._mask_prompts(input_masks, outputs, options)
+        if options["return_tensors"] == "np":
+            return BatchFeature(data={name: value.cpu().numpy() for name, value in outputs.items()})
+        return BatchFeature(data=outputs)
+
+    def post_process_masks(self, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
+        """Bring predicted masks to photo size, see `SamHQImageProcessor.post_process_masks`."""
+        return self.image_processor.post_process_masks(*args, **kwargs)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of the inputs the model cannot do without, and of the two sizes that post-processing wants."""
+        return [*self.image_processor.model_input_names, "original_sizes", "reshaped_input_sizes"]
+
+    def _sizes_only(self, original_sizes: Any, options: dict) -> dict[str, torch.Tensor]:
+        pairs = size_pairs("original_sizes", original_sizes, len(original_sizes))
+        reshaped_sizes = self.image_processor.reshaped_sizes(pairs, self.image_processor.options_of_call(options))
+        return {"original_sizes": torch.tensor(pairs), "reshaped_input_sizes": torch.tensor(reshaped_sizes)}
+
+    @staticmethod
+    def _in_resized_frame(prompts: dict[str, torch.Tensor], sizes: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        scale = (sizes["reshaped_input_sizes"].double() / sizes["original_sizes"].double()).flip(-1)  # (B, 2): x, y
+        scaled = dict(prompts)
+        if "input_points" in prompts:
+            scaled["input_points"] = (prompts["input_points"] * scale[:, None, None]).float()
+        if "input_boxes" in prompts:
+            scaled["input_boxes"] = (prompts["input_boxes"] * scale.repeat(1, 2)[:, None]).float()
+        return scaled
+
+    def _mask_prompts(
+        self, masks: list[list[torch.Tensor]], sizes: dict[str, torch.Tensor], options: dict
+    ) -> torch.Tensor:
+        reshaped_sizes = [tuple(size) for size in sizes["reshaped_input_sizes"].tolist()]
+        original_sizes = [tuple(size) for size in sizes["original_sizes"].tolist()]
+        frame_size = frame_size_of(reshaped_sizes, self.image_processor.options_of_call(options))
+        mask_size = self.image_processor.low_res_size(frame_size)
+        return pad_stacks(
+            mask_prompt_stacks(masks, original_sizes, reshaped_sizes, frame_size, mask_size), mask_size, 0.0
+        )
+
+
+def _merged_options(kwargs: dict) -> dict:
+    options = dict(kwargs)
+    for group in ("images_kwargs", "common_kwargs"):
+        for name, value in (options.pop(group, None) or {}).items():
+            if name in options:
+                raise ValueError(f"option {name!r} was given twice, by itself and in {group}")
+            options[name] = value
+    return known_options(options)
+
+
+def _padded_prompts(
+    batch_size: int,
+    input_points: Any,
+    input_labels: Any,
+    input_boxes: Any,
+    masks: list | None,
+    segmentation_maps: list | None,
+) -> dict[str, torch.Tensor]:
+    if input_labels is not None and input_points is None:
+        raise ValueError("input_labels were given without input_points, every label belongs to a point")
+    points = points_per_object(input_points, batch_size) if input_points is not None else None
+    boxes = boxes_per_image(input_boxes, batch_size) if input_boxes is not None else None
+    counts = object_counts(
+        batch_size, input_points=points, input_boxes=boxes, input_masks=masks, segmentation_maps=segmentation_maps
+    )
+    if not counts:
+        return {}
+    prompts = {}
+    if points is not None:
+        labels = labels_per_object(input_labels, points)
+        if boxes is None and masks is None:
+            _check_every_object_has_points(points)
+        if any(len(of_object) for image in points for of_object in image):
+            prompts["input_points"], prompts["input_labels"] = pad_points(points, labels)
+    if boxes is not None:
+        prompts["input_boxes"] = pad_stacks([torch.from_numpy(of_image) for of_image in boxes], (4,), 0.0)
+    validate_prompts(
+        batch_size=batch_size,
+        mask_input_size=0,  # of no account: mask prompts get their size later
+        input_points=prompts.get("input_points"),
+        input_labels=prompts.get("input_labels"),
+        input_boxes=prompts.get("input_boxes"),
+    )
+    prompts["valid_objects"] = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
+    return prompts
+
+
+def _check_every_object_has_points(points: list[list]) -> None:
+    for i, image in enumerate(points):
+        for j, of_object in enumerate(image):
+            if len(of_object) == 0:
+                raise ValueError(f"input_points[{i}][{j}] has no point, and the object has neither a box nor a mask")
