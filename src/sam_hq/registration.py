@@ -1,0 +1,190 @@
+"""All wiring into transformers' tables; no other module touches `transformers.models.*`.
+
+Importing `sam_hq` registers our classes with the Auto classes and with `pipeline("mask-generation")`, for directories
+saved by us and by the class built into transformers 4.57 and 5.x. SAM v1 and every other model keep their classes.
+`replace_builtin` goes further, on request only.
+"""
+
+import sys
+from typing import Any
+
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskGeneration,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.models.auto import processing_auto
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .configuration_sam_hq import (
+    SamHQConfig,
+    SamHQMaskDecoderConfig,
+    SamHQPromptEncoderConfig,
+    SamHQTinyVitConfig,
+    SamHQVisionConfig,
+)
+from .image_processing_sam_hq import SamHQImageProcessor
+from .modeling_sam_hq import SamHQModel, SamHQPreTrainedModel, SamHQVisionModel
+from .processing_sam_hq import SamHQProcessor
+
+_TASK = "mask-generation"
+_PART_CONFIGS = (SamHQVisionConfig, SamHQTinyVitConfig, SamHQPromptEncoderConfig, SamHQMaskDecoderConfig)
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "proxies", "token", "local_files_only", "revision", "subfolder")
+
+# The names under which transformers knows its own SAM-HQ, and what takes their place in `replace_builtin`.
+_BUILTIN_NAMES: dict[str, type] = {
+    "SamHQConfig": SamHQConfig,
+    "SamHQMaskDecoderConfig": SamHQMaskDecoderConfig,
+    "SamHQModel": SamHQModel,
+    "SamHQPreTrainedModel": SamHQPreTrainedModel,
+    "SamHQProcessor": SamHQProcessor,
+    "SamHQPromptEncoderConfig": SamHQPromptEncoderConfig,
+    "SamHQVisionConfig": SamHQVisionConfig,
+    "SamHQVisionModel": SamHQVisionModel,
+}
+
+
+def register() -> None:
+    """Make the Auto classes and the mask-generation pipeline use our classes for SAM-HQ; again is harmless."""
+    AutoConfig.register(SamHQConfig.model_type, SamHQConfig, exist_ok=True)
+    for part_config in _PART_CONFIGS:
+        AutoConfig.register(part_config.model_type, part_config, exist_ok=True)
+    for auto_class in (AutoModel, AutoModelForMaskGeneration):
+        auto_class.register(SamHQConfig, SamHQModel, exist_ok=True)
+    _register_image_processors()
+    _register_processors()
+    task = PIPELINE_REGISTRY.supported_tasks[_TASK]
+    if task["impl"] is not MaskGenerationDispatcher:
+        task["impl"] = MaskGenerationDispatcher
+
+
+def replace_builtin() -> None:
+    """Put our classes in the place of transformers' own SAM-HQ classes, for this process.
+
+    After it, `from transformers import SamHQModel, SamHQProcessor` gives ours, so that code written for the built-in
+    class runs unchanged. Names imported before the call keep what they were. Importing `sam_hq` does not do this.
+    """
+    register()
+    import transformers.models.sam_hq as package
+
+    modules = [transformers, package] + [
+        module for name, module in sys.modules.items() if name.startswith(f"{package.__name__}.")
+    ]
+    for module in modules:
+        for name, ours in _BUILTIN_NAMES.items():
+            if module in (transformers, package) or name in vars(module):
+                setattr(module, name, ours)
+
+
+def _register_image_processors() -> None:
+    # Not through `AutoImageProcessor.register`, which loads the built-in classes of the same name first. Both backends:
+    # with one of them missing, the other would be taken from the built-in table.
+    mapping: Any = IMAGE_PROCESSOR_MAPPING  # typed for tuples, which it took in earlier releases
+    mapping.register(SamHQConfig, {"pil": SamHQImageProcessor, "torchvision": SamHQImageProcessor}, exist_ok=True)
+    # Directories of the built-in class name the image processor of SAM v1, so that name is looked at twice.
+    mapping.register(
+        _SamImageProcessorKey,
+        {
+            "pil": _image_processor_router("SamImageProcessor", "SamImageProcessorPil"),
+            "torchvision": _image_processor_router("SamImageProcessor", "SamImageProcessor"),
+        },
+        exist_ok=True,
+    )
+
+
+def _register_processors() -> None:
+    AutoProcessor.register(SamHQConfig, SamHQProcessor, exist_ok=True)
+    AutoProcessor.register(_SamSamHQProcessorKey, SamSamHQProcessor, exist_ok=True)
+    # Built-in names are looked up before registered ones.
+    processing_auto.PROCESSOR_MAPPING_NAMES.pop("sam_hq", None)
+
+
+class _SamImageProcessorKey(PreTrainedConfig):
+    """Holds the place of the routing classes in transformers' table; no model has this configuration."""
+
+    model_type = "sam_hq_routes_sam_image_processor"
+
+
+class _SamSamHQProcessorKey(PreTrainedConfig):
+    """Holds the place of `SamSamHQProcessor` in transformers' table; no model has this configuration."""
+
+    model_type = "sam_hq_routes_sam_sam_hq_processor"
+
+
+class SamSamHQProcessor(SamHQProcessor):
+    """The name that some Hub checkpoints give to their processor; loading it gives a plain `SamHQProcessor`."""
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a `SamHQProcessor`; the arguments are its own."""
+        return SamHQProcessor.from_pretrained(*args, **kwargs)
+
+
+def _image_processor_router(name: str, builtin_name: str) -> type[BaseImageProcessor]:
+    """A class called `name` that loads ours for a SAM-HQ directory and transformers' own for any other."""
+
+    def from_pretrained(cls: type, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001
+        if _model_type(pretrained_model_name_or_path, kwargs) == SamHQConfig.model_type:
+            return SamHQImageProcessor.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        import transformers.models.sam as sam
+
+        return getattr(sam, builtin_name).from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    # transformers compares the `__name__` of registered classes with the name in the file.
+    return type(name, (BaseImageProcessor,), {"from_pretrained": classmethod(from_pretrained)})
+
+
+def _model_type(path: Any, kwargs: dict[str, Any]) -> str | None:
+    arguments = {name: kwargs[name] for name in _HUB_ARGUMENTS if name in kwargs}
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(path, **arguments)
+    except (OSError, ValueError):  # a directory with an image processor alone
+        return None
+    return config.get("model_type")
+
+
+class MaskGenerationDispatcher:
+    """Gives `pipeline("mask-generation")` our pipeline for our model, and transformers' own for every other."""
+
+    _load_processor = False
+    _load_image_processor = True
+    _load_feature_extractor = False
+    _load_tokenizer = False
+    _load_video_processor = False
+
+    def __new__(cls, model: PreTrainedModel, **kwargs: Any) -> Any:
+        """Return the pipeline that fits the model.
+
+        Args:
+            model: the loaded model.
+            **kwargs: what `pipeline` hands to a pipeline class.
+
+        Raises:
+            ValueError: if the model is transformers' own SamHQModel, whose masks are wrong.
+        """
+        if isinstance(model, SamHQModel):
+            from .mask_generation import SamHQMaskGenerationPipeline
+
+            return SamHQMaskGenerationPipeline(model=model, **kwargs)
+        if _is_builtin_sam_hq(model):
+            # `pipeline` falls back to this class without a word when ours refused the directory.
+            raise ValueError(
+                "the model is transformers' built-in SamHQModel, whose mask decoder is faulty; load it with "
+                "sam_hq.SamHQModel.from_pretrained, which also says what is wrong with a directory that it refuses"
+            )
+        return transformers.MaskGenerationPipeline(model=model, **kwargs)
+
+
+def _is_builtin_sam_hq(model: object) -> bool:
+    return any(
+        base.__name__ == "SamHQModel" and base.__module__.startswith("transformers.") for base in type(model).__mro__
+    )
+
+
+__all__ = ["MaskGenerationDispatcher", "SamSamHQProcessor", "register", "replace_builtin"]

@@ -1,0 +1,296 @@
+"""`sam-hq segment`: one photograph and its prompts to masks, scores and an overlay."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam_hq_cli.mask_files import MASK_SUFFIXES, write_masks
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+DESCRIPTION = """\
+Segment the objects that boxes and points show, in pixels of the upright photograph (x to the right, y down).
+
+Every --box is an object of its own. Without a box, all points together show one object. With one box, all points
+belong to it. With several boxes, a point belongs to each box it lies in. Without any prompt the model is asked for one
+object of its own choice."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the sub-command `segment`."""
+    parser = subparsers.add_parser(
+        "segment",
+        help="segment objects in a photograph by boxes and points",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("image", metavar="IMAGE", help="a photograph")
+    parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
+    parser.add_argument(
+        "--box", nargs=4, type=float, action="append", default=[], metavar=("X0", "Y0", "X1", "Y1"), help="an object"
+    )
+    parser.add_argument(
+        "--point", nargs=2, type=float, action="append", default=[], metavar=("X", "Y"), help="a point on the object"
+    )
+    parser.add_argument(
+        "--negative-point",
+        nargs=2,
+        type=float,
+        action="append",
+        default=[],
+        metavar=("X", "Y"),
+        help="a point that is not on the object",
+    )
+    parser.add_argument("--multimask", action="store_true", help="three candidates per object, the best first")
+    parser.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone, without adding SAM's")
+    parser.add_argument("--device", help="such as cpu, cuda, cuda:1 or mps (default: the fastest there is)")
+    parser.add_argument("--max-pixels", type=int, help="accept photographs up to this size (default: Pillow's limit)")
+    parser.add_argument("--output", metavar="OVERLAY", help="write the photograph with masks and prompts drawn over it")
+    parser.add_argument(
+        "--masks",
+        metavar="FILE",
+        help="write the masks: .png (pixel value = object number), .npz (masks, scores) or .json (COCO, RLE)",
+    )
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What shows the objects; frames as on the command line.
+
+    Args:
+        boxes: [object][x0, y0, x1, y1], or empty.
+        points: [object][point][x, y], or empty.
+        labels: [object][point], 1 on the object, 0 not.
+    """
+
+    boxes: list[list[float]]
+    points: list[list[list[float]]]
+    labels: list[list[int]]
+
+    @property
+    def processor_arguments(self) -> dict[str, Any]:
+        """The prompts as the processor takes them, for one photograph."""
+        arguments: dict[str, Any] = {}
+        if self.boxes:
+            arguments["input_boxes"] = [self.boxes]
+        if any(self.points):
+            arguments["input_points"], arguments["input_labels"] = [self.points], [self.labels]
+        return arguments
+
+
+def objects_from(
+    boxes: list[list[float]], positive_points: list[list[float]], negative_points: list[list[float]]
+) -> Prompts:
+    """Return which points belong to which object, as the command's help says.
+
+    Args:
+        boxes: x0, y0, x1, y1 each.
+        positive_points: x, y each.
+        negative_points: x, y each.
+
+    Raises:
+        ValueError: if there are several boxes and a point lies in none of them.
+    """
+    points = positive_points + negative_points
+    labels = [1] * len(positive_points) + [0] * len(negative_points)
+    if len(boxes) <= 1:
+        return Prompts(boxes, [points] if points else [], [labels] if points else [])
+    for x, y in points:
+        if not any(_lies_in(x, y, box) for box in boxes):
+            raise ValueError(f"the point {x:g} {y:g} lies in none of the {len(boxes)} boxes, so its object is unknown")
+    chosen = [[index for index, (x, y) in enumerate(points) if _lies_in(x, y, box)] for box in boxes]
+    return Prompts(
+        boxes,
+        [[points[index] for index in indexes] for indexes in chosen],
+        [[labels[index] for index in indexes] for indexes in chosen],
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Segment one photograph, print scores and times, write what was asked for."""
+    prompts = objects_from(args.box, args.point, args.negative_point)
+    _check_suffixes(args.output, args.masks)
+
+    import numpy as np
+    import torch
+    from PIL import Image
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    import sam_hq
+    from sam_hq.atomic_writing import new_file
+    from sam_hq.image_loading import load_rgb
+
+    disable_progress_bar()
+    set_verbosity_error()
+    name = model_name(args.model)
+    device = chosen_device(args.device)
+    with ExitStack() as outputs:
+        # Opened before the work, so that a place where nothing can be written is known at once.
+        overlay_file = outputs.enter_context(new_file(args.output)) if args.output else None
+        masks_file = outputs.enter_context(new_file(args.masks)) if args.masks else None
+        pixels, _ = load_rgb(args.image, max_pixels=args.max_pixels)
+        photo = Image.fromarray(np.asarray(pixels))
+        processor = sam_hq.SamHQProcessor.from_pretrained(name)
+        inputs = processor(photo, return_tensors="pt", max_pixels=args.max_pixels, **prompts.processor_arguments)
+
+        clock = Clock(device)
+        model = sam_hq.SamHQModel.from_pretrained(name, device_map=device).eval()
+        clock.lap("load")
+        with torch.inference_mode():
+            tensors = inputs.to(device)
+            embeddings = model.get_image_embeddings(tensors.pop("pixel_values"))
+            clock.lap("image")
+            result = model(
+                **tensors,
+                image_embeddings=embeddings[0],
+                intermediate_embeddings=embeddings[1],
+                multimask_output=args.multimask,
+                hq_token_only=args.hq_token_only,
+            )
+            clock.lap("prompts")
+            masks = processor.post_process_masks(
+                result.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
+            )[0]
+            masks = masks.cpu()  # (P, M, H, W)
+            scores = result.iou_scores[0].float().cpu()  # (P, M)
+            clock.lap("masks")
+
+        print(f"photo    {args.image}, {photo.width} x {photo.height}")
+        print(f"model    {name}, {device}")
+        print_scores(masks, scores)
+        print("time     " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in clock.laps.items()))
+        if overlay_file:
+            overlay(photo, masks, prompts).save(overlay_file)
+        if masks_file:
+            write_masks(masks_file, Path(args.image).name, masks, scores)
+    for written in filter(None, (args.output, args.masks)):
+        print(f"wrote    {written}")
+
+
+class Clock:
+    """Times of the steps, waiting for the device at the end of each.
+
+    Args:
+        device: where the work is done.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.laps: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        """End a step.
+
+        Args:
+            step: its name.
+        """
+        import torch
+
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
+        now = time.perf_counter()
+        self.laps[step], self._start = now - self._start, now
+
+
+def model_name(asked: str | None) -> str:
+    """Return the model's directory or Hub id: the one asked for, or the embedded checkpoint.
+
+    Args:
+        asked: the value of --model.
+
+    Raises:
+        ValueError: if none was asked for and this installation has no embedded checkpoint.
+    """
+    import sam_hq
+
+    if asked:
+        return asked
+    if not Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir():
+        raise ValueError("this installation has no embedded checkpoint; name a model with --model DIR_OR_ID")
+    return sam_hq.EMBEDDED_CHECKPOINT
+
+
+def chosen_device(asked: str | None) -> torch.device:
+    """Return the device to work on.
+
+    Args:
+        asked: the value of --device; None for the accelerator, or the CPU where there is none.
+
+    Raises:
+        ValueError: if it is no device or is not there.
+    """
+    import torch
+
+    there = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if asked is None:
+        return there or torch.device("cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise ValueError(f"device is {asked!r}, but must be such as cpu, cuda, cuda:1 or mps") from error
+    count = torch.accelerator.device_count() if there is not None and there.type == device.type else 0
+    if device.type != "cpu" and (device.index or 0) >= count:
+        raise ValueError(f"device is {asked!r}, but this machine has {count} of {device.type}")
+    return device
+
+
+def print_scores(masks: torch.Tensor, scores: torch.Tensor) -> None:
+    """Print a line for each mask.
+
+    Args:
+        masks: (P, M, H, W) boolean.
+        scores: (P, M).
+    """
+    pixels = masks.shape[-2] * masks.shape[-1]
+    for number, (candidates, values) in enumerate(zip(masks, scores, strict=True), start=1):
+        for rank, (mask, score) in enumerate(zip(candidates, values, strict=True), start=1):
+            which = f"object {number}" + (f", candidate {rank}" if len(candidates) > 1 else "")
+            area = int(mask.sum())
+            print(f"{which}: score {float(score):.3f}, {area} pixels ({100 * area / pixels:.1f} % of the photo)")
+
+
+def overlay(photo: Image.Image, masks: torch.Tensor, prompts: Prompts) -> Image.Image:
+    """Return the photograph with masks and prompts; one panel beside the other for each candidate.
+
+    Args:
+        photo: the photograph, (H, W).
+        masks: (P, M, H, W) boolean.
+        prompts: what showed the objects.
+    """
+    from PIL import Image
+
+    from sam_hq.overlays import draw_masks, draw_prompts
+
+    points = [point for of_object in prompts.points for point in of_object]
+    labels = [label for of_object in prompts.labels for label in of_object]
+    panels = [
+        draw_prompts(draw_masks(photo, masks[:, rank].numpy()), prompts.boxes, points, labels)
+        for rank in range(masks.shape[1])
+    ]
+    sheet = Image.new("RGB", (photo.width * len(panels), photo.height))
+    for rank, panel in enumerate(panels):
+        sheet.paste(panel, (rank * photo.width, 0))
+    return sheet
+
+
+def _check_suffixes(output: str | None, masks: str | None) -> None:
+    if output is not None:
+        from PIL import Image
+
+        known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE}
+        if Path(output).suffix.lower() not in known:
+            raise ValueError(f"--output {output!r} must end in a picture's suffix, such as .png or .jpg")
+    if masks is not None and Path(masks).suffix not in MASK_SUFFIXES:
+        raise ValueError(f"--masks {masks!r} must end in {', '.join(MASK_SUFFIXES)}")
+
+
+def _lies_in(x: float, y: float, box: list[float]) -> bool:
+    return box[0] <= x <= box[2] and box[1] <= y <= box[3]
