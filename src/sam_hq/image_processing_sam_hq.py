@@ -19,12 +19,13 @@ from .image_options import (
     size_dict,
 )
 from .mask_frames import IGNORED_LABEL, low_res_masks_to_photo, photo_masks_to_labels, resized_size, size_pairs
+from .mask_generation_processing import MaskGenerationProcessing
 from .photo_masks import binary_stacks
 from .pillow_resize import resize_like_pillow
 from .prompt_nesting import pad_stacks
 
 
-class SamHQImageProcessor(BaseImageProcessor):
+class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
     """Resizes, normalises and pads photographs as the authors do, and brings masks back to photo size.
 
     Images are PIL images, paths, URLs, arrays or tensors, see `sam_hq.image_loading.load_rgb` for what becomes of

@@ -9,7 +9,6 @@ low-res frame  (s, s): the padded frame at the mask decoder's resolution, S / s 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -35,20 +34,24 @@ def resized_size(original_size: Sequence[int], longest_edge: int) -> tuple[int, 
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
-def size_pairs(name: str, sizes: Any, count: int) -> list[tuple[int, int]]:
+def size_pairs(name: str, sizes: Any, count: int | None = None) -> list[tuple[int, int]]:
     """Read a list of sizes.
 
     Args:
         name: the argument's name, for messages.
         sizes: (count, 2) height, width, as a tensor, an array or a list.
-        count: how many there must be.
+        count: how many there must be, any number if left out.
 
     Raises:
-        ValueError: not that many pairs of positive numbers.
+        ValueError: not that many pairs of positive numbers, or none at all.
     """
-    pairs = sizes.tolist() if isinstance(sizes, torch.Tensor | np.ndarray) else [list(map(int, size)) for size in sizes]
-    if len(pairs) != count or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
-        raise ValueError(f"{name} must be {count} pairs of height and width, got {pairs}")
+    try:
+        pairs = [[int(side) for side in size] for size in sizes]
+    except (TypeError, ValueError):
+        pairs = None
+    wanted = "" if count is None else f"{count} "
+    if not pairs or len(pairs) != (count or len(pairs)) or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
+        raise ValueError(f"{name} must be {wanted}pairs of height and width, got {sizes!r}")
     return [(int(height), int(width)) for height, width in pairs]
 
 

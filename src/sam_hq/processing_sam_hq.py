@@ -96,8 +96,12 @@ class SamHQProcessor(ProcessorMixin):
         if images is None and segmentation_maps is not None:
             raise ValueError("segmentation_maps were given without images")
         # Prompts are looked at first: they are cheap to refuse, photographs are not cheap to decode and resize.
-        images = flat_image_list(images) if images is not None else None
-        batch_size = len(images if images is not None else original_sizes)
+        if images is None:
+            original_sizes = size_pairs("original_sizes", original_sizes)
+            batch_size = len(original_sizes)
+        else:
+            images = flat_image_list(images)
+            batch_size = len(images)
         if segmentation_maps is not None:
             segmentation_maps = masks_per_object(segmentation_maps, batch_size, "segmentation_maps")
         if input_masks is not None:
@@ -125,10 +129,11 @@ class SamHQProcessor(ProcessorMixin):
         """Names of the inputs the model cannot do without, and of the two sizes that post-processing wants."""
         return [*self.image_processor.model_input_names, "original_sizes", "reshaped_input_sizes"]
 
-    def _sizes_only(self, original_sizes: Any, options: dict) -> dict[str, torch.Tensor]:
-        pairs = size_pairs("original_sizes", original_sizes, len(original_sizes))
-        reshaped_sizes = self.image_processor.reshaped_sizes(pairs, self.image_processor.options_of_call(options))
-        return {"original_sizes": torch.tensor(pairs), "reshaped_input_sizes": torch.tensor(reshaped_sizes)}
+    def _sizes_only(self, original_sizes: list[tuple[int, int]], options: dict) -> dict[str, torch.Tensor]:
+        options = self.image_processor.options_of_call(options)
+        reshaped_sizes = self.image_processor.reshaped_sizes(original_sizes, options)
+        frame_size_of(reshaped_sizes, options)
+        return {"original_sizes": torch.tensor(original_sizes), "reshaped_input_sizes": torch.tensor(reshaped_sizes)}
 
     @staticmethod
     def _in_resized_frame(prompts: dict[str, torch.Tensor], sizes: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
