@@ -31,7 +31,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
     Images are PIL images, paths, URLs, arrays or tensors, see `sam_hq.image_loading.load_rgb` for what becomes of
     transparency, EXIF orientation, 16-bit and floating point values. They are resized with Pillow on 8-bit values, then
     normalised in float32, then padded with zeros at the right and the bottom. Tensors that lie on an accelerator are
-    resized there, with the same result.
+    resized there, bit for bit as Pillow does, see `sam_hq.pillow_resize`.
 
     `size={"longest_edge": n}` keeps the aspect ratio; `size={"height": h, "width": w}` squashes, as the authors'
     evaluation does. `pad_size` is the input of the model. All options can be given at the call as well; None means the

@@ -13,8 +13,8 @@ WEIGHT_BITS = 22
 def resize_like_pillow(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Resize with an antialiasing triangle filter, equal to `PIL.Image.resize(..., BILINEAR)`.
 
-    Differs: by at most 1 of 255 where the height shrinks by much more than the width, because Pillow 13 then makes the
-    height first. It never does where the aspect ratio is kept.
+    Differs: by at most 1 of 255 where Pillow 13 makes the height first, which it does when an image loses many more
+        rows than columns. Before, Pillow always made the width first.
 
     Args:
         pixels: (channels, H, W) uint8.
