@@ -153,9 +153,7 @@ def read_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
         pass
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # torch raises many kinds for damaged files
+    except Exception as error:  # torch raises many kinds for damaged files, OSError among them
         reason = str(error).strip().splitlines()
         raise ValueError(
             f"checkpoint {str(path)!r} is not a readable file of weights; a file that holds anything else, code "

@@ -28,7 +28,10 @@ def object_color(index: int) -> tuple[int, int, int]:
 
 
 def draw_masks(
-    photo: Image.Image, masks: np.ndarray | Sequence[np.ndarray], opacity: float = 0.45, contour_width: int | None = None
+    photo: Image.Image,
+    masks: np.ndarray | Sequence[np.ndarray],
+    opacity: float = 0.45,
+    contour_width: int | None = None,
 ) -> Image.Image:
     """Fill every mask with its colour and trace its edge.
 
@@ -108,7 +111,9 @@ def draw_prompts(
     for point, label in zip(points, labels, strict=True):
         x, y = (float(value) for value in point)
         color = POSITIVE if label == 1 else NEGATIVE
-        canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color, outline=(255, 255, 255), width=width)
+        canvas.ellipse(
+            (x - radius, y - radius, x + radius, y + radius), fill=color, outline=(255, 255, 255), width=width
+        )
     return picture
 
 

@@ -15,6 +15,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import warnings
 from collections.abc import Sequence
 
 COMMANDS = ("segment", "generate", "convert", "train", "evaluate", "export", "demo")
@@ -40,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         known = set(subparsers.choices)
         command.add_parser(subparsers)
         for added in set(subparsers.choices) - known:
-            subparsers.choices[added].set_defaults(run=command.run)
+            subparsers.choices[added].set_defaults(run=lambda args, command=command: command.run(args))
     return parser
 
 
@@ -52,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     try:
-        return args.run(args) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return args.run(args) or 0
     except (ValueError, TypeError, OSError) as error:
         print(f"sam-hq: error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -61,9 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | Warning) -> str:
     """Return an error's message on one line, or its type where it has no message."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    text = one_line(message) if isinstance(message, Warning) else message
+    print(f"sam-hq: warning: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+import huggingface_hub
+import torch
+
+import sam_hq
+from conftest import REPOSITORY
+from sam_hq_cli.main import main
+from test_checkpoint_conversion import small_authors_weights
+
+
+def test_a_checkpoint_becomes_a_directory(tmp_path, capsys):
+    torch.save(small_authors_weights(), tmp_path / "small.pth")
+    assert main(["convert", str(tmp_path / "small.pth"), str(tmp_path / "out"), "--dtype", "bfloat16"]) == 0
+    assert f"wrote    {tmp_path / 'out'}" in capsys.readouterr().out
+    model = sam_hq.SamHQModel.from_pretrained(tmp_path / "out")
+    assert model.dtype == torch.bfloat16
+
+
+def test_plain_sam_is_said_loudly(tmp_path, capsys):
+    torch.save(small_authors_weights(without_hq=True), tmp_path / "sam.pth")
+    assert main(["convert", str(tmp_path / "sam.pth"), str(tmp_path / "out")]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("sam-hq: warning: ")
+    assert "plain SAM checkpoint" in error
+
+
+def test_the_script_is_the_same_command(tmp_path):
+    torch.save(small_authors_weights(), tmp_path / "small.pth")
+    script = REPOSITORY / "conversion_scripts" / "convert_sam_hq.py"
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, script, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+        )
+
+    done = run(tmp_path / "small.pth", tmp_path / "out")
+    assert (done.returncode, "custom" in done.stdout) == (0, True), done.stderr
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    wrong = run(tmp_path / "small.pth", tmp_path / "out2", "--variant", "vit_h")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("sam-hq: error: variant is 'vit_h', but the weights of")
+    assert not (tmp_path / "out2").exists()
+
+
+def test_push_to_hub_uploads_the_finished_directory(tmp_path, monkeypatch):
+    calls = []
+
+    class Api:
+        def create_repo(self, repo_id, exist_ok):
+            calls.append(("create", repo_id, exist_ok))
+
+        def upload_folder(self, repo_id, folder_path):
+            calls.append(("upload", repo_id, sorted(path.name for path in folder_path.iterdir())))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    torch.save(small_authors_weights(), tmp_path / "small.pth")
+    assert main(["convert", str(tmp_path / "small.pth"), str(tmp_path / "out"), "--push-to-hub", "me/mine"]) == 0
+    files = ["README.md", "config.json", "model.safetensors", "processor_config.json"]
+    assert calls == [("create", "me/mine", True), ("upload", "me/mine", files)]

@@ -1,0 +1,189 @@
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco_masks
+from pycocotools.coco import COCO
+
+import sam_hq
+from conftest import PHOTOS, small_config, small_model
+from sam_hq.checkpoint_conversion import processor_for
+from sam_hq.overlays import object_color
+from sam_hq_cli.main import main
+from sam_hq_cli.mask_files import write_masks
+from sam_hq_cli.segment import objects_from
+
+PHOTO = PHOTOS / "scissors.png"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("model")
+    small_model("vit").save_pretrained(directory)
+    processor_for(small_config("vit")).save_pretrained(directory)
+    return directory
+
+
+def segment(directory, *arguments: object) -> int:
+    words = ["segment", str(PHOTO), "--model", str(directory), "--device", "cpu", *map(str, arguments)]
+    return main(words)
+
+
+def expected(directory, multimask=False, hq_token_only=False, **prompts):
+    model = sam_hq.SamHQModel.from_pretrained(directory)
+    processor = sam_hq.SamHQProcessor.from_pretrained(directory)
+    inputs = processor(Image.open(PHOTO), **prompts)
+    with torch.no_grad():
+        outputs = model(**inputs, multimask_output=multimask, hq_token_only=hq_token_only)
+    masks = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"])[
+        0
+    ]
+    return masks.numpy(), outputs.iou_scores[0].numpy()
+
+
+@pytest.mark.parametrize("multimask", [False, True])
+@pytest.mark.parametrize("hq_token_only", [False, True])
+def test_the_masks_are_those_of_the_model(directory, tmp_path, multimask, hq_token_only):
+    flags = ["--multimask"] * multimask + ["--hq-token-only"] * hq_token_only
+    file = tmp_path / "masks.npz"
+    assert segment(directory, "--box", 20, 30, 200, 220, "--point", 90, 90, *flags, "--masks", file) == 0
+    masks, scores = expected(
+        directory,
+        multimask,
+        hq_token_only,
+        input_boxes=[[[20, 30, 200, 220]]],
+        input_points=[[[[90, 90]]]],
+    )
+    found = np.load(file)
+    np.testing.assert_array_equal(found["masks"], masks)
+    np.testing.assert_allclose(found["scores"], scores, atol=1e-5)
+
+
+def test_several_boxes_are_several_objects(directory, tmp_path, capsys):
+    file = tmp_path / "masks.npz"
+    boxes = [[20, 30, 200, 220], [100, 10, 300, 90]]
+    words = [word for box in boxes for word in ("--box", *box)]
+    assert segment(directory, *words, "--negative-point", 250, 50, "--masks", file) == 0
+    masks, _ = expected(directory, input_boxes=[boxes], input_points=[[[], [[250, 50]]]], input_labels=[[[], [0]]])
+    np.testing.assert_array_equal(np.load(file)["masks"], masks)
+    out = capsys.readouterr().out
+    assert out.count("object 1: score") == out.count("object 2: score") == 1
+    assert all(word in out for word in ("load ", "image ", "prompts ", " s\n", f"wrote    {file}"))
+
+
+def test_without_a_prompt_there_is_one_object(directory, tmp_path, capsys):
+    assert segment(directory) == 0
+    assert capsys.readouterr().out.count("score") == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_which_points_belong_to_which_box():
+    boxes = [[0, 0, 10, 10], [5, 5, 20, 20]]
+    prompts = objects_from(boxes, [[1, 1], [15, 15]], [[7, 7]])
+    assert prompts.points == [[[1, 1], [7, 7]], [[15, 15], [7, 7]]]
+    assert prompts.labels == [[1, 0], [1, 0]]
+    with pytest.raises(ValueError, match="the point 30 1 lies in none of the 2 boxes"):
+        objects_from(boxes, [[30, 1]], [])
+    # With one box, or none, all points belong to the one object, wherever they lie.
+    assert objects_from(boxes[:1], [[30, 1]], [[2, 2]]).points == [[[30, 1], [2, 2]]]
+    assert objects_from([], [[30, 1]], [[2, 2]]).labels == [[1, 0]]
+    assert objects_from([], [], []).processor_arguments == {}
+
+
+def test_coco_file_is_read_by_pycocotools(directory, tmp_path):
+    file = tmp_path / "masks.json"
+    words = ["--box", 20, 30, 200, 220, "--box", 0, 0, 319, 239, "--multimask"]
+    assert segment(directory, *words, "--masks", file) == 0
+    masks, scores = expected(directory, True, input_boxes=[[[20, 30, 200, 220], [0, 0, 319, 239]]])
+    data = COCO(file)
+    annotations = data.loadAnns(data.getAnnIds())
+    assert [(entry["object"], entry["candidate"]) for entry in annotations] == [
+        (number, rank) for number in (1, 2) for rank in (1, 2, 3)
+    ]
+    for entry, mask, score in zip(annotations, masks.reshape(6, 240, 320), scores.reshape(6), strict=True):
+        np.testing.assert_array_equal(data.annToMask(entry), mask)
+        assert entry["area"] == mask.sum()
+        assert entry["bbox"] == coco_masks.toBbox(coco_masks.encode(np.asfortranarray(mask))).tolist()
+        assert entry["score"] == pytest.approx(score, abs=1e-5)
+    assert data.imgs[1]["file_name"] == PHOTO.name
+
+
+def test_png_numbers_the_objects_and_the_last_lies_on_top(tmp_path):
+    masks = torch.zeros(3, 2, 4, 5, dtype=torch.bool)
+    masks[0, 0, :, :3] = True
+    masks[1, 0, 1:3, 2:] = True
+    masks[:, 1] = True  # second candidates are not shown
+    write_masks(tmp_path / "masks.png", "photo.jpg", masks, torch.zeros(3, 2))
+    picture = Image.open(tmp_path / "masks.png")
+    wanted = np.zeros((4, 5), dtype=np.uint8)
+    wanted[:, :3] = 1
+    wanted[1:3, 2:] = 2
+    np.testing.assert_array_equal(np.asarray(picture), wanted)
+    assert picture.convert("RGB").getpixel((0, 0)) == object_color(0)
+    with pytest.raises(ValueError, match=r"255 objects, but there are 256; write \.npz or \.json"):
+        write_masks(tmp_path / "many.png", "photo.jpg", masks[:1].expand(256, -1, -1, -1), torch.zeros(256, 2))
+
+
+def test_overlay_shows_every_candidate(directory, tmp_path):
+    photo = Image.open(PHOTO)
+    for flags, panels in ((["--multimask"], 3), ([], 1)):
+        file = tmp_path / "overlay.png"
+        assert segment(directory, "--box", 20, 30, 200, 220, *flags, "--output", file) == 0
+        overlay = Image.open(file)
+        assert overlay.size == (panels * photo.width, photo.height)
+        assert overlay.getpixel((110, 30)) == object_color(0)  # the box
+    masks, _ = expected(directory, input_boxes=[[[20, 30, 200, 220]]])
+    outside = ~masks[0, 0]
+    outside[20:230, 10:210] = False  # the box and its halo
+    np.testing.assert_array_equal(np.asarray(overlay)[outside], np.asarray(photo.convert("RGB"))[outside])
+
+
+BAD = {
+    "no such photo": (["segment", "absent.png"], "absent.png"),
+    "not a photo": (["segment", "text.png"], "text.png"),
+    "truncated photo": (["segment", "cut.png"], "cut.png"),
+    "too many pixels": (["segment", str(PHOTO), "--max-pixels", "1000"], "1000|1,000"),
+    "no such model": (["segment", str(PHOTO), "--model", "./absent"], "absent"),
+    "box turned round": (["segment", str(PHOTO), "--box", "200", "30", "20", "220"], "input_boxes"),
+    "box with NaN": (["segment", str(PHOTO), "--box", "nan", "30", "200", "220"], "input_boxes"),
+    "no such device": (["segment", str(PHOTO), "--device", "toaster"], "device is 'toaster'"),
+    "absent device": (["segment", str(PHOTO), "--device", "xpu:77"], "device is 'xpu:77', but this machine has"),
+    "masks suffix": (["segment", str(PHOTO), "--masks", "masks.gif"], r"--masks 'masks.gif' must end in .png, .npz"),
+    "overlay suffix": (["segment", str(PHOTO), "--output", "overlay.xyz"], "--output 'overlay.xyz' must end in"),
+    "unwritable": (["segment", str(PHOTO), "--output", "text.png/below.png"], "is not a directory"),
+    "overlay is a directory": (["segment", str(PHOTO), "--output", "folder.png"], "folder.png.*is a directory"),
+    "no such checkpoint": (["convert", "absent.pth", "out"], "absent.pth"),
+    "not a checkpoint": (["convert", "text.png", "out"], "not a readable file of weights"),
+    "output exists": (["convert", "text.png", "folder.png"], "exists already"),
+    "Hub name": (["convert", "text.png", "out", "--push-to-hub", "a/b/c"], "a/b/c"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_input_is_one_line_exit_2_and_leaves_nothing(fault, directory, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "cut.png").write_bytes(PHOTO.read_bytes()[:4000])
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "folder.png" / "mine").write_text("keep")
+    arguments, message = BAD[fault]
+    if arguments[0] == "segment" and "--model" not in arguments:
+        arguments = [*arguments, "--model", str(directory)]
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("sam-hq: error: ")
+    assert captured.err.count("\n") == 1
+    assert re.search(message, captured.err), captured.err
+    assert sorted(os.listdir(tmp_path)) == ["cut.png", "folder.png", "text.png"]
+    assert os.listdir(tmp_path / "folder.png") == ["mine"]
+
+
+def test_a_directory_of_another_model_is_named(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    processor_for(small_config("vit")).save_pretrained(tmp_path)
+    assert segment(tmp_path, "--point", 5, 5) == 2
+    assert "'vit' model, but a 'sam_hq' is wanted" in capsys.readouterr().err
