@@ -70,6 +70,17 @@ def test_the_published_forms_give_the_builtin_results():
             assert torch.allclose(mine[name].double(), values.double(), atol=1e-5), name
 
 
+def test_coordinates_keep_their_precision_in_a_cast(processor):
+    inputs = processor(WIDE, input_points=[[[401, 351]]], input_boxes=[[[301.5, 131, 625, 393]]])
+    points, boxes = inputs["input_points"].clone(), inputs["input_boxes"].clone()
+    cast = inputs.to("cpu", torch.bfloat16)
+    assert cast["pixel_values"].dtype == torch.bfloat16
+    assert cast["original_sizes"].dtype == torch.int64
+    assert torch.equal(cast["input_points"], points)
+    assert torch.equal(cast["input_boxes"], boxes)
+    assert cast.to(torch.float64)["input_points"].dtype == torch.float32
+
+
 def objects_of(draw, kinds):
     number = st.floats(-500, 1500, width=32)
     objects = []
