@@ -7,7 +7,7 @@ Source: "Segment Anything in High Quality" (arXiv 2306.01567), §3; "TinyViT" (a
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
@@ -75,8 +75,8 @@ class SamHQVisionConfig(PreTrainedConfig):
         outside = [index for index in self.global_attn_indexes if not 0 <= index < self.num_hidden_layers]
         if outside:
             raise ValueError(f"global_attn_indexes names {outside}, but num_hidden_layers is {self.num_hidden_layers}")
-        if self.window_size < 1:
-            raise ValueError(f"window_size is {self.window_size}, but must be at least 1")
+        if not isinstance(self.window_size, int) or self.window_size < 1:
+            raise ValueError(f"window_size is {self.window_size!r}, but must be a whole number from 1")
 
     @property
     def image_embedding_size(self) -> int:
@@ -294,7 +294,7 @@ class SamHQConfig(PreTrainedConfig):
     """
 
     model_type = "sam_hq"
-    sub_configs_defaults = {
+    sub_configs_defaults: ClassVar[dict[str, type]] = {
         "vision_config": SamHQVisionConfig,
         "prompt_encoder_config": SamHQPromptEncoderConfig,
         "mask_decoder_config": SamHQMaskDecoderConfig,
@@ -364,6 +364,8 @@ class SamHQConfig(PreTrainedConfig):
 
 
 def _require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> None:
+    if not isinstance(value, int) or not isinstance(divisor, int):
+        raise ValueError(f"{name} is {value!r} and {divisor_name} is {divisor!r}, but both must be whole numbers")
     if divisor < 1 or value < 1 or value % divisor:
         raise ValueError(f"{name} is {value}, which is not a positive multiple of {divisor_name} = {divisor}")
 

@@ -46,7 +46,10 @@ def mask_loss(
     targets = (labels == 1).float()
     points = uncertain_points(logits, known, num_points, oversample_ratio, importance_ratio)
     weights = sample_points(known.float(), points, mode="nearest")
-    logits, targets = sample_points(logits, points), sample_points(targets, points)
+    # Between a known and an unknown label the known one counts alone, not the mean of the two. A known nearest label
+    # has a quarter of the weight at least.
+    targets = sample_points(targets, points) / sample_points(known.float(), points).clamp(min=0.25)
+    logits, targets = sample_points(logits, points), targets.clamp(max=1.0)
     return (point_cross_entropy(logits, targets, weights) + point_dice(logits, targets, weights)).mean()
 
 

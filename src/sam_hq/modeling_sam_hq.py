@@ -4,16 +4,19 @@ Source: "Segment Anything in High Quality" (arXiv 2306.01567). Parameter names, 
 class built into transformers; docs/architecture.md says where and why the results differ.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel, initialization
 
 from .configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
+from .forward_validation import broadcast_guide, check_embeddings, check_mask_labels, check_pixel_values
 from .losses import mask_loss
 from .mask_decoder import DecodedMasks, SamHQMaskDecoder
 from .outputs import SamHQImageSegmentationOutput, SamHQVisionEncoderOutput
 from .prompt_encoder import SamHQPositionalEmbedding, SamHQPromptEncoder
-from .prompt_validation import validate_embeddings, validate_prompts
+from .prompt_validation import validate_prompts
 from .vision_tiny_vit import SamHQTinyVitEncoder, TinyVitAttention
 from .vision_vit import SamHQVisionAttention, SamHQVisionEncoder
 
@@ -33,10 +36,17 @@ class SamHQPreTrainedModel(PreTrainedModel):
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules = ["SamHQVisionLayer", "TinyVitMBConv", "TinyVitLayer", "SamHQTwoWayAttentionBlock"]
+    _no_split_modules: ClassVar[list[str]] = [
+        "SamHQVisionLayer",
+        "TinyVitMBConv",
+        "TinyVitLayer",
+        "SamHQTwoWayAttentionBlock",
+    ]
     # Other implementations store a second copy of the one positional encoding.
-    _keys_to_ignore_on_load_unexpected = [r"prompt_encoder\.shared_embedding\.positional_embedding"]
-    _keep_in_fp32_modules_strict = ["shared_image_embedding"]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [
+        r"prompt_encoder\.shared_embedding\.positional_embedding"
+    ]
+    _keep_in_fp32_modules_strict: ClassVar[list[str]] = ["shared_image_embedding"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -63,7 +73,14 @@ class SamHQPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: If it is anything else.
         """
-        wanted = attn_implementation.values() if isinstance(attn_implementation, dict) else [attn_implementation]
+        wanted = [attn_implementation]
+        if isinstance(attn_implementation, dict):
+            unknown = set(attn_implementation) - {"", *self.config.sub_configs}
+            if unknown:
+                raise ValueError(
+                    f"attn_implementation names {sorted(unknown)}, the parts are {[*self.config.sub_configs]}"
+                )
+            wanted = list(attn_implementation.values())
         for implementation in wanted:
             if implementation not in ("eager", "sdpa"):
                 raise ValueError(f"attn_implementation must be 'eager' or 'sdpa', but is {implementation!r}")
@@ -75,11 +92,12 @@ class SamHQPreTrainedModel(PreTrainedModel):
         """What is returned, by the call or else by the configuration."""
         if output_attentions is None:
             output_attentions = bool(self.config.output_attentions)
-        if output_attentions and self.config._attn_implementation != "eager":
+        parts = [self.config, *(getattr(self.config, name) for name in self.config.sub_configs)]
+        fast = [part._attn_implementation for part in parts if part._attn_implementation != "eager"]
+        if output_attentions and fast:
             raise ValueError(
-                "output_attentions=True needs the plain path, but attn_implementation is "
-                f"{self.config._attn_implementation!r}, which keeps no weights; call "
-                "model.set_attn_implementation('eager') first"
+                f"output_attentions=True needs the plain path, but attn_implementation is {fast[0]!r}, which keeps no "
+                "weights; call model.set_attn_implementation('eager') first"
             )
         if output_hidden_states is None:
             output_hidden_states = bool(self.config.output_hidden_states)
@@ -88,17 +106,7 @@ class SamHQPreTrainedModel(PreTrainedModel):
     def _encode(
         self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> SamHQVisionEncoderOutput:
-        size = self.vision_encoder.config.image_size
-        if not isinstance(pixel_values, torch.Tensor):
-            raise TypeError(f"pixel_values must be a tensor, but is a {type(pixel_values).__name__}")
-        channels = self.vision_encoder.config.num_channels
-        if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != (channels, size, size):
-            raise ValueError(
-                f"pixel_values must be (B, {channels}, {size}, {size}) as the processor pads them, but are "
-                f"{tuple(pixel_values.shape)}"
-            )
-        if not pixel_values.is_floating_point():
-            raise TypeError(f"pixel_values must be normalised floats, but are {pixel_values.dtype}")
+        check_pixel_values(pixel_values, self.vision_encoder.config)
         return self.vision_encoder(pixel_values, output_hidden_states, output_attentions)
 
 
@@ -110,6 +118,10 @@ class SamHQVisionModel(SamHQPreTrainedModel):
     """
 
     config_class = SamHQVisionConfig
+    # A whole model's directory will do: its other parts are left out.
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [
+        r"^(prompt_encoder|mask_decoder|shared_image_embedding)\."
+    ]
 
     def __init__(self, config: SamHQVisionConfig | SamHQTinyVitConfig):
         super().__init__(config)
@@ -221,15 +233,10 @@ class SamHQModel(SamHQPreTrainedModel):
         Raises:
             ValueError: If the two do not belong together.
         """
-        grid = self.config.vision_config.image_embedding_size
-        validate_embeddings(
-            image_embeddings=image_embeddings,
-            intermediate_embeddings=intermediate_embeddings,
-            image_embedding_size=grid,
-        )
+        check_embeddings(self.config, image_embeddings, intermediate_embeddings)
         return self.mask_decoder.hq_features(image_embeddings, intermediate_embeddings[0])
 
-    def get_prompt_embeddings(
+    def getencode_prompts(
         self,
         input_points: torch.Tensor | None = None,
         input_labels: torch.Tensor | None = None,
@@ -245,8 +252,8 @@ class SamHQModel(SamHQPreTrainedModel):
             input_masks: Mask logits (B, P, 4h, 4w) over the padded square.
 
         Returns:
-            Sparse embeddings (B, P, n, C), None without points and boxes, and dense embeddings (B, P, C, h, w), with
-            P = 1 where there is no mask prompt.
+            Sparse embeddings (B, P, n, C), None without points and boxes, and dense embeddings (B * P, C, h, w), those
+            of an image one after another, or (B, C, h, w) without a mask prompt.
 
         Raises:
             ValueError: If there is no prompt, or one is malformed.
@@ -254,13 +261,17 @@ class SamHQModel(SamHQPreTrainedModel):
         prompts = [prompt for prompt in (input_points, input_boxes, input_masks) if prompt is not None]
         if not prompts:
             raise ValueError("get_prompt_embeddings needs input_points, input_boxes or input_masks, but got none")
-        sparse, dense, _ = self._prompt_embeddings(
+        sparse, dense, _ = self.encode_prompts(
             prompts[0].shape[0], prompts[0].device, input_points, input_labels, input_boxes, input_masks
         )
         grid = self.config.prompt_encoder_config.image_embedding_size
-        return sparse, dense.expand(prompts[0].shape[0], -1, -1, grid, grid)
+        return sparse, dense.expand(prompts[0].shape[0], -1, -1, grid, grid).flatten(0, 1)
 
-    def _prompt_embeddings(
+    def pixel_positions(self, image_embeddings: torch.Tensor) -> torch.Tensor:
+        """The positional encoding (h*w, C) of the grid, where and as the image embeddings are."""
+        return self._grid_positions(image_embeddings.device)[0].flatten(1).t().to(image_embeddings.dtype)
+
+    def encode_prompts(
         self,
         batch_size: int,
         device: torch.device,
@@ -269,6 +280,23 @@ class SamHQModel(SamHQPreTrainedModel):
         input_boxes: torch.Tensor | None,
         input_masks: torch.Tensor | None,
     ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
+        """Check prompts and encode them as the mask decoder takes them.
+
+        Args:
+            batch_size: Number of images.
+            device: Where the embeddings are wanted.
+            input_points: As in `forward`.
+            input_labels: As in `forward`.
+            input_boxes: As in `forward`.
+            input_masks: As in `forward`.
+
+        Returns:
+            Sparse embeddings (B, P, n, C) or None; dense ones (B, P, C, h, w), or (1, 1, C, 1, 1) without mask
+            prompts; and which tokens count (B, P, n), or None where all do.
+
+        Raises:
+            ValueError: If a prompt is malformed.
+        """
         if input_points is not None and input_labels is None:
             input_labels = torch.ones(input_points.shape[:-1], dtype=torch.long, device=input_points.device)
         validate_prompts(
@@ -284,6 +312,29 @@ class SamHQModel(SamHQPreTrainedModel):
             input_masks = input_masks.to(self.dtype)
         return self.prompt_encoder(
             self.shared_image_embedding, device, input_points, input_labels, input_boxes, input_masks
+        )
+
+    def _decoder_guides(
+        self,
+        batch_size: int,
+        prompts: tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None],
+        attention_similarity: torch.Tensor | None,
+        target_embedding: torch.Tensor | None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        if attention_similarity is None and target_embedding is None:
+            return None, None
+        sparse, dense, _ = prompts
+        config = self.config.mask_decoder_config
+        count = dense.shape[1] if sparse is None else sparse.shape[1]
+        # The tokens of the score, of SAM's masks and of the HQ mask come before those of the prompts.
+        tokens = config.num_multimask_outputs + 3 + (0 if sparse is None else sparse.shape[2])
+        pixels = self.config.vision_config.image_embedding_size**2
+        scores = (batch_size * count, config.num_attention_heads, tokens, pixels)
+        return (
+            broadcast_guide("attention_similarity", attention_similarity, scores, self.dtype),
+            broadcast_guide(
+                "target_embedding", target_embedding, (batch_size, count, tokens, config.hidden_size), self.dtype
+            ),
         )
 
     def forward(
@@ -305,9 +356,9 @@ class SamHQModel(SamHQPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        original_sizes: torch.Tensor | None = None,
-        reshaped_input_sizes: torch.Tensor | None = None,
-        valid_objects: torch.Tensor | None = None,
+        original_sizes: torch.Tensor | None = None,  # noqa: ARG002
+        reshaped_input_sizes: torch.Tensor | None = None,  # noqa: ARG002
+        valid_objects: torch.Tensor | None = None,  # noqa: ARG002
     ) -> SamHQImageSegmentationOutput | tuple:
         """Predict masks for prompts on images, or on the cached embeddings of images.
 
@@ -355,31 +406,31 @@ class SamHQModel(SamHQPreTrainedModel):
             raise ValueError(f"give either pixel_values or image_embeddings, but got {given}")
         if pixel_values is not None and (intermediate_embeddings is not None or hq_features is not None):
             raise ValueError("intermediate_embeddings and hq_features go with image_embeddings, not with pixel_values")
+        if pixel_values is None:
+            check_embeddings(self.config, image_embeddings, intermediate_embeddings, hq_features)
+        else:
+            check_pixel_values(pixel_values, self.config.vision_config)
         source = image_embeddings if pixel_values is None else pixel_values
-        prompts = self._prompt_embeddings(
+        prompts = self.encode_prompts(
             source.shape[0], source.device, input_points, input_labels, input_boxes, input_masks
         )
+        similarity, target = self._decoder_guides(source.shape[0], prompts, attention_similarity, target_embedding)
+        if labels is not None:
+            count = prompts[1].shape[1] if prompts[0] is None else prompts[0].shape[1]
+            check_mask_labels(labels, source.shape[0], count, check_values=not torch.compiler.is_compiling())
+
         vision_outputs = None
         if pixel_values is not None:
-            vision_outputs = self._encode(pixel_values, output_hidden_states, output_attentions)
+            vision_outputs = self.vision_encoder(pixel_values, output_hidden_states, output_attentions)
             image_embeddings = vision_outputs.last_hidden_state
             intermediate_embeddings = vision_outputs.intermediate_embeddings
-        else:
-            validate_embeddings(
-                image_embeddings=image_embeddings,
-                intermediate_embeddings=intermediate_embeddings,
-                hq_features=hq_features,
-                image_embedding_size=self.config.vision_config.image_embedding_size,
-            )
         if hq_features is None:
             hq_features = self.mask_decoder.hq_features(image_embeddings, intermediate_embeddings[0])
 
-        objects = self.mask_decoder.prompted_objects(
-            image_embeddings, *prompts, hq_features, attention_similarity, target_embedding
-        )
+        objects = self.mask_decoder.prompted_objects(image_embeddings, *prompts, hq_features, similarity, target)
         decoded = self.mask_decoder(
             objects,
-            self._grid_positions(source.device).flatten(2)[0].t().to(image_embeddings.dtype),
+            self.pixel_positions(image_embeddings),
             multimask_output,
             sam_branch=output_branches or not hq_token_only,
         )

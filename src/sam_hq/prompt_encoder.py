@@ -29,7 +29,11 @@ class SamHQPositionalEmbedding(nn.Module):
         super().__init__()
         self.register_buffer("positional_embedding", torch.randn(2, num_pos_feats))
 
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "SamHQPositionalEmbedding":
+    def _apply(
+        self,
+        fn: Callable[[torch.Tensor], torch.Tensor],
+        recurse: bool = True,  # noqa: ARG002
+    ) -> "SamHQPositionalEmbedding":
         # `.to(dtype)`, `.half()` and the like come through here: follow the device, keep the dtype.
         moved = fn(self.positional_embedding)
         if moved.dtype != torch.float32 and not self.positional_embedding.is_meta:
@@ -124,9 +128,12 @@ class SamHQPromptEncoder(nn.Module):
         labels: torch.Tensor,
         pad: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if pad:  # points without a box are followed by one token that says there is none
+        labels = labels.to(torch.long)  # the token below has a label that unsigned numbers and booleans cannot hold
+        if pad:
+            # Points without a box are followed by one token that says there is none, unless all of them only pad.
+            padded = (labels == PADDING_LABEL).all(dim=-1, keepdim=True)
             points = F.pad(points, (0, 0, 0, 1))
-            labels = F.pad(labels, (0, 1), value=NOT_A_POINT_LABEL)
+            labels = torch.cat([labels, torch.where(padded, PADDING_LABEL, NOT_A_POINT_LABEL)], dim=-1)
         not_a_point = _row(self.not_a_point_embed, points.device)
         positions = encode_positions((points.float() + 0.5) / self.config.image_size).to(not_a_point.dtype)
         labels = labels.unsqueeze(-1)

@@ -5,6 +5,7 @@ Coordinates are x, y in pixels of the resized image. Prompts outside the photogr
 encoding is defined everywhere and a box that reaches over the border is an ordinary answer of a detector.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -136,7 +137,8 @@ def check_counts(batch_size: int, **prompts: torch.Tensor | None) -> int:
         if prompt.shape[0] != batch_size:
             raise ValueError(f"{name} is for {prompt.shape[0]} images, but there are {batch_size}")
     counts = {name: prompt.shape[1] for name, prompt in given.items()}
-    if len(set(counts.values())) > 1:
+    # Compared one by one: the symbolic counts of an export cannot be put into a set.
+    if any(count != first for first, count in itertools.pairwise(counts.values())):
         listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise ValueError(f"all prompts must have the same number of objects per image, but {listed}")
     return next(iter(counts.values()), 1)
