@@ -60,6 +60,37 @@ class PromptedObjects:
 
 
 @dataclass
+class DecodedObjects:
+    """What the two-way transformer says of N objects: all that their masks are rendered from.
+
+    Attributes:
+        iou_scores: Predicted IoU (N, M), best first.
+        sam_kernels: Weights (N, M, C / 8) of the channels of each SAM mask.
+        hq_kernel: Weights (N, C / 8) of the channels of the HQ mask.
+        pixels: Image output (N, h*w, C).
+        hq_features: (M, C / 8, 4h, 4w); each image serves N / M consecutive objects.
+        attentions: Attention weights, or None.
+    """
+
+    iou_scores: torch.Tensor
+    sam_kernels: torch.Tensor
+    hq_kernel: torch.Tensor
+    pixels: torch.Tensor
+    hq_features: torch.Tensor
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+    def select(self, kept: torch.Tensor, candidates: int) -> "DecodedObjects":
+        """The objects `kept` (K,) of a single image, with their best `candidates` masks."""
+        return DecodedObjects(
+            self.iou_scores[kept, :candidates],
+            self.sam_kernels[kept, :candidates],
+            self.hq_kernel[kept],
+            self.pixels[kept],
+            self.hq_features,
+        )
+
+
+@dataclass
 class DecodedMasks:
     """Masks of N objects.
 
@@ -74,6 +105,7 @@ class DecodedMasks:
     sam_masks: torch.Tensor | None
     hq_masks: torch.Tensor
     attentions: tuple[torch.Tensor, ...] | None = None
+
 
 class SamHQMaskDecoder(nn.Module):
     """Image embeddings and prompt embeddings to mask logits and scores."""
@@ -150,7 +182,9 @@ class SamHQMaskDecoder(nn.Module):
             The B*P objects, those of an image one after another.
         """
         batch_size = image_embeddings.shape[0]
-        count = dense_prompt_embeddings.shape[1] if sparse_prompt_embeddings is None else sparse_prompt_embeddings.shape[1]
+        count = (
+            dense_prompt_embeddings.shape[1] if sparse_prompt_embeddings is None else sparse_prompt_embeddings.shape[1]
+        )
         row = torch.zeros(1, dtype=torch.long, device=image_embeddings.device)
         mask_rows = torch.arange(self.num_mask_tokens, device=image_embeddings.device)
         output_tokens = torch.cat([self.iou_token(row), self.mask_tokens(mask_rows), self.hq_token(row)])
@@ -167,7 +201,7 @@ class SamHQMaskDecoder(nn.Module):
         pixels = image_embeddings.unsqueeze(1) + dense_prompt_embeddings.to(image_embeddings.dtype)
         return PromptedObjects(
             tokens.flatten(0, 1),
-            pixels.flatten(0, 1).flatten(2).transpose(1, 2),  # (B, P, C, h, w) -> (B*P, h*w, C)
+            pixels.flatten(0, 1).flatten(2).transpose(1, 2).contiguous(),  # (B, P, C, h, w) -> (B*P, h*w, C)
             hq_features,
             token_bias,
             attention_similarity,
@@ -193,11 +227,12 @@ class SamHQMaskDecoder(nn.Module):
         Returns:
             The masks of both branches, and the scores.
         """
-        if not self._in_groups():
-            return self._decode(objects, pixel_positions, multimask_output, sam_branch)
+        size = self._objects_at_once()
+        if size is None:
+            return self._render(self._transform(objects, pixel_positions, multimask_output), sam_branch)
         groups = [
-            self._decode(group, pixel_positions, multimask_output, sam_branch)
-            for group in objects.groups(_OBJECTS_AT_ONCE)
+            self._render(self._transform(group, pixel_positions, multimask_output), sam_branch)
+            for group in objects.groups(size)
         ]
         return DecodedMasks(
             torch.cat([group.iou_scores for group in groups]),
@@ -205,18 +240,56 @@ class SamHQMaskDecoder(nn.Module):
             torch.cat([group.hq_masks for group in groups]),
         )
 
+    def filtered(
+        self,
+        objects: PromptedObjects,
+        pixel_positions: torch.Tensor,
+        min_score: float | None = None,
+        multimask_output: bool = True,
+        candidates: int = 1,
+        sam_branch: bool = True,
+        region: tuple[int, int] | None = None,
+    ) -> Iterator[tuple[torch.Tensor, DecodedMasks]]:
+        """Predict only what is wanted: scores need the tokens alone, so objects that fail by them get no mask.
+
+        Args:
+            objects: What to decode, from `prompted_objects`.
+            pixel_positions: Positional encoding (h*w, C) of the grid.
+            min_score: Objects whose best score is not above it are left out; None keeps all.
+            multimask_output: As in `forward`.
+            candidates: Masks per object, the best ones.
+            sam_branch: As in `forward`.
+            region: Height and width of the upper left part of the masks that is wanted; None for all.
+
+        Yields:
+            Indices (K,) of the kept objects of a group, and their masks (K, M, *region). Groups without any are left
+            out.
+        """
+        size = self._objects_at_once() or objects.tokens.shape[0]
+        start = 0
+        for group in objects.groups(size):
+            count = group.tokens.shape[0]
+            decoded = self._transform(group, pixel_positions, multimask_output)
+            kept = torch.arange(count, device=group.tokens.device)
+            if min_score is not None:
+                kept = kept[decoded.iou_scores[:, 0] > min_score]
+            if kept.numel():
+                yield start + kept, self._render(decoded.select(kept, candidates), sam_branch, region)
+            start += count
+
     def _fast(self) -> bool:
         # Offloaded weights are present in their own module's forward alone; the algebra reads them elsewhere.
         return self.config._attn_implementation != "eager" and not any(weight.is_meta for weight in self.parameters())
 
-    def _in_groups(self) -> bool:
-        return self.hq_token.weight.device.type == "cpu" and self._fast() and not torch.compiler.is_compiling()
+    def _objects_at_once(self) -> int | None:
+        """Objects per group, None for all at once."""
+        in_groups = self._fast() and self.hq_token.weight.device.type == "cpu" and not torch.compiler.is_compiling()
+        return _OBJECTS_AT_ONCE if in_groups else None
 
-    def _decode(
-        self, objects: PromptedObjects, pixel_positions: torch.Tensor, multimask_output: bool, sam_branch: bool
-    ) -> DecodedMasks:
-        fast = self._fast()
-        transform = self.transformer.forward_absorbed if fast else self.transformer
+    def _transform(
+        self, objects: PromptedObjects, pixel_positions: torch.Tensor, multimask_output: bool
+    ) -> DecodedObjects:
+        transform = self.transformer.forward_absorbed if self._fast() else self.transformer
         tokens, pixels, attentions = transform(
             objects.tokens,
             objects.pixels,
@@ -226,15 +299,16 @@ class SamHQMaskDecoder(nn.Module):
             objects.target_embedding,
         )
         scores, sam_kernels = self._select(tokens, multimask_output)
-        render = render_masks_fast if fast else render_masks
-        sam_masks, hq_masks = render(
-            self, pixels, sam_kernels if sam_branch else None, self._hq_kernel(tokens), objects.hq_features
-        )
-        return DecodedMasks(scores, sam_masks, hq_masks, attentions)
+        hq_kernel = self.hq_mask_mlp(tokens[:, 1 + self.num_mask_tokens])
+        return DecodedObjects(scores, sam_kernels, hq_kernel, pixels, objects.hq_features, attentions)
 
-    def _hq_kernel(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Weights (N, C / 8) of the HQ mask's channels."""
-        return self.hq_mask_mlp(tokens[:, 1 + self.num_mask_tokens])
+    def _render(
+        self, decoded: DecodedObjects, sam_branch: bool, region: tuple[int, int] | None = None
+    ) -> DecodedMasks:
+        render = render_masks_fast if self._fast() else render_masks
+        sam_kernels = decoded.sam_kernels if sam_branch else None
+        sam_masks, hq_masks = render(self, decoded.pixels, sam_kernels, decoded.hq_kernel, decoded.hq_features, region)
+        return DecodedMasks(decoded.iou_scores, sam_masks, hq_masks, decoded.attentions)
 
     def _select(self, tokens: torch.Tensor, multimask_output: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores (N, M) of the wanted SAM masks, best first, and the weights (N, M, C / 8) of their channels."""

@@ -13,8 +13,12 @@ from .configuration_sam_hq import SamHQVisionConfig
 from .layers import EncoderNeck, TransformerMLP, merge_windows, split_windows
 from .outputs import SamHQVisionEncoderOutput
 
-# Scores of this many query-key pairs are held at once by the row-wise global attention: 4 MB in fp32, within the cache.
-_SCORES_AT_ONCE = 2**20
+# What the fast path holds at once on a CPU, so that it stays in the cache: scores of query-key pairs (2 MB in fp32),
+# and tokens in an MLP, whose hidden features are four times as wide.
+_SCORES_AT_ONCE = 2**19
+_TOKENS_AT_ONCE = 1024
+# Up to this many scores, heads included, a bias is cheap enough for one fused call over all windows.
+_WINDOW_SCORES = 2**20
 
 
 class SamHQPatchEmbeddings(nn.Module):
@@ -99,12 +103,11 @@ class SamHQVisionAttention(nn.Module):
             return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout), None
         by_row, by_column = self._position_scores(query)
         tokens = query.shape[2]
-        if tokens * tokens * self.num_attention_heads <= _SCORES_AT_ONCE:
+        if tokens * tokens * self.num_attention_heads <= _WINDOW_SCORES:
             # A window: its bias is small, and one fused call over all windows is fastest.
             bias = (by_row.unsqueeze(-1) + by_column.unsqueeze(-2)).flatten(-2)
             return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout), None
-        row_wise = query.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        if row_wise:
+        if _in_pieces(query):
             return _attend_by_rows(query * self.scale, key, value, by_row, by_column), None
         return self._attend_extended(query, key, value, by_row, by_column, dropout), None
 
@@ -134,6 +137,11 @@ class SamHQVisionAttention(nn.Module):
         value = F.pad(value, (0, 2 * size))
         attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=1.0)
         return attended[..., :head_dim]
+
+
+def _in_pieces(features: torch.Tensor) -> bool:
+    """Whether to work in pieces that fit a CPU's cache: not where a graph is recorded, by autograd or a compiler."""
+    return features.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _attend_by_rows(
@@ -191,7 +199,11 @@ class SamHQVisionLayer(GradientCheckpointingLayer):
         if self.window_size:
             attended = merge_windows(attended, height, width)
         hidden_states = hidden_states + attended
-        return hidden_states + self.mlp(self.layer_norm2(hidden_states)), weights
+        if self.attn.config._attn_implementation == "eager" or not _in_pieces(hidden_states):
+            return hidden_states + self.mlp(self.layer_norm2(hidden_states)), weights
+        for tokens in hidden_states.flatten(0, 2).split(_TOKENS_AT_ONCE):  # views, added to in place
+            tokens += self.mlp(self.layer_norm2(tokens))
+        return hidden_states, weights
 
 
 class SamHQVisionEncoder(nn.Module):
