@@ -102,7 +102,8 @@ def non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_thres
         intersection = overlap_width.clip(min=0) * overlap_height.clip(min=0)
         with np.errstate(invalid="ignore"):  # 0/0, two boxes without area: NaN, which suppresses nothing
             iou = intersection / (areas[best] + areas[rest] - intersection)
-        remaining = rest[~(iou > np.float64(iou_threshold))]  # a plain float would be rounded to float32 first
+        # In float64, or numpy would round the threshold to float32 first.
+        remaining = rest[~(iou.astype(np.float64) > iou_threshold)]
     return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
 
 

@@ -1,0 +1,293 @@
+"""Automatic mask generation: a grid of points over a photograph and its crops, and the masks worth keeping.
+
+Source: `automatic_mask_generator.py` of the package `segment-anything-hq`.
+Differs: the crops of several photographs share a pass of the encoder; masks reach photo size in groups of bounded
+memory; nothing found gives an empty list also with crops.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from .crop_grids import Box, layer_crop_boxes
+from .image_processing_sam_hq import SamHQImageProcessor
+from .mask_candidates import MaskCandidates, candidates_from_logits, segmentation
+from .mask_frames import low_res_masks_to_photo
+from .mask_generation_options import MaskGenerationOptions
+from .mask_generation_processing import passing_scores, photo_pixels, points_in_frame
+from .modeling_sam_hq import SamHQModel
+
+# Floats at the padded and at the crop's resolution held at once while masks are brought to the size of the crop: 64 MB.
+GROUP_FLOATS = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class _Crop:
+    """A part of a photograph to be searched.
+
+    Args:
+        pixels: `(h, w, 3)` uint8.
+        box: x0 y0 x1 y1 in pixels of the photograph.
+        image_size: Height and width of the photograph.
+        grid: `(P, 2)` x y in [0, 1].
+        is_last: Whether it is the last of its photograph.
+    """
+
+    pixels: np.ndarray
+    box: Box
+    image_size: tuple[int, int]
+    grid: np.ndarray
+    is_last: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Embedding:
+    """What the decoder needs of one crop: `(1, C, h, w)`, `(1, C', 4h, 4w)`, and its size in the resized frame."""
+
+    image_embeddings: torch.Tensor
+    hq_features: torch.Tensor
+    reshaped_size: tuple[int, int]
+
+
+class SamHQMaskGenerator:
+    """Finds the masks of everything in a photograph.
+
+    Args:
+        model: The model, on the device and in the dtype it shall run in.
+        image_processor: Its image processor.
+        options: Options for all calls; the single ones in `more_options` go before them.
+        **more_options: See `MaskGenerationOptions`.
+
+    Raises:
+        TypeError: An option that does not exist; the nearest that does is named.
+        ValueError: An option with an impossible value.
+    """
+
+    def __init__(
+        self,
+        model: SamHQModel,
+        image_processor: SamHQImageProcessor,
+        options: MaskGenerationOptions | None = None,
+        **more_options: Any,
+    ) -> None:
+        self.model = model
+        self.image_processor = image_processor
+        self.options = (options or MaskGenerationOptions()).updated(more_options)
+
+    def generate(self, image: object, **options: Any) -> dict | list[dict]:
+        """Find the masks of one photograph.
+
+        Args:
+            image: A path, URL, PIL image, array or tensor.
+            **options: Options that differ for this call.
+
+        Returns:
+            With `output_mode` None the stock dictionary: `masks`, a list of `(H, W)` boolean arrays; `scores`, `(N,)`
+            float32; on request `rle_mask` and `bounding_boxes` `(N, 4)`, x0 y0 x1 y1. Otherwise the authors' list of
+            records, see `MaskCandidates.records`.
+        """
+        return next(self.generate_each([image], **options))
+
+    def generate_each(self, images: Iterable[object], batch_size: int = 1, **options: Any) -> Iterator[dict | list]:
+        """Find the masks of many photographs, of any sizes, one result after the other.
+
+        Args:
+            images: Photographs; taken one by one as they are needed.
+            batch_size: How many crops, of one or several photographs, pass the encoder together.
+            **options: Options that differ for this call.
+
+        Yields:
+            The result of every photograph, in order, as `generate` returns it.
+        """
+        chosen = self.options.updated(options)
+        found = self.candidates_each(images, batch_size, chosen)
+        return (
+            stock_result(candidates, chosen)
+            if chosen.output_mode is None
+            else list(candidates.records(chosen.output_mode))
+            for candidates in found
+        )
+
+    def iterate(self, image: object, **options: Any) -> Iterator[dict]:
+        """Find the masks of one photograph and give the records one by one.
+
+        Only one segmentation is ever held in its final form, so that `binary_mask` works for large photographs.
+
+        Args:
+            image: A path, URL, PIL image, array or tensor.
+            **options: Options that differ for this call; `output_mode` is "binary_mask" unless given.
+
+        Yields:
+            The authors' records.
+        """
+        chosen = self.options.updated(options)
+        (candidates,) = self.candidates_each([image], 1, chosen)
+        yield from candidates.records(chosen.output_mode or "binary_mask")
+
+    def candidates_each(
+        self, images: Iterable[object], batch_size: int, options: MaskGenerationOptions
+    ) -> Iterator[MaskCandidates]:
+        """As `generate_each`, with masks still run-length encoded.
+
+        Args:
+            images: Photographs.
+            batch_size: How many crops pass the encoder together.
+            options: All options.
+        """
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"`batch_size` must be a whole number of at least 1, got {batch_size!r}.")
+        return self._candidates_each(images, batch_size, options)
+
+    def _candidates_each(
+        self, images: Iterable[object], batch_size: int, options: MaskGenerationOptions
+    ) -> Iterator[MaskCandidates]:
+        found: list[MaskCandidates] = []
+        crops = _crops(images, options)
+        with tqdm(disable=not options.progress_bar, unit="point", desc="masks") as bar:
+            while batch := list(islice(crops, batch_size)):
+                bar.total = (bar.total or 0) + sum(len(crop.grid) for crop in batch)
+                bar.refresh()
+                embeddings = self._embed([crop.pixels for crop in batch])
+                for crop, embedding in zip(batch, embeddings, strict=True):
+                    found.append(self._search(crop, embedding, options, bar.update))
+                    if crop.is_last:
+                        yield _without_duplicates(found, options)
+                        found = []
+
+    @torch.no_grad()
+    def _embed(self, crops: Sequence[np.ndarray]) -> list[_Embedding]:
+        """One pass of the encoder, and the prompt-independent part of the decoder."""
+        inputs = self.image_processor(images=list(crops), return_tensors="pt")
+        pixel_values = inputs["pixel_values"].to(self.model.device, self.model.dtype)
+        image_embeddings, intermediate_embeddings = self.model.get_image_embeddings(pixel_values)
+        hq_features = self.model.get_hq_features(image_embeddings, intermediate_embeddings)
+        return [
+            _Embedding(image_embeddings[i : i + 1], hq_features[i : i + 1], (height, width))
+            for i, (height, width) in enumerate(inputs["reshaped_input_sizes"].tolist())
+        ]
+
+    @torch.no_grad()
+    def _search(
+        self, crop: _Crop, embedding: _Embedding, options: MaskGenerationOptions, advance: Callable[[int], Any]
+    ) -> MaskCandidates:
+        """All masks of one crop that pass the filters, duplicates within the crop dropped, in the photo frame."""
+        height, width = crop.pixels.shape[:2]
+        in_frame = points_in_frame(crop.grid, (height, width), embedding.reshaped_size)
+        in_crop = (crop.grid * [width, height]).tolist()
+        found = []
+        per_batch = options.points_per_batch or len(in_frame)
+        for start in range(0, len(in_frame), per_batch):
+            batch = in_frame[start : start + per_batch]
+            masks, scores, of_point = self._decode(batch, embedding, options)
+            points = [in_crop[start + index] for index in of_point.tolist()]
+            found.extend(self._to_crop_size(masks, scores, points, crop, embedding.reshaped_size, options))
+            advance(len(batch))
+        joined = MaskCandidates.joined(found)
+        return joined.without_duplicates(options.nms_thresh_within_crop).in_photo(crop.image_size)
+
+    def _decode(
+        self, points: torch.Tensor, embedding: _Embedding, options: MaskGenerationOptions
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Low-res masks `(K, h, w)` that pass the predicted IoU, their scores `(K,)`, and the point `(K,)` of each."""
+        device = embedding.image_embeddings.device
+        outputs = self.model(
+            image_embeddings=embedding.image_embeddings,
+            hq_features=embedding.hq_features,
+            input_points=points[None, :, None].to(device),  # (P, 2) -> (1, P, 1, 2)
+            input_labels=torch.ones(1, len(points), 1, dtype=torch.int64, device=device),
+            multimask_output=options.multimask_output,
+            hq_token_only=options.hq_token_only,
+        )
+        # Candidates come best first.
+        masks = outputs.pred_masks[0, :, : options.candidates_per_point]
+        scores = outputs.iou_scores[0, :, : options.candidates_per_point].float().flatten()
+        passing = passing_scores(scores, options)
+        return masks.flatten(0, 1)[passing], scores[passing], (passing // masks.shape[1]).cpu()
+
+    def _to_crop_size(
+        self,
+        masks: torch.Tensor,
+        scores: torch.Tensor,
+        points: Sequence[Sequence[float]],
+        crop: _Crop,
+        reshaped_size: tuple[int, int],
+        options: MaskGenerationOptions,
+    ) -> Iterator[MaskCandidates]:
+        """Bring low-res masks to the size of the crop and filter them, group by group."""
+        pad_size = self.image_processor.pad_size
+        masks, frame_size = _without_padding(masks, reshaped_size, (pad_size["height"], pad_size["width"]))
+        size = crop.pixels.shape[:2]
+        group = max(1, GROUP_FLOATS // (math.prod(frame_size) + math.prod(size)))
+        for start in range(0, len(masks), group):
+            here = slice(start, start + group)
+            logits = low_res_masks_to_photo(masks[here], reshaped_size, size, frame_size, binarize=False)
+            yield candidates_from_logits(logits, scores[here], points[here], crop.box, crop.image_size, options)
+
+
+def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> dict:
+    """The dictionary that transformers' pipeline returns.
+
+    Args:
+        candidates: The masks of one photograph.
+        options: `output_rle_mask` and `output_bboxes_mask` are looked at.
+    """
+    result: dict[str, Any] = {
+        "masks": [segmentation(mask, "binary_mask") for mask in candidates.masks],
+        "scores": candidates.scores,
+    }
+    if options.output_rle_mask:
+        result["rle_mask"] = [segmentation(mask, "uncompressed_rle") for mask in candidates.masks]
+    if options.output_bboxes_mask:
+        result["bounding_boxes"] = candidates.boxes
+    return result
+
+
+def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator[_Crop]:
+    """The crops of all photographs, one after the other."""
+    grids = options.layer_grids()
+    for image in images:
+        pixels = photo_pixels(image, options.max_pixels)
+        size = (pixels.shape[0], pixels.shape[1])
+        boxes, layers = layer_crop_boxes(size, options.crops_n_layers, options.crop_overlap_ratio)
+        for index, ((x0, y0, x1, y1), layer) in enumerate(zip(boxes, layers, strict=True)):
+            yield _Crop(pixels[y0:y1, x0:x1], (x0, y0, x1, y1), size, grids[layer], index == len(boxes) - 1)
+
+
+def _without_duplicates(found: Sequence[MaskCandidates], options: MaskGenerationOptions) -> MaskCandidates:
+    """The masks of one photograph from those of its crops."""
+    candidates = MaskCandidates.joined(found)
+    if len(found) > 1:
+        candidates = candidates.without_duplicates_across_crops(options.crops_nms_thresh)
+    if options.min_mask_region_area > 0:
+        iou_threshold = max(options.nms_thresh_within_crop, options.crops_nms_thresh)
+        candidates = candidates.without_small_regions(options.min_mask_region_area, iou_threshold)
+    return candidates
+
+
+def _without_padding(
+    masks: torch.Tensor, reshaped_size: Sequence[int], frame_size: Sequence[int]
+) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Cut off the low-res rows and columns that no pixel of the photograph is interpolated from.
+
+    Args:
+        masks: `(K, h, w)` low-res logits.
+        reshaped_size: Height and width in the resized frame.
+        frame_size: Height and width of the padded frame.
+
+    Returns:
+        The smaller masks, and the size of the smaller padded frame they fill.
+    """
+    kept, cut_frame = [], []
+    for side, low_res_side, frame_side in zip(reshaped_size, masks.shape[-2:], frame_size, strict=True):
+        scale, remainder = divmod(frame_side, low_res_side)
+        # The last pixel reads the row at floor((side - 0.5) / scale - 0.5) and the one after it.
+        rows = min(low_res_side, math.floor((side - 0.5) / scale - 0.5) + 2) if not remainder else low_res_side
+        kept.append(rows)
+        cut_frame.append(rows * scale if not remainder else frame_side)
+    return masks[..., : kept[0], : kept[1]], (cut_frame[0], cut_frame[1])
