@@ -236,7 +236,7 @@ class SamHQModel(SamHQPreTrainedModel):
         check_embeddings(self.config, image_embeddings, intermediate_embeddings)
         return self.mask_decoder.hq_features(image_embeddings, intermediate_embeddings[0])
 
-    def getencode_prompts(
+    def get_prompt_embeddings(
         self,
         input_points: torch.Tensor | None = None,
         input_labels: torch.Tensor | None = None,

@@ -32,7 +32,7 @@ class SamHQPatchEmbeddings(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Map (B, 3, H, W) to (B, h, w, hidden_size), in the weights' dtype."""
-        return self.projection(pixel_values.to(self.projection.weight.dtype)).permute(0, 2, 3, 1)
+        return self.projection(pixel_values.to(self.projection.weight.dtype)).permute(0, 2, 3, 1).contiguous()
 
 
 class SamHQVisionAttention(nn.Module):
@@ -201,7 +201,7 @@ class SamHQVisionLayer(GradientCheckpointingLayer):
         hidden_states = hidden_states + attended
         if self.attn.config._attn_implementation == "eager" or not _in_pieces(hidden_states):
             return hidden_states + self.mlp(self.layer_norm2(hidden_states)), weights
-        for tokens in hidden_states.flatten(0, 2).split(_TOKENS_AT_ONCE):  # views, added to in place
+        for tokens in hidden_states.view(-1, hidden_states.shape[-1]).split(_TOKENS_AT_ONCE):  # added to in place
             tokens += self.mlp(self.layer_norm2(tokens))
         return hidden_states, weights
 
