@@ -58,9 +58,10 @@ def register() -> None:
         AutoConfig.register(part_config.model_type, part_config, exist_ok=True)
     for auto_class in (AutoModel, AutoModelForMaskGeneration):
         auto_class.register(SamHQConfig, SamHQModel, exist_ok=True)
+    models: Any = MODEL_MAPPING
     for vision_config in (SamHQVisionConfig, SamHQTinyVitConfig):
         # Not through `AutoModel.register`, which allows a model class one configuration class only.
-        MODEL_MAPPING.register(vision_config, SamHQVisionModel, exist_ok=True)
+        models.register(vision_config, SamHQVisionModel, exist_ok=True)
     _register_image_processors()
     _register_processors()
     task = PIPELINE_REGISTRY.supported_tasks[_TASK]

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes the rest as *_
             return args.run(args) or 0
     except (ValueError, TypeError, OSError) as error:
         print(f"sam-hq: error: {one_line(error)}", file=sys.stderr)

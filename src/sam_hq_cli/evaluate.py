@@ -1,0 +1,73 @@
+"""`sam-hq evaluate`: mIoU and boundary mIoU of a model on photographs with masks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+DESCRIPTION = """\
+Measure mask quality, with prompts drawn from the ground truth, for SAM's mask, the HQ token's, and their sum.
+
+DATA is a folder of image + mask pairs (HQSeg-44K's layout or a manifest.csv), or a COCO instances file."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the sub-command `evaluate`."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure mask quality on photographs with masks",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
+    parser.add_argument("--data", required=True, metavar="DIR_OR_JSON", help="photographs with masks")
+    parser.add_argument("--images", metavar="DIR", help="photographs of a COCO file")
+    parser.add_argument(
+        "--prompts",
+        nargs="+",
+        default=["box"],
+        metavar="KIND",
+        help="box, jittered-box, points-1, points-3, points-5, points-10, clicks-3, clicks-5, clicks-10 (default: box)",
+    )
+    parser.add_argument("--protocol", choices=("normal", "squashed"), default="normal", help="squashed: the authors'")
+    parser.add_argument("--multimask", action="store_true", help="the best of SAM's candidates, by its own score")
+    parser.add_argument("--floors", nargs="+", default=[], metavar="NAME", help="filled-box, grabcut (needs OpenCV)")
+    parser.add_argument("--on-bad", choices=("skip", "raise"), default="skip", help="what to do with unusable data")
+    parser.add_argument("--device", help="such as cpu, cuda or mps (default: the fastest there is)")
+    parser.add_argument("--output", metavar="JSON", help="write every object's scores")
+    parser.add_argument("--sheet", metavar="PNG", help="write pictures of the best and the worst cases")
+    parser.add_argument("--seed", type=int, default=0, help="of jitter and random points")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print the table."""
+    import torch
+    from transformers.utils import logging
+
+    import sam_hq
+    from sam_hq.evaluation import PromptedModel, evaluate
+    from sam_hq.evaluation_sheet import write_sheet
+    from sam_hq.segmentation_data import open_dataset
+
+    dataset = open_dataset(args.data, args.images, args.on_bad)
+    source = args.model if args.model is not None else sam_hq.EMBEDDED_CHECKPOINT
+    logging.set_verbosity_error()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    device = args.device or (accelerator.type if accelerator is not None else "cpu")
+    model = sam_hq.SamHQModel.from_pretrained(source).to(device)
+    predictor = PromptedModel(model, sam_hq.SamHQProcessor.from_pretrained(source), args.protocol, args.multimask)
+    settings = {"model": str(source), "data": str(args.data), "protocol": args.protocol, "multimask": args.multimask}
+    report = evaluate(predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed)
+    print(report.table())
+    if report.left_out:
+        print(dataset.report)
+    if args.output:
+        report.save(args.output)
+    if args.sheet:
+        write_sheet(args.sheet, predictor, dataset, report, args.prompts[0])
+    return 0
+
+
+def _progress(done: int, count: int) -> None:
+    end = "\n" if done == count else "\r"
+    print(f"{done}/{count} photographs", end=end, file=sys.stderr, flush=True)

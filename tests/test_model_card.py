@@ -1,0 +1,69 @@
+import re
+import runpy
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+
+import sam_hq
+from conftest import REPOSITORY, small_config
+from sam_hq.checkpoint_conversion import variants
+from sam_hq.model_card import PUBLISHED_MODELS, model_card, parameter_count
+
+GENERATED = runpy.run_path(str(REPOSITORY / "model_cards" / "generate.py"))["generated_cards"]()
+
+
+def test_the_cards_in_the_repository_are_up_to_date():
+    committed = {
+        path.name: path.read_text(encoding="utf-8") for path in (REPOSITORY / "model_cards").glob("sam_hq_*.md")
+    }
+    assert committed == GENERATED
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_the_front_matter_is_what_the_hub_reads(name):
+    card = ModelCard(GENERATED[name])
+    assert card.data.license == "apache-2.0"
+    assert card.data.pipeline_tag == "mask-generation"
+    assert card.data.library_name == "transformers"
+    assert "$" not in card.text
+
+
+def test_every_published_backbone_has_its_facts():
+    assert set(PUBLISHED_MODELS) == set(variants())
+
+
+def test_the_parameters_are_counted():
+    config = small_config("vit")
+    model = sam_hq.SamHQModel(config)
+    assert parameter_count(config) == sum(parameter.numel() for parameter in model.parameters())
+    assert f"{parameter_count(config) / 1e6:.1f} M" in model_card("custom", config, "small.pth")
+
+
+def test_an_untrained_model_says_so_and_claims_nothing():
+    text = model_card("vit_b", sam_hq.SamHQConfig(), "sam_vit_b.pth", plain_sam=True)
+    assert "untrained" in text
+    assert "noise" in text
+    assert "86.3" not in text
+    assert "86.3 / 78.1" in model_card("vit_b", sam_hq.SamHQConfig(), "sam_hq_vit_b.pth")
+
+
+def test_the_snippets_run(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from conftest import PHOTOS, small_model
+    from sam_hq.checkpoint_conversion import processor_for
+
+    small_model("tiny_vit").save_pretrained(tmp_path / "path/to/sam-hq-vit-tiny")
+    processor_for(small_config("tiny_vit")).save_pretrained(tmp_path / "path/to/sam-hq-vit-tiny")
+    Image.open(PHOTOS / "scissors.png").convert("RGB").save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    prompted, everything = re.findall(r"^```python\n(.*?)^```", GENERATED["sam_hq_vit_tiny.md"], re.M | re.S)
+    names: dict = {}
+    exec(prompted, names)  # the card's own text
+    assert names["masks"][0].shape == (1, 3, 240, 320)
+    assert names["masks"][0].dtype == torch.bool
+    assert names["scores"].shape == (1, 1, 3)
+    # The small model finds something at every point, so there are few of them here.
+    exec(everything.replace("points_per_batch=64", "points_per_crop=4"), names)
+    assert set(names["outputs"]) == {"masks", "scores"}
