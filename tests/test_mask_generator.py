@@ -5,7 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sam_hq import mask_generator
 from sam_hq.crop_grids import layer_crop_boxes, layer_point_grids
+from sam_hq.filtered_decoding import FilteredMasks
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.mask_generator import SamHQMaskGenerator
 from sam_hq.mask_rle import RunLengthMask
@@ -32,7 +34,7 @@ class DiscModel:
         return pixel_values.mean((1, 2, 3), keepdim=True).round(decimals=3), [pixel_values]
 
     def get_hq_features(self, image_embeddings, intermediate_embeddings):
-        return image_embeddings
+        return image_embeddings.expand(-1, 1, LOW_RES, LOW_RES)
 
     def __call__(self, *, image_embeddings, hq_features, input_points, input_labels, multimask_output, hq_token_only):
         assert (input_labels == 1).all()
@@ -53,6 +55,25 @@ class DiscModel:
         if hq_token_only:
             masks, scores = -masks[:, :1], scores[:, :1]
         return SamHQImageSegmentationOutput(pred_masks=masks[None], iou_scores=scores[None])
+
+
+def disc_masks(
+    model, image_embeddings, hq_features, min_score, candidates, region, input_points, input_labels, **flags
+):
+    """Stands in for `filtered_masks`."""
+    outputs = model(
+        image_embeddings=image_embeddings, hq_features=hq_features, input_points=input_points,
+        input_labels=input_labels, **flags,
+    )  # fmt: skip
+    masks, scores = outputs.pred_masks[0, :, :candidates], outputs.iou_scores[0]
+    for group in torch.arange(len(masks)).split(3):
+        kept = group if min_score is None else group[scores[group, 0] > min_score]
+        yield FilteredMasks(kept, masks[kept][..., : region[0], : region[1]], scores[kept])
+
+
+@pytest.fixture(autouse=True)
+def _discs(monkeypatch):
+    monkeypatch.setattr(mask_generator, "filtered_masks", disc_masks)
 
 
 def plain_generation(model, processor, photo, options):

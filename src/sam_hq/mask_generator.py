@@ -16,6 +16,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .crop_grids import Box, layer_crop_boxes
+from .filtered_decoding import filtered_masks, valid_region
 from .image_processing_sam_hq import SamHQImageProcessor
 from .mask_candidates import MaskCandidates, candidates_from_logits, segmentation
 from .mask_frames import low_res_masks_to_photo
@@ -48,11 +49,24 @@ class _Crop:
 
 @dataclass(frozen=True, eq=False)
 class _Embedding:
-    """What the decoder needs of one crop: `(1, C, h, w)`, `(1, C', 4h, 4w)`, and its size in the resized frame."""
+    """What the decoder needs of one crop.
+
+    Args:
+        image_embeddings: `(1, C, h, w)`.
+        hq_features: `(1, C', 4h, 4w)`.
+        reshaped_size: Height and width of the crop in the resized frame.
+        frame_side: Side of the padded frame.
+    """
 
     image_embeddings: torch.Tensor
     hq_features: torch.Tensor
     reshaped_size: tuple[int, int]
+    frame_side: int
+
+    @property
+    def region(self) -> tuple[int, int]:
+        """Rows and columns of the low-res masks that the crop is interpolated from."""
+        return valid_region(self.reshaped_size, self.frame_side, self.hq_features.shape[-1])
 
 
 class SamHQMaskGenerator:
@@ -168,7 +182,7 @@ class SamHQMaskGenerator:
         image_embeddings, intermediate_embeddings = self.model.get_image_embeddings(pixel_values)
         hq_features = self.model.get_hq_features(image_embeddings, intermediate_embeddings)
         return [
-            _Embedding(image_embeddings[i : i + 1], hq_features[i : i + 1], (height, width))
+            _Embedding(image_embeddings[i : i + 1], hq_features[i : i + 1], (height, width), pixel_values.shape[-1])
             for i, (height, width) in enumerate(inputs["reshaped_input_sizes"].tolist())
         ]
 
@@ -184,31 +198,35 @@ class SamHQMaskGenerator:
         per_batch = options.points_per_batch or len(in_frame)
         for start in range(0, len(in_frame), per_batch):
             batch = in_frame[start : start + per_batch]
-            masks, scores, of_point = self._decode(batch, embedding, options)
-            points = [in_crop[start + index] for index in of_point.tolist()]
-            found.extend(self._to_crop_size(masks, scores, points, crop, embedding.reshaped_size, options))
+            for masks, scores, of_point in self._decode(batch, embedding, options):
+                points = [in_crop[start + index] for index in of_point]
+                found.extend(self._to_crop_size(masks, scores, points, crop, embedding, options))
             advance(len(batch))
         joined = MaskCandidates.joined(found)
         return joined.without_duplicates(options.nms_thresh_within_crop).in_photo(crop.image_size)
 
     def _decode(
         self, points: torch.Tensor, embedding: _Embedding, options: MaskGenerationOptions
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Low-res masks `(K, h, w)` that pass the predicted IoU, their scores `(K,)`, and the point `(K,)` of each."""
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[int]]]:
+        """Masks that pass the predicted IoU: low-res logits `(K, h, w)`, scores `(K,)`, and the point of each."""
         device = embedding.image_embeddings.device
-        outputs = self.model(
-            image_embeddings=embedding.image_embeddings,
-            hq_features=embedding.hq_features,
+        decoded = filtered_masks(
+            self.model,
+            embedding.image_embeddings,
+            embedding.hq_features,
             input_points=points[None, :, None].to(device),  # (P, 2) -> (1, P, 1, 2)
             input_labels=torch.ones(1, len(points), 1, dtype=torch.int64, device=device),
+            min_score=options.pred_iou_thresh if options.pred_iou_thresh > 0 else None,
             multimask_output=options.multimask_output,
             hq_token_only=options.hq_token_only,
+            candidates=options.candidates_per_point,
+            region=embedding.region,
         )
-        # Candidates come best first.
-        masks = outputs.pred_masks[0, :, : options.candidates_per_point]
-        scores = outputs.iou_scores[0, :, : options.candidates_per_point].float().flatten()
-        passing = passing_scores(scores, options)
-        return masks.flatten(0, 1)[passing], scores[passing], (passing // masks.shape[1]).cpu()
+        for group in decoded:
+            scores = group.iou_scores[:, : group.pred_masks.shape[1]].float()  # (K, M)
+            passing = passing_scores(scores.flatten(), options)
+            of_point = group.indices[passing // scores.shape[1]]
+            yield group.pred_masks.flatten(0, 1)[passing], scores.flatten()[passing], of_point.tolist()
 
     def _to_crop_size(
         self,
@@ -216,17 +234,18 @@ class SamHQMaskGenerator:
         scores: torch.Tensor,
         points: Sequence[Sequence[float]],
         crop: _Crop,
-        reshaped_size: tuple[int, int],
+        embedding: _Embedding,
         options: MaskGenerationOptions,
     ) -> Iterator[MaskCandidates]:
         """Bring low-res masks to the size of the crop and filter them, group by group."""
-        pad_size = self.image_processor.pad_size
-        masks, frame_size = _without_padding(masks, reshaped_size, (pad_size["height"], pad_size["width"]))
+        scale = embedding.frame_side // embedding.hq_features.shape[-1]
+        # The region of the low-res masks that was decoded, in the padded frame: interpolation only sees this part.
+        frame_size = (embedding.region[0] * scale, embedding.region[1] * scale)
         size = crop.pixels.shape[:2]
         group = max(1, GROUP_FLOATS // (math.prod(frame_size) + math.prod(size)))
         for start in range(0, len(masks), group):
             here = slice(start, start + group)
-            logits = low_res_masks_to_photo(masks[here], reshaped_size, size, frame_size, binarize=False)
+            logits = low_res_masks_to_photo(masks[here], embedding.reshaped_size, size, frame_size, binarize=False)
             yield candidates_from_logits(logits, scores[here], points[here], crop.box, crop.image_size, options)
 
 
@@ -268,26 +287,3 @@ def _without_duplicates(found: Sequence[MaskCandidates], options: MaskGeneration
         iou_threshold = max(options.nms_thresh_within_crop, options.crops_nms_thresh)
         candidates = candidates.without_small_regions(options.min_mask_region_area, iou_threshold)
     return candidates
-
-
-def _without_padding(
-    masks: torch.Tensor, reshaped_size: Sequence[int], frame_size: Sequence[int]
-) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Cut off the low-res rows and columns that no pixel of the photograph is interpolated from.
-
-    Args:
-        masks: `(K, h, w)` low-res logits.
-        reshaped_size: Height and width in the resized frame.
-        frame_size: Height and width of the padded frame.
-
-    Returns:
-        The smaller masks, and the size of the smaller padded frame they fill.
-    """
-    kept, cut_frame = [], []
-    for side, low_res_side, frame_side in zip(reshaped_size, masks.shape[-2:], frame_size, strict=True):
-        scale, remainder = divmod(frame_side, low_res_side)
-        # The last pixel reads the row at floor((side - 0.5) / scale - 0.5) and the one after it.
-        rows = min(low_res_side, math.floor((side - 0.5) / scale - 0.5) + 2) if not remainder else low_res_side
-        kept.append(rows)
-        cut_frame.append(rows * scale if not remainder else frame_side)
-    return masks[..., : kept[0], : kept[1]], (cut_frame[0], cut_frame[1])
