@@ -64,6 +64,8 @@ class SamHQVisionConfig(PreTrainedConfig):
     mlp_dim: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
+        # Older files hold a width of this name that nothing reads; here it is a property.
+        kwargs.pop("intermediate_size", None)
         self.global_attn_indexes = list(self.global_attn_indexes)
         if self.mlp_dim is None:
             self.mlp_dim = int(self.hidden_size * self.mlp_ratio)

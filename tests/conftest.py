@@ -1,0 +1,71 @@
+"""What tests share: small models whose grids do not fit their windows, and real photographs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from sam_hq.configuration_sam_hq import SamHQConfig
+from sam_hq.modeling_sam_hq import SamHQModel
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PHOTOS = REPOSITORY / "docs" / "photos"
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+VIT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "image_size": 128,
+    "window_size": 3,
+    "global_attn_indexes": [1, 3],
+    "output_channels": 32,
+    "num_pos_feats": 16,
+}
+TINY_VIT = {
+    "model_type": "sam_hq_tiny_vit",
+    "hidden_sizes": [8, 16, 24, 32],
+    "num_attention_heads": [1, 2, 3, 4],
+    "window_size": [7, 7, 5, 7],
+    "image_size": 128,
+    "output_channels": 32,
+    "num_pos_feats": 16,
+}
+DECODER = {"mlp_dim": 64, "num_attention_heads": 4, "iou_head_hidden_dim": 32}
+
+
+def small_config(backbone: str = "vit") -> SamHQConfig:
+    """A configuration with a 128-pixel input and an 8x8 grid; "vit" or "tiny_vit"."""
+    vision_config = {"vit": VIT, "tiny_vit": TINY_VIT}[backbone]
+    return SamHQConfig(vision_config=dict(vision_config), mask_decoder_config=dict(DECODER))
+
+
+def stirred(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Move every weight and statistic away from its neutral value, so that none can be forgotten unnoticed."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        for name, buffer in model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                buffer.add_(torch.rand(buffer.shape, generator=generator))
+    return model
+
+
+def small_model(backbone: str = "vit", seed: int = 0) -> SamHQModel:
+    """A small model in evaluation mode with nothing at its neutral value."""
+    torch.manual_seed(seed)
+    return stirred(SamHQModel(small_config(backbone)), seed).eval()
+
+
+@pytest.fixture(params=["vit", "tiny_vit"])
+def model(request) -> SamHQModel:
+    """A small model of each backbone."""
+    return small_model(request.param)
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of photographs."""
+    return PHOTOS
