@@ -434,30 +434,31 @@ class SamHQModel(SamHQPreTrainedModel):
             multimask_output,
             sam_branch=output_branches or not hq_token_only,
         )
-        outputs = _segmentation_output(decoded, image_embeddings.shape[0], hq_token_only, output_branches)
-        if labels is not None:
-            outputs.loss = mask_loss(outputs.pred_masks[:, :, 0], labels)
-        if vision_outputs is not None:
-            outputs.vision_hidden_states = vision_outputs.hidden_states
-            outputs.vision_attentions = vision_outputs.attentions
-        if output_attentions:
-            outputs.mask_decoder_attentions = decoded.attentions
+        parts = _mask_outputs(decoded, image_embeddings.shape[0], hq_token_only, output_branches)
+        # Made in one go: the tuple has the order in which the fields are set.
+        outputs = SamHQImageSegmentationOutput(
+            loss=None if labels is None else mask_loss(parts["pred_masks"][:, :, 0], labels),
+            **parts,
+            vision_hidden_states=None if vision_outputs is None else vision_outputs.hidden_states,
+            vision_attentions=None if vision_outputs is None else vision_outputs.attentions,
+            mask_decoder_attentions=decoded.attentions if output_attentions else None,
+        )
         return outputs if return_dict else outputs.to_tuple()
 
 
-def _segmentation_output(
+def _mask_outputs(
     decoded: DecodedMasks, batch_size: int, hq_token_only: bool, output_branches: bool
-) -> SamHQImageSegmentationOutput:
+) -> dict[str, torch.Tensor | None]:
     """Put the masks of B*P objects in the order of the batch: (B*P, M, ...) -> (B, P, M, ...)."""
     scores = decoded.iou_scores.unflatten(0, (batch_size, -1))
     hq_masks = decoded.hq_masks.unflatten(0, (batch_size, -1))
     sam_masks = None if decoded.sam_masks is None else decoded.sam_masks.unflatten(0, (batch_size, -1))
-    return SamHQImageSegmentationOutput(
-        iou_scores=scores[:, :, :1] if hq_token_only else scores,
-        pred_masks=hq_masks if hq_token_only else sam_masks + hq_masks,
-        sam_masks=sam_masks if output_branches else None,
-        hq_masks=hq_masks if output_branches else None,
-    )
+    return {
+        "iou_scores": scores[:, :, :1] if hq_token_only else scores,
+        "pred_masks": hq_masks if hq_token_only else sam_masks + hq_masks,
+        "sam_masks": sam_masks if output_branches else None,
+        "hq_masks": hq_masks if output_branches else None,
+    }
 
 
 __all__ = ["SamHQModel", "SamHQPreTrainedModel", "SamHQTinyVitModel", "SamHQVisionModel"]

@@ -1,0 +1,182 @@
+"""The model as it is kept, moved, offloaded, compiled and exported."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from accelerate import init_empty_weights
+
+from conftest import small_config, small_model
+from sam_hq.modeling_sam_hq import SamHQModel
+
+GENERATOR = torch.Generator().manual_seed(0)
+PIXELS = torch.randn(2, 3, 128, 128, generator=GENERATOR)
+POINTS = torch.rand(2, 3, 2, 2, generator=GENERATOR) * 128
+LABELS = torch.tensor([[[1, 0], [1, -1], [0, -10]], [[1, 1], [0, 0], [-1, 1]]])
+CORNERS = torch.rand(2, 3, 4, generator=GENERATOR) * 60
+BOXES = torch.cat([CORNERS[..., :2], CORNERS[..., 2:] + 64], dim=-1)
+MASKS = 4 * torch.randn(2, 3, 32, 32, generator=GENERATOR)
+PROMPTS = {"input_points": POINTS, "input_labels": LABELS, "input_boxes": BOXES, "input_masks": MASKS}
+
+
+@pytest.fixture(scope="module", params=["vit", "tiny_vit"])
+def shared(request):
+    return small_model(request.param)
+
+
+@pytest.fixture(scope="module")
+def directory(shared, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    shared.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def wanted(shared):
+    with torch.no_grad():
+        return shared(pixel_values=PIXELS, **PROMPTS)
+
+
+def answer(model, **prompts):
+    with torch.no_grad():
+        return model(pixel_values=PIXELS, **(prompts or PROMPTS))
+
+
+def relative(found, expected):
+    return ((found.float() - expected).abs().max() / expected.abs().max()).item()
+
+
+def test_copies_say_the_same(shared, wanted):
+    for other in (copy.deepcopy(shared), pickle.loads(pickle.dumps(shared))):
+        assert torch.equal(answer(other).pred_masks, wanted.pred_masks)
+
+
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+def test_loaded_with_either_path_and_switched_afterwards(directory, wanted, attn_implementation):
+    model = SamHQModel.from_pretrained(directory, attn_implementation=attn_implementation)
+    assert model.vision_encoder.config._attn_implementation == attn_implementation
+    assert model.mask_decoder.config._attn_implementation == attn_implementation
+    for path in (attn_implementation, "sdpa", "eager"):
+        model.set_attn_implementation(path)
+        torch.testing.assert_close(answer(model).pred_masks, wanted.pred_masks, atol=1e-5, rtol=1e-4)
+        if path == "eager":
+            assert model(pixel_values=PIXELS, output_attentions=True).mask_decoder_attentions
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_near_and_keeps_positions_exact(shared, directory, wanted, dtype, tmp_path):
+    frequencies = shared.shared_image_embedding.positional_embedding
+    loaded = SamHQModel.from_pretrained(directory, dtype=dtype)
+    loaded.save_pretrained(tmp_path)
+    for model in (loaded, copy.deepcopy(shared).to(dtype), SamHQModel.from_pretrained(tmp_path)):
+        assert model.dtype == dtype
+        assert model.shared_image_embedding.positional_embedding.dtype == torch.float32
+        assert torch.equal(model.shared_image_embedding.positional_embedding, frequencies)
+    for path in ("eager", "sdpa"):
+        loaded.set_attn_implementation(path)
+        found = answer(loaded)
+        assert found.pred_masks.dtype == found.iou_scores.dtype == dtype
+        assert relative(found.pred_masks, wanted.pred_masks) < (0.06 if dtype == torch.bfloat16 else 0.01)
+
+
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+def test_autocast(shared, wanted, attn_implementation):
+    shared.set_attn_implementation(attn_implementation)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert relative(answer(shared).pred_masks, wanted.pred_masks) < 0.06
+        shared(pixel_values=PIXELS, **PROMPTS, labels=torch.ones(2, 3, 32, 32)).loss.backward()
+    shared.zero_grad()
+    shared.set_attn_implementation("sdpa")
+
+
+def offload_maps():
+    parts = ["shared_image_embedding", "vision_encoder", "prompt_encoder", "mask_decoder"]
+    yield dict.fromkeys(["shared_image_embedding"], "cpu") | dict.fromkeys(parts[1:], "disk")
+    for part in parts[1:]:
+        yield {name: "disk" if name == part else "cpu" for name in parts}
+
+
+@pytest.mark.parametrize("device_map", offload_maps(), ids=["all", "vision_encoder", "prompt_encoder", "mask_decoder"])
+def test_offloaded_to_disk_it_says_the_same(directory, wanted, device_map, tmp_path):
+    model = SamHQModel.from_pretrained(directory, device_map=device_map, offload_folder=tmp_path)
+    assert any(weight.is_meta for weight in model.parameters())
+    for path in ("sdpa", "eager"):
+        model.set_attn_implementation(path)
+        torch.testing.assert_close(answer(model).pred_masks, wanted.pred_masks, atol=1e-5, rtol=1e-4)
+    assert answer(model, input_boxes=BOXES).pred_masks.shape == (2, 3, 3, 32, 32)
+
+
+def test_without_weights_it_can_be_built_and_filled(shared, wanted):
+    with init_empty_weights():
+        empty = SamHQModel(shared.config)
+    empty.to_empty(device="cpu")
+    empty.load_state_dict(shared.state_dict())
+    assert torch.equal(answer(empty.eval()).pred_masks, wanted.pred_masks)
+
+
+@pytest.mark.parametrize(
+    "prompts", [{"input_boxes": BOXES}, {"input_points": POINTS, "input_labels": LABELS}, {"input_masks": MASKS}]
+)
+def test_compiled_in_one_graph(shared, prompts):
+    torch._dynamo.reset()
+    compiled = torch.compile(shared, fullgraph=True, backend="aot_eager")
+    for options in ({}, {"multimask_output": False}, {"hq_token_only": True}):
+        with torch.no_grad():
+            found = compiled(pixel_values=PIXELS, **prompts, **options)
+            expected = shared(pixel_values=PIXELS, **prompts, **options)
+        torch.testing.assert_close(found.pred_masks, expected.pred_masks, atol=1e-5, rtol=1e-4)
+
+
+BATCH, COUNT, NUMBER = torch.export.Dim("batch"), torch.export.Dim("prompts"), torch.export.Dim("points")
+DYNAMIC = {
+    "input_boxes": {0: BATCH, 1: COUNT},
+    "input_points": {0: BATCH, 1: COUNT, 2: NUMBER},
+    "input_labels": {0: BATCH, 1: COUNT, 2: NUMBER},
+    "input_masks": {0: BATCH, 1: COUNT},
+}
+
+
+@pytest.mark.parametrize(
+    "names", [["input_boxes"], ["input_points", "input_labels"], ["input_masks"], [*DYNAMIC]], ids=" ".join
+)
+def test_exported_with_any_number_of_images_objects_and_points(shared, names):
+    example = {"pixel_values": PIXELS, **{name: PROMPTS[name] for name in names}}
+    dynamic = {"pixel_values": {0: BATCH}, **{name: DYNAMIC[name] for name in names}}
+    with torch.no_grad():
+        exported = torch.export.export(shared, (), example, dynamic_shapes=dynamic).module()
+        for images, objects, points in [(2, 3, 2), (1, 1, 1), (3, 5, 4)]:
+            pixels = torch.randn(images, 3, 128, 128, generator=GENERATOR)
+            corners = torch.rand(images, objects, 4, generator=GENERATOR) * 60
+            prompts = {
+                "input_boxes": corners + torch.tensor([0, 0, 60, 60]),
+                "input_points": torch.rand(images, objects, points, 2, generator=GENERATOR) * 128,
+                "input_labels": torch.randint(-1, 2, (images, objects, points), generator=GENERATOR),
+                "input_masks": torch.randn(images, objects, 32, 32, generator=GENERATOR),
+            }
+            inputs = {"pixel_values": pixels, **{name: prompts[name] for name in names}}
+            torch.testing.assert_close(exported(**inputs).pred_masks, shared(**inputs).pred_masks, atol=1e-5, rtol=1e-4)
+
+
+def test_training_moves_the_statistics_and_inference_leaves_the_weights():
+    model = small_model("tiny_vit")
+    before = copy.deepcopy(model.state_dict())
+    answer(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model.train()
+    answer(model)
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    norms = {name for name in before if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert moved == norms
+    model.eval()
+    plain = copy.deepcopy(model)
+    plain.set_attn_implementation("eager")
+    torch.testing.assert_close(answer(model).pred_masks, answer(plain).pred_masks, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
+def test_fresh_weights_are_finite_and_drawn(backbone):
+    model = SamHQModel(small_config(backbone)).eval()
+    assert torch.isfinite(answer(model).pred_masks).all()
+    assert model.vision_encoder.neck.conv1.weight.std() > 1e-3
+    assert model.mask_decoder.hq_token.weight.std() > 1e-3
