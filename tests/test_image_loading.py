@@ -55,7 +55,7 @@ def test_the_same_photograph_in_any_form_gives_the_same_pixels(image):
         GRAY[None],
         torch.from_numpy(GRAY),
     ],
-    ids=lambda image: f"{type(image).__name__}-{getattr(image, 'mode', '')}-{getattr(image, 'shape', '')}",
+    ids=lambda image: f"{type(image).__name__}-{image.mode if isinstance(image, Image.Image) else tuple(image.shape)}",
 )
 def test_gray_becomes_three_equal_channels(image):
     assert np.array_equal(loaded(image), np.dstack([GRAY] * 3))
