@@ -196,10 +196,9 @@ def test_gradient_checkpointing_changes_nothing(backbone):
 
 def test_attention_weights_and_hidden_states(shared):
     outputs = ask(shared, "eager", input_boxes=BOXES, output_attentions=True, output_hidden_states=True)
-    assert [tuple(weights.shape) for weights in outputs.mask_decoder_attentions] == [
-        *[(6, 4, 8, 8), (6, 4, 8, 64), (6, 4, 64, 8)] * 2,
-        (6, 4, 8, 64),
-    ]
+    heads = shared.config.mask_decoder_config.num_attention_heads
+    block = [(6, heads, 8, 8), (6, heads, 8, 64), (6, heads, 64, 8)]
+    assert [tuple(weights.shape) for weights in outputs.mask_decoder_attentions] == [*block * 2, (6, heads, 8, 64)]
     for weights in (*outputs.mask_decoder_attentions, *outputs.vision_attentions):
         close(weights.sum(dim=-1), torch.ones(weights.shape[:-1]))
     assert len(outputs.vision_hidden_states) == 5
