@@ -14,26 +14,35 @@ from sam_hq_cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "docs" / "photos" / "kingfisher.png"
-BOX = ("288", "56", "644", "510")
-RUN = ROOT / "run"
+BOX = ("288", "57", "640", "510")
 
 
-def model_directory() -> Path:
-    """Return the directory of the model to use, made first where there is none."""
+def first_run(folder: Path) -> int:
+    """Segment the photograph and return the exit status.
+
+    Args:
+        folder: where the overlay goes, and the seeded model where one is needed.
+    """
     embedded = Path(sam_hq.EMBEDDED_CHECKPOINT)
-    return embedded if embedded.is_dir() else seeded_model()
+    model = embedded if embedded.is_dir() else seeded_model(folder)
+    overlay = folder / "overlay.png"
+    return main(["segment", str(PHOTO), "--model", str(model), "--box", *BOX, "--output", str(overlay)])
 
 
-def seeded_model() -> Path:
-    """Return a converted TinyViT whose weights are seeded random numbers."""
+def seeded_model(folder: Path) -> Path:
+    """Return the directory of a converted TinyViT whose weights are seeded random numbers, made where it is missing.
+
+    Args:
+        folder: where it goes, with the checkpoint in the authors' format that it is converted from.
+    """
     print("No trained checkpoint comes with this version: the weights are random numbers, so expect noise for a mask.")
-    directory = RUN / "sam-hq-vit-tiny-seeded"
+    directory = folder / "sam-hq-vit-tiny-seeded"
     if not directory.is_dir():
         sys.path.insert(0, str(ROOT / "tests" / "parity"))
         from seeded_weights import seeded_state_dict
 
-        RUN.mkdir(exist_ok=True)
-        checkpoint = RUN / "sam_hq_vit_tiny_seeded.pth"
+        folder.mkdir(exist_ok=True)
+        checkpoint = folder / "sam_hq_vit_tiny_seeded.pth"
         torch.save({name: torch.from_numpy(array) for name, array in seeded_state_dict("vit_tiny").items()}, checkpoint)
         if main(["convert", str(checkpoint), str(directory)]):
             sys.exit(2)
@@ -41,5 +50,4 @@ def seeded_model() -> Path:
 
 
 if __name__ == "__main__":
-    output = RUN / "overlay.png"
-    sys.exit(main(["segment", str(PHOTO), "--model", str(model_directory()), "--box", *BOX, "--output", str(output)]))
+    sys.exit(first_run(ROOT / "run"))
