@@ -1,0 +1,241 @@
+"""Photographs with ground-truth masks on disk: folders of pairs and COCO instances, with the bad ones named."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .image_loading import load_rgb
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+ON_BAD = ("skip", "raise")
+
+
+@dataclass
+class BadDataReport:
+    """What was left out of a dataset, and why.
+
+    Attributes:
+        counts: Number of cases of every reason.
+        examples: For every reason, up to five names.
+    """
+
+    counts: Counter = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, name: str, reason: str, on_bad: str) -> None:
+        """Count a case, or raise ValueError for it with `on_bad="raise"`."""
+        if on_bad == "raise":
+            raise ValueError(f"{name}: {reason}")
+        self.counts[reason] += 1
+        named = self.examples.setdefault(reason, [])
+        if len(named) < 5 and name not in named:
+            named.append(name)
+
+    def __str__(self) -> str:
+        """One line per reason."""
+        return "\n".join(
+            f"left out {count}: {reason} (such as {', '.join(self.examples[reason])})"
+            for reason, count in self.counts.most_common()
+        )
+
+
+class MaskedImages:
+    """A sequence of photographs with their masks.
+
+    Args:
+        entries: One record per photograph; subclasses say what it is.
+        on_bad: `skip` leaves bad masks and photographs out and counts them in `report`; `raise` raises ValueError.
+
+    Raises:
+        ValueError: There is no entry, or `on_bad` is neither.
+    """
+
+    def __init__(self, entries: list[Any], on_bad: str = "skip") -> None:
+        if on_bad not in ON_BAD:
+            raise ValueError(f"on_bad must be one of {ON_BAD}, got {on_bad!r}")
+        if not entries:
+            raise ValueError("the dataset has no photograph")
+        self.entries, self.on_bad, self.report = entries, on_bad, BadDataReport()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The photograph (H, W, 3) uint8, upright, and its usable masks (n, H, W) bool; n is 0 if it is unusable."""
+        name = self.name(index)
+        try:
+            image = np.asarray(load_rgb(self.image_path(index))[0])
+        except (OSError, ValueError) as error:
+            self.report.add(name, f"unreadable photograph ({type(error).__name__})", self.on_bad)
+            return np.zeros((1, 1, 3), np.uint8), np.zeros((0, 1, 1), bool)
+        masks = [mask for label, raw in self.raw_masks(index) if (mask := self._usable(label, raw, image)) is not None]
+        return image, np.stack(masks) if masks else np.zeros((0, *image.shape[:2]), bool)
+
+    def name(self, index: int) -> str:
+        """What a photograph is called in reports."""
+        return self.image_path(index).name
+
+    def image_path(self, index: int) -> Path:
+        """Where a photograph lies."""
+        raise NotImplementedError
+
+    def raw_masks(self, index: int) -> Iterator[tuple[str, np.ndarray | Exception]]:
+        """The masks of a photograph as they are stored, each with its name; an exception where one is unreadable."""
+        raise NotImplementedError
+
+    def _usable(self, name: str, raw: np.ndarray | Exception, image: np.ndarray) -> np.ndarray | None:
+        reason = mask_fault(raw, image.shape[:2])
+        if reason is not None:
+            self.report.add(name, reason, self.on_bad)
+            return None
+        return np.asarray(raw) > 127 if np.asarray(raw).max() > 1 else np.asarray(raw).astype(bool)
+
+
+def mask_fault(raw: np.ndarray | Exception, size: tuple[int, int]) -> str | None:
+    """What is wrong with a mask for a photograph of (height, width), or None.
+
+    A mask may be bool, 0/1 or 0/255, with soft edges of up to 5 % of its pixels.
+    """
+    if isinstance(raw, Exception):
+        return f"unreadable mask ({type(raw).__name__})"
+    if raw.ndim != 2:
+        return "mask with several channels"
+    if raw.shape != tuple(size):
+        return "mask of another size than the photograph"
+    if not raw.any():
+        return "empty mask"
+    if raw.dtype != bool and raw.max() > 1 and np.mean((raw > 12) & (raw < 243)) > 0.05:
+        return "mask is not binary"
+    return None
+
+
+class ImageMaskFolder(MaskedImages):
+    """Photographs and masks as files: HQSeg-44K's layout, or a `manifest.csv` with columns `image` and `mask`.
+
+    In HQSeg-44K's layout `X.jpg` and `X.png` lie side by side, or in two folders (`im` and `gt`, or `images` and
+    `masks`); `X_0.png`, `X_1.png` are several objects of `X`.
+
+    Args:
+        folder: The dataset's folder.
+        on_bad: See `MaskedImages`.
+
+    Raises:
+        FileNotFoundError: The folder is missing.
+        ValueError: It holds no pair.
+    """
+
+    def __init__(self, folder: str | Path, on_bad: str = "skip") -> None:
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"the dataset's folder {str(folder)!r} is missing")
+        entries = _manifest_entries(folder) if (folder / "manifest.csv").exists() else _paired_entries(folder)
+        if not entries:
+            raise ValueError(f"{str(folder)!r} holds no photograph with a mask of its name")
+        super().__init__(entries, on_bad)
+
+    def image_path(self, index: int) -> Path:
+        """Where a photograph lies."""
+        return self.entries[index][0]
+
+    def raw_masks(self, index: int) -> Iterator[tuple[str, np.ndarray | Exception]]:
+        """The masks of a photograph as they are stored."""
+        for path in self.entries[index][1]:
+            try:
+                with Image.open(path) as mask:
+                    yield path.name, np.asarray(mask.convert("L") if mask.mode in ("P", "RGB", "RGBA") else mask)
+            except OSError as error:  # noqa: PERF203
+                yield path.name, error
+
+
+def _manifest_entries(folder: Path) -> list[tuple[Path, list[Path]]]:
+    masks: dict[Path, list[Path]] = {}
+    with (folder / "manifest.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            masks.setdefault(folder / "images" / row["image"], []).append(folder / "masks" / row["mask"])
+    return list(masks.items())
+
+
+def _paired_entries(folder: Path) -> list[tuple[Path, list[Path]]]:
+    for images, masks in (("im", "gt"), ("images", "masks")):
+        if (folder / images).is_dir() and (folder / masks).is_dir():
+            image_dir, mask_dir = folder / images, folder / masks
+            break
+    else:
+        image_dir = mask_dir = folder
+    pictures = sorted(path for path in image_dir.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    by_stem: dict[str, list[Path]] = {}
+    for path in sorted(mask_dir.glob("*.png")):
+        head, _, tail = path.stem.rpartition("_")
+        for stem in {path.stem, head if tail.isdigit() else path.stem}:
+            by_stem.setdefault(stem, []).append(path)
+    entries = []
+    for path in pictures:
+        masks_of_image = [mask for mask in by_stem.get(path.stem, []) if mask != path]
+        if masks_of_image and (image_dir != mask_dir or path.suffix.lower() != ".png"):
+            entries.append((path, masks_of_image))
+    return entries
+
+
+class CocoInstances(MaskedImages):
+    """COCO instance annotations, without crowds.
+
+    Args:
+        annotations: The `instances_*.json` file.
+        images: Folder of the photographs.
+        on_bad: See `MaskedImages`.
+
+    Raises:
+        ImportError: pycocotools is not installed.
+        ValueError: No photograph has an annotation.
+    """
+
+    def __init__(self, annotations: str | Path, images: str | Path, on_bad: str = "skip") -> None:
+        content = json.loads(Path(annotations).read_text())
+        by_image: dict[int, list[dict]] = {}
+        for annotation in content["annotations"]:
+            if not annotation.get("iscrowd"):
+                by_image.setdefault(annotation["image_id"], []).append(annotation)
+        self.folder = Path(images)
+        super().__init__(
+            [(image, by_image[image["id"]]) for image in content["images"] if image["id"] in by_image], on_bad
+        )
+
+    def image_path(self, index: int) -> Path:
+        """Where a photograph lies."""
+        return self.folder / self.entries[index][0]["file_name"]
+
+    def raw_masks(self, index: int) -> Iterator[tuple[str, np.ndarray | Exception]]:
+        """The masks of a photograph as they are stored."""
+        from pycocotools import mask as coco_masks
+
+        record, annotations = self.entries[index]
+        height, width = record["height"], record["width"]
+        for annotation in annotations:
+            name = f"{record['file_name']}, annotation {annotation.get('id')}"
+            segmentation = annotation["segmentation"]
+            try:
+                if isinstance(segmentation, list):
+                    segmentation = coco_masks.merge(coco_masks.frPyObjects(segmentation, height, width))
+                elif isinstance(segmentation["counts"], list):
+                    segmentation = coco_masks.frPyObjects(segmentation, height, width)
+                yield name, coco_masks.decode(segmentation).astype(bool)
+            except Exception as error:  # pycocotools raises whatever its C code meets
+                yield name, error
+
+
+def open_dataset(path: str | Path, images: str | Path | None = None, on_bad: str = "skip") -> MaskedImages:
+    """A folder of pairs, or COCO instances where `path` is a JSON file (photographs in `images`)."""
+    path = Path(path)
+    if path.suffix == ".json":
+        return CocoInstances(path, images if images is not None else path.parent, on_bad)
+    return ImageMaskFolder(path, on_bad)

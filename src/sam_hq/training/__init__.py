@@ -1,0 +1,1 @@
+"""Training of SAM-HQ: data, prompts, losses and the loop."""

@@ -1,0 +1,108 @@
+"""Training batches that depend on a seed and the step's number alone, so that training resumes exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..ground_truth_prompts import jittered_box, mask_box, random_points
+from .augmentation import IGNORED_LABEL, augment
+from .prompts import MAX_POINTS, PROMPT_SHARES
+
+IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MAX_DRAWS = 50
+
+
+class TrainingBatches(Dataset):
+    """The batch of every step: `batches[step]`.
+
+    Each epoch visits all images once in a new order. All objects of a batch have the same kind of prompt.
+
+    Args:
+        images: Sequence of (image (H, W, 3) uint8, masks (n, H, W) bool).
+        steps: Number of batches.
+        batch_size: Images per batch.
+        objects: Objects per image; where an image has fewer, some are prompted more than once.
+        size: Side of the model's input.
+        seed: Seed of orders, crops and prompts.
+        prompt_shares: Share of every kind of prompt: `box`, `points`, `box_points`, `mask`, `clicks`.
+        smallest_crop: See `augment`.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[tuple[np.ndarray, np.ndarray]],
+        steps: int,
+        batch_size: int = 8,
+        objects: int = 4,
+        size: int = 1024,
+        seed: int = 0,
+        prompt_shares: dict[str, float] | None = None,
+        smallest_crop: float = 0.55,
+    ) -> None:
+        if len(images) == 0:
+            raise ValueError("there are no training images")
+        self.images, self.steps, self.batch_size, self.objects = images, steps, batch_size, objects
+        self.size, self.seed, self.smallest_crop = size, seed, smallest_crop
+        self.prompt_shares = dict(prompt_shares or PROMPT_SHARES)
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> dict[str, torch.Tensor | str]:
+        """The batch of a step.
+
+        Returns:
+            `pixel_values` (B, 3, S, S) float32, `labels` (B, P, S, S) int8, `kind` of prompt, `input_boxes`
+            (B, P, 4), `input_points` (B, P, N, 2), `input_labels` (B, P, N).
+        """
+        rng = np.random.default_rng((self.seed, step))
+        kind = str(rng.choice(list(self.prompt_shares), p=list(self.prompt_shares.values())))
+        count = {"clicks": 1, "box_points": 1 + int(rng.integers(3))}.get(kind, 1)
+        if kind == "points" and rng.random() < 0.5:
+            count = int(rng.integers(2, MAX_POINTS + 1))
+        samples = [self._sample(step * self.batch_size + slot, count, rng) for slot in range(self.batch_size)]
+        pixels, labels, boxes, points = (np.stack(part) for part in zip(*samples, strict=True))
+        return {
+            "kind": kind,
+            "pixel_values": torch.from_numpy(pixels).permute(0, 3, 1, 2),
+            "labels": torch.from_numpy(labels),
+            "input_boxes": torch.from_numpy(boxes),
+            "input_points": torch.from_numpy(points),
+            "input_labels": torch.ones(points.shape[:-1], dtype=torch.long),
+        }
+
+    def _index(self, position: int) -> int:
+        epoch, place = divmod(position, len(self.images))
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng((self.seed, epoch, 1)).permutation(len(self.images)))
+        return int(self._order[1][place])
+
+    def _sample(self, position: int, num_points: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        index = self._index(position)
+        for _ in range(MAX_DRAWS):
+            image, masks = self.images[index]
+            pixels, labels, (height, width) = augment(image, masks, self.size, rng, self.smallest_crop)
+            if len(labels):
+                break
+            index = int(rng.integers(len(self.images)))  # the crop holds no object
+        else:
+            raise ValueError(f"{MAX_DRAWS} draws in a row held no object of at least 40 pixels: check the masks")
+        order = rng.permutation(len(labels))
+        chosen = np.resize(order, self.objects)
+        boxes, points = [], []
+        for which in chosen:
+            mask = labels[which] == 1
+            boxes.append(jittered_box(mask_box(mask), rng).clip(0, [width, height, width, height]))
+            points.append(random_points(mask, num_points, rng))
+        normalised = np.zeros(pixels.shape, np.float32)
+        valid = slice(0, height), slice(0, width)
+        normalised[valid] = (pixels[valid] / np.float32(255) - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD)
+        return normalised, labels[chosen], np.stack(boxes).astype(np.float32), np.stack(points)
+
+
+__all__ = ["IGNORED_LABEL", "TrainingBatches"]

@@ -1,0 +1,90 @@
+"""Which parameters are trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ..modeling_sam_hq import SamHQModel
+
+HQ_PARTS = (
+    "mask_decoder.hq_token",
+    "mask_decoder.hq_mask_mlp",
+    "mask_decoder.compress_vit_",
+    "mask_decoder.encoder_",
+    "mask_decoder.mask_conv",
+    "mask_decoder.mask_norm",
+)
+TRAINABLE = ("hq", "decoder", "sam", "all", "lora")
+LORA_TARGETS = r".*(vision_encoder|mask_decoder).*\.(qkv|q_proj|v_proj|proj|lin1|lin2)"
+
+
+def is_hq_part(name: str) -> bool:
+    """Whether the parameter of this name was added to SAM by SAM-HQ."""
+    return name.startswith(HQ_PARTS)
+
+
+def select_parameters(model: SamHQModel, trainable: str) -> list[str]:
+    """Freeze everything but what is trained.
+
+    Args:
+        model: The model; `requires_grad` of its parameters is set.
+        trainable: `hq` the HQ parts, SAM frozen (the paper); `decoder` these and SAM's mask decoder and prompt
+            encoder; `sam` SAM without the HQ parts, before a stage of `hq`; `all` everything.
+
+    Returns:
+        Names of the trained parameters.
+
+    Raises:
+        ValueError: Another value; `lora` is made by `with_lora`.
+    """
+    choose = {
+        "hq": is_hq_part,
+        "decoder": lambda name: name.startswith(("mask_decoder.", "prompt_encoder.")),
+        # The HQ token is one of the transformer's tokens, so SAM trains beside it.
+        "sam": lambda name: not is_hq_part(name) or "hq_token" in name,
+        "all": lambda _: True,
+    }
+    if trainable not in choose:
+        raise ValueError(f"trainable must be one of {TRAINABLE}, got {trainable!r}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(choose[trainable](name))
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def with_lora(model: SamHQModel, rank: int = 8, alpha: float | None = None) -> Any:
+    """Wrap the model for low-rank adaptation of its attention and MLPs; the HQ parts are trained in full.
+
+    Args:
+        model: The model, which is changed.
+        rank: Rank of the updates.
+        alpha: Their scale; `2 * rank` where it is None.
+
+    Returns:
+        A `peft.PeftModel`; `merge_and_unload()` makes a plain model of it.
+
+    Raises:
+        ImportError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ImportError("LoRA needs peft: pip install 'sam-hq[lora]'") from error
+    config = LoraConfig(r=rank, lora_alpha=2 * rank if alpha is None else alpha, target_modules=LORA_TARGETS)
+    wrapped = get_peft_model(model, config)
+    for name, parameter in wrapped.named_parameters():
+        if is_hq_part(name.removeprefix("base_model.model.")) and "lora_" not in name:
+            parameter.requires_grad_(True)
+    return wrapped
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups for the optimizer: matrices and kernels decay; biases, norms and embeddings do not."""
+    embedded = {id(p) for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trained if parameter.ndim > 1 and id(parameter) not in embedded]
+    chosen = {id(parameter) for parameter in decayed}
+    rest = [parameter for parameter in trained if id(parameter) not in chosen]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

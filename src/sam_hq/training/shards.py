@@ -1,0 +1,91 @@
+"""Rendered composites on disk: uint8 images and packed masks in memory-mapped arrays, read without decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from .composites import CompositeRenderer
+
+SHARD_SIZE = 250
+
+
+def render_shards(
+    sources_dir: str | Path, output_dir: str | Path, count: int, side: int = 320, seed: int = 0, workers: int = 1
+) -> Iterator[Path]:
+    """Render composites into shards of 250; shards that are there already are kept, so an interrupted run goes on.
+
+    Args:
+        sources_dir: Folder that `prepare_sources` filled.
+        output_dir: Where the shards go.
+        count: Images in all, rounded up to whole shards.
+        side: Side of the images in pixels.
+        seed: Seed of the set; an image depends on it and on its index alone.
+        workers: Processes that render.
+
+    Yields:
+        The path of every shard (a folder), as it is finished.
+    """
+    root = Path(output_dir)
+    root.mkdir(parents=True, exist_ok=True)
+    todo = [(sources_dir, root / f"shard_{k:04d}", k, side, seed) for k in range(-(-count // SHARD_SIZE))]
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(_render_shard, todo)
+
+
+_renderers: dict[tuple[str, int], CompositeRenderer] = {}  # one per process: reading the sources takes seconds
+
+
+def _render_shard(job: tuple[str | Path, Path, int, int, int]) -> Path:
+    sources_dir, path, shard, side, seed = job
+    if path.exists():
+        return path
+    key = (str(sources_dir), side)
+    if key not in _renderers:
+        _renderers[key] = CompositeRenderer(sources_dir, side)
+    samples = [_renderers[key].render((seed, index)) for index in range(shard * SHARD_SIZE, (shard + 1) * SHARD_SIZE)]
+    aside = path.with_suffix(".partial")
+    aside.mkdir(exist_ok=True)
+    np.save(aside / "images.npy", np.stack([sample.image for sample in samples]))
+    masks = np.concatenate([sample.masks for sample in samples])
+    np.save(aside / "masks.npy", np.packbits(masks.reshape(len(masks), -1), axis=1))
+    np.save(aside / "first_mask.npy", np.cumsum([0, *(len(sample.masks) for sample in samples)]))
+    return aside.rename(path)
+
+
+class ShardedImages:
+    """The images of all shards of a folder, by index.
+
+    Args:
+        folder: Where `render_shards` wrote.
+
+    Raises:
+        FileNotFoundError: The folder holds no shard.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        paths = sorted(path for path in Path(folder).glob("shard_*") if path.suffix != ".partial")
+        if not paths:
+            raise FileNotFoundError(f"{folder} holds no rendered shard")
+        self._shards = [
+            tuple(np.load(path / f"{name}.npy", mmap_mode="r") for name in ("images", "masks", "first_mask"))
+            for path in paths
+        ]
+        self._ends = np.cumsum([len(images) for images, _, _ in self._shards])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The image (S, S, 3) uint8 and its masks (n, S, S) bool."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        images, masks, first = self._shards[shard]
+        local = index - (int(self._ends[shard - 1]) if shard else 0)
+        image = np.asarray(images[local])
+        bits = np.asarray(masks[first[local] : first[local + 1]])
+        return image, np.unpackbits(bits, axis=1).reshape(-1, *image.shape[:2]).astype(bool)
