@@ -100,12 +100,17 @@ def test_auto_classes_find_ours_in_a_builtin_directory(builtin_directory):
     check_auto_classes(builtin_directory)
 
 
-def test_the_vision_model_and_the_parts_are_registered():
-    for backbone in ("vit", "tiny_vit"):
-        config = small_config(backbone)
-        assert type(AutoModel.from_config(config.vision_config)) is sam_hq.SamHQVisionModel
-        for part in (config.vision_config, config.prompt_encoder_config, config.mask_decoder_config):
-            assert type(AutoConfig.for_model(part.model_type)) is type(part)
+@pytest.mark.parametrize(
+    ("backbone", "model_class"), [("vit", sam_hq.SamHQVisionModel), ("tiny_vit", sam_hq.SamHQTinyVitModel)]
+)
+def test_the_encoders_and_the_parts_are_registered(backbone, model_class, tmp_path):
+    config = small_config(backbone)
+    for part in (config.vision_config, config.prompt_encoder_config, config.mask_decoder_config):
+        assert type(AutoConfig.for_model(part.model_type)) is type(part)
+    model = AutoModel.from_config(config.vision_config)
+    assert type(model) is model_class
+    model.save_pretrained(tmp_path)
+    assert type(AutoModel.from_pretrained(tmp_path)) is model_class
 
 
 @pytest.mark.parametrize("which", ["ours", "built-in"])

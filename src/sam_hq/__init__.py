@@ -18,7 +18,7 @@ if importlib.util.find_spec("transformers") is not None or TYPE_CHECKING:
         SamHQVisionConfig,
     )
     from .image_processing_sam_hq import SamHQImageProcessor
-    from .modeling_sam_hq import SamHQModel, SamHQVisionModel
+    from .modeling_sam_hq import SamHQModel, SamHQTinyVitModel, SamHQVisionModel
     from .processing_sam_hq import SamHQProcessor
     from .registration import register, replace_builtin
 
@@ -56,6 +56,7 @@ __all__ = [
     "SamHQProcessor",
     "SamHQPromptEncoderConfig",
     "SamHQTinyVitConfig",
+    "SamHQTinyVitModel",
     "SamHQVisionConfig",
     "SamHQVisionModel",
     "convert_checkpoint",

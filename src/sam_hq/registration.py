@@ -20,7 +20,6 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.models.auto import processing_auto
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_sam_hq import (
@@ -31,7 +30,7 @@ from .configuration_sam_hq import (
     SamHQVisionConfig,
 )
 from .image_processing_sam_hq import SamHQImageProcessor
-from .modeling_sam_hq import SamHQModel, SamHQPreTrainedModel, SamHQVisionModel
+from .modeling_sam_hq import SamHQModel, SamHQPreTrainedModel, SamHQTinyVitModel, SamHQVisionModel
 from .processing_sam_hq import SamHQProcessor
 
 _TASK = "mask-generation"
@@ -58,10 +57,8 @@ def register() -> None:
         AutoConfig.register(part_config.model_type, part_config, exist_ok=True)
     for auto_class in (AutoModel, AutoModelForMaskGeneration):
         auto_class.register(SamHQConfig, SamHQModel, exist_ok=True)
-    models: Any = MODEL_MAPPING
-    for vision_config in (SamHQVisionConfig, SamHQTinyVitConfig):
-        # Not through `AutoModel.register`, which allows a model class one configuration class only.
-        models.register(vision_config, SamHQVisionModel, exist_ok=True)
+    AutoModel.register(SamHQVisionConfig, SamHQVisionModel, exist_ok=True)
+    AutoModel.register(SamHQTinyVitConfig, SamHQTinyVitModel, exist_ok=True)
     _register_image_processors()
     _register_processors()
     task = PIPELINE_REGISTRY.supported_tasks[_TASK]
