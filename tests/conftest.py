@@ -32,7 +32,8 @@ TINY_VIT = {
     "output_channels": 32,
     "num_pos_feats": 16,
 }
-DECODER = {"mlp_dim": 64, "num_attention_heads": 4, "iou_head_hidden_dim": 32}
+# Two heads: with eight tokens or so, some attentions of the fast path are absorbed and others projected.
+DECODER = {"mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
 
 
 def small_config(backbone: str = "vit") -> SamHQConfig:

@@ -4,7 +4,7 @@ Each attention has two forms with the same result. The plain form projects both 
 The absorbed form never projects the pixels: with n tokens and thousands of pixels, a head's scores
 `(W_q t) . (W_k p)` are `(W_k^T W_q t) . p`, and its values `sum_p a_p W_v p` are `W_v sum_p a_p p`, so that the
 projections act on n rows instead of thousands. A constant added to all scores of a softmax drops out, and with it the
-bias of the keys.
+bias of the keys. Where tokens are so many, or heads so wide, that this would be more work, the fast path projects too.
 
 Source: "Segment Anything" (arXiv 2304.02643), appendix A.
 """
@@ -59,7 +59,9 @@ class SamHQAttention(nn.Module):
         weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
         return self.out_proj((weights @ value).transpose(1, 2).flatten(2)), weights
 
-    def fused(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None):
+    def fused(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
         """The same as `forward` by the fused kernel, which keeps no weights."""
         query, key, value = (
             self._heads(project(part))
@@ -67,6 +69,14 @@ class SamHQAttention(nn.Module):
         )
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+    def _absorbs(self, tokens_per_map: int) -> bool:
+        """Whether the absorbed form is less work: heads x C per token and pixel, rather than C x d once per pixel."""
+        if torch.compiler.is_compiling():
+            return True  # the number of tokens may be symbolic, and the graph must not depend on it
+        heads, width = self.num_attention_heads, self.hidden_size
+        internal_dim = heads * self.head_dim
+        return tokens_per_map * (heads * width - internal_dim) < internal_dim * width
 
     def tokens_to_pixels(
         self, tokens: torch.Tensor, placed_pixels: torch.Tensor, pixels: torch.Tensor, bias: torch.Tensor | None
@@ -84,6 +94,11 @@ class SamHQAttention(nn.Module):
         """
         count, length, width = tokens.shape
         heads, maps = self.num_attention_heads, pixels.shape[0]
+        if not self._absorbs(count // maps * length):
+            if bias is not None:  # (N, heads, n, p) -> (M, heads, N/M * n, p)
+                bias = bias.expand(count, heads, length, -1).unflatten(0, (maps, -1)).transpose(1, 2).flatten(2, 3)
+            # All tokens of a map are queries of one attention, since they do not see each other.
+            return self.fused(tokens.reshape(maps, -1, width), placed_pixels, pixels, bias).view_as(tokens)
         query = self.q_proj(tokens).unflatten(-1, (heads, -1)) * self.scaling
         query = torch.einsum("nthd,hdc->nhtc", query, self.k_proj.weight.unflatten(0, (heads, -1)))
         scores = query.reshape(maps, -1, width) @ placed_pixels.transpose(1, 2)  # (M, N/M * heads * n, p)
@@ -109,6 +124,8 @@ class SamHQAttention(nn.Module):
         """
         count, length, width = keys.shape
         heads, maps = self.num_attention_heads, placed_pixels.shape[0]
+        if not self._absorbs(count // maps * length):
+            return self._projected(placed_pixels, keys, values, bias)
         key = self.k_proj(keys).unflatten(-1, (heads, -1)) * self.scaling
         value = self.v_proj(values).unflatten(-1, (heads, -1))
         # The queries' bias meets every key, so unlike the keys' it does not drop out of the softmax.
@@ -120,6 +137,17 @@ class SamHQAttention(nn.Module):
         weights = (scores + constant.unsqueeze(-1)).softmax(dim=2).flatten(1, 2)  # (N, heads * n, p)
         value = torch.einsum("nthd,chd->nhtc", value, self.out_proj.weight.unflatten(1, (heads, -1))).flatten(1, 2)
         return weights.transpose(1, 2) @ value + self.out_proj.bias
+
+    def _projected(
+        self, placed_pixels: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """As `pixels_to_tokens`, with the pixels projected once per map."""
+        query = self._heads(self.q_proj(placed_pixels))
+        query = query.repeat_interleave(keys.shape[0] // placed_pixels.shape[0], dim=0)
+        attended = F.scaled_dot_product_attention(
+            query, self._heads(self.k_proj(keys)), self._heads(self.v_proj(values)), attn_mask=bias
+        )
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
 
     def _heads(self, projected: torch.Tensor) -> torch.Tensor:
         # (N, n, heads * d) -> (N, heads, n, d)

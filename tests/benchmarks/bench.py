@@ -1,0 +1,251 @@
+"""Time this package against its peers, on the same weights and the same photograph, in one run.
+
+    python tests/benchmarks/bench.py [--cases …] [--repeats N] [--output docs/benchmarks.json]
+
+Writes a JSON file and puts its tables into docs/benchmarks.md. The authors' package takes part where it is installed.
+"""
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+from benchmarks.measure import Timing, interleaved, matrix_rate  # noqa: E402
+from benchmarks.peers import Peers, load_peers  # noqa: E402
+from benchmarks.report import write_report  # noqa: E402
+from sam_hq.filtered_decoding import filtered_masks, valid_region  # noqa: E402
+from sam_hq.mask_generator import SamHQMaskGenerator  # noqa: E402
+
+PHOTO = REPOSITORY / "docs" / "photos" / "lemur.png"
+ENCODER_MACS = 486e9  # ViT-B at 1024 pixels
+PROMPTS = 64
+PASSING = 0.3  # share of the prompts that pass the predicted IoU in the filtered case
+
+
+@dataclass
+class Result:
+    """One implementation in one case.
+
+    Attributes:
+        case: What was done.
+        who: "ours", "built-in" or "authors".
+        seconds: Median wall time.
+        peak_megabytes: Largest growth of the process's memory.
+        ratio: The implementation's time over ours.
+        difference: Largest deviation of its answer from ours, relative to the answer's largest magnitude.
+    """
+
+    case: str
+    who: str
+    seconds: float
+    peak_megabytes: float
+    ratio: float
+    difference: float
+
+
+def photo(size: tuple[int, int] = (2048, 1365)) -> Image.Image:
+    """A real photograph at a given width and height."""
+    return Image.open(PHOTO).convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+class ViTB:
+    """The cases with ViT-B."""
+
+    def __init__(self) -> None:
+        self.peers: Peers = load_peers("vit_b")
+        ours = self.peers.ours
+        inputs = self.peers.processor(photo(), return_tensors="pt")
+        self.pixel_values = inputs["pixel_values"]
+        self.reshaped = tuple(inputs["reshaped_input_sizes"][0].tolist())
+        with torch.inference_mode():
+            self.image_embeddings, self.intermediate = ours.get_image_embeddings(self.pixel_values)
+            self.hq_features = ours.get_hq_features(self.image_embeddings, self.intermediate)
+        generator = torch.Generator().manual_seed(0)
+        height, width = self.reshaped
+        self.points = torch.rand(1, PROMPTS, 1, 2, generator=generator) * torch.tensor([width, height])
+
+    def embedding(self, repeats: int) -> dict[str, Timing]:
+        """One photograph through the encoder."""
+        calls: dict[str, Callable[[], Any]] = {
+            "ours": lambda: self.peers.ours.get_image_embeddings(self.pixel_values)[0],
+            "built-in": lambda: self.peers.builtin.get_image_embeddings(self.pixel_values)[0],
+        }
+        if self.peers.authors is not None:
+            calls["authors"] = lambda: self.peers.authors.image_encoder(self.pixel_values)[0]
+        return interleaved(calls, repeats)
+
+    def prompts(self, repeats: int, count: int) -> dict[str, Timing]:
+        """Points on cached embeddings, three full masks each."""
+        points = self.points[:, :count]
+        cached = {"image_embeddings": self.image_embeddings, "input_points": points}
+        calls: dict[str, Callable[[], Any]] = {
+            "ours": lambda: self.peers.ours(**cached, hq_features=self.hq_features).pred_masks,
+            "built-in": lambda: self.peers.builtin(**cached, intermediate_embeddings=self.intermediate).pred_masks,
+        }
+        if self.peers.authors is not None:
+            calls["authors"] = lambda: self._authors_masks(points)
+        return interleaved(calls, repeats)
+
+    def _authors_masks(self, points: torch.Tensor) -> torch.Tensor:
+        model = self.peers.authors
+        points = points[0]
+        sparse, dense = model.prompt_encoder(
+            points=(points, torch.ones(points.shape[:2])), boxes=None, masks=None
+        )
+        masks, _ = model.mask_decoder(
+            image_embeddings=self.image_embeddings,
+            image_pe=model.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+            hq_token_only=False,
+            interm_embeddings=self.intermediate,
+        )
+        return masks[None]
+
+    def filtered(self, repeats: int) -> dict[str, Timing]:
+        """The decoding of mask generation, most prompts failing by their scores; the peers make all masks."""
+        ours = self.peers.ours
+        with torch.inference_mode():
+            scores = ours(
+                image_embeddings=self.image_embeddings, hq_features=self.hq_features, input_points=self.points
+            ).iou_scores[0, :, 0]
+        threshold = scores.quantile(1 - PASSING).item()
+        region = valid_region(self.reshaped, 1024, 256)
+
+        def ours_filtered() -> torch.Tensor:
+            groups = filtered_masks(
+                ours,
+                self.image_embeddings,
+                self.hq_features,
+                input_points=self.points,
+                min_score=threshold,
+                region=region,
+            )
+            return torch.cat([group.pred_masks[:, 0] for group in groups])
+
+        def builtin_filtered() -> torch.Tensor:
+            outputs = self.peers.builtin(
+                image_embeddings=self.image_embeddings,
+                intermediate_embeddings=self.intermediate,
+                input_points=self.points,
+            )
+            return outputs.pred_masks[0, outputs.iou_scores[0, :, 0] > threshold, 0, : region[0], : region[1]]
+
+        return interleaved({"ours": ours_filtered, "built-in": builtin_filtered}, repeats)
+
+    def generation(self, repeats: int) -> dict[str, Timing]:
+        """1024 points over a photograph of 2048 x 1365: the number and the area of the masks that are found."""
+        from transformers.pipelines.mask_generation import MaskGenerationPipeline
+
+        options = {"points_per_batch": 64, "pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
+        generator = SamHQMaskGenerator(self.peers.ours, self.peers.processor.image_processor, **options)
+        stock = MaskGenerationPipeline(model=self.peers.builtin, image_processor=self.peers.processor.image_processor)
+        picture = photo()
+
+        def areas(masks: list) -> torch.Tensor:
+            return torch.tensor(sorted(float(mask.sum()) for mask in masks))
+
+        return interleaved(
+            {
+                "ours": lambda: areas(generator.generate(picture)["masks"]),
+                "built-in": lambda: areas(stock(picture, **options)["masks"]),
+            },
+            repeats,
+            warm_up=False,
+        )
+
+
+def tiny_embedding(repeats: int) -> dict[str, Timing]:
+    """One photograph through TinyViT."""
+    peers = load_peers("vit_tiny")
+    pixel_values = peers.processor(photo(), return_tensors="pt")["pixel_values"]
+    calls: dict[str, Callable[[], Any]] = {"ours": lambda: peers.ours.get_image_embeddings(pixel_values)[0]}
+    if peers.authors is not None:
+        calls["authors"] = lambda: peers.authors.image_encoder(pixel_values)[0]
+    return interleaved(calls, repeats)
+
+
+def results(case: str, timings: dict[str, Timing]) -> list[Result]:
+    """The rows of a case."""
+    ours = timings["ours"]
+    return [
+        Result(
+            case,
+            who,
+            round(timing.seconds, 3),
+            round(timing.peak_bytes / 2**20, 1),
+            round(timing.seconds / ours.seconds, 2),
+            _difference(ours.answer, timing.answer),
+        )
+        for who, timing in timings.items()
+    ]
+
+
+def _difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    if theirs.shape != ours.shape:  # the authors return the best mask alone
+        ours = ours[:, :, : theirs.shape[2]] if theirs.ndim == ours.ndim == 5 else ours
+    if theirs.shape != ours.shape:
+        return float("nan")
+    return float((ours - theirs).abs().max() / ours.abs().max())
+
+
+def main() -> None:
+    """Run the cases that were asked for."""
+    names = ["embedding", "one prompt", "64 prompts", "64 prompts, 30 % pass", "TinyViT embedding", "generation"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=names, default=names)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--generation-repeats", type=int, default=1, help="the peer takes minutes for one")
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "docs" / "benchmarks.json")
+    arguments = parser.parse_args()
+
+    vit_b = ViTB() if set(arguments.cases) - {"TinyViT embedding"} else None
+    runs: dict[str, Callable[[], dict[str, Timing]]] = {"TinyViT embedding": lambda: tiny_embedding(arguments.repeats)}
+    if vit_b is not None:
+        runs |= {
+            "embedding": lambda: vit_b.embedding(arguments.repeats),
+            "one prompt": lambda: vit_b.prompts(arguments.repeats, 1),
+            "64 prompts": lambda: vit_b.prompts(arguments.repeats, PROMPTS),
+            "64 prompts, 30 % pass": lambda: vit_b.filtered(arguments.repeats),
+            "generation": lambda: vit_b.generation(arguments.generation_repeats),
+        }
+    rate = matrix_rate()
+    report: dict[str, Any] = {
+        "machine": {
+            "threads": torch.get_num_threads(),
+            "processor": platform.machine(),
+            "gigamacs_per_second": round(rate / 1e9, 1),
+            "embedding_floor_seconds": round(ENCODER_MACS / rate, 2),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "repeats": arguments.repeats,
+        "results": [],
+    }
+    for case in names:
+        if case in arguments.cases:
+            rows = results(case, runs[case]())
+            report["results"] += [asdict(row) for row in rows]
+            for row in rows:
+                print(row, flush=True)
+    arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(report, REPOSITORY / "docs" / "benchmarks.md")
+
+
+if __name__ == "__main__":
+    main()

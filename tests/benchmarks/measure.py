@@ -1,0 +1,87 @@
+"""Times and peak memory."""
+
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass
+class Timing:
+    """What one implementation took for one case.
+
+    Attributes:
+        seconds: Median wall time of a call.
+        peak_bytes: Largest growth of the process's memory during a call.
+        answer: What the last call returned.
+    """
+
+    seconds: float
+    peak_bytes: int
+    answer: Any
+
+
+def interleaved(calls: dict[str, Callable[[], Any]], repeats: int, warm_up: bool = True) -> dict[str, Timing]:
+    """Time several implementations of one thing, taking turns, so that all meet the same weather.
+
+    Args:
+        calls: The implementations by name.
+        repeats: Calls of each.
+        warm_up: Whether a call of each goes before, untimed.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    peaks = dict.fromkeys(calls, 0)
+    answers: dict[str, Any] = {}
+    with torch.inference_mode():
+        for turn in range(repeats + warm_up):
+            for name, call in calls.items():
+                with MemoryWatch() as watch:
+                    start = time.perf_counter()
+                    answers[name] = call()
+                    elapsed = time.perf_counter() - start
+                if turn >= warm_up:
+                    seconds[name].append(elapsed)
+                    peaks[name] = max(peaks[name], watch.peak_bytes)
+    return {name: Timing(statistics.median(seconds[name]), peaks[name], answers[name]) for name in calls}
+
+
+class MemoryWatch:
+    """Watches the process's resident memory from a thread; `peak_bytes` is its largest growth."""
+
+    def __init__(self, interval: float = 0.005):
+        self.interval = interval
+        self.peak_bytes = 0
+
+    def __enter__(self) -> "MemoryWatch":
+        self._start = resident_bytes()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.interval):
+            self.peak_bytes = max(self.peak_bytes, resident_bytes() - self._start)
+
+
+def resident_bytes() -> int:
+    """The process's resident memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
+
+
+def matrix_rate() -> float:
+    """Multiply-adds per second of a matrix product of the encoder's size, in fp32: the floor of everything else."""
+    tokens, width, hidden = 4096, 768, 3072
+    left, right = torch.randn(tokens, width), torch.randn(width, hidden)
+    timing = interleaved({"matrix": lambda: left @ right}, repeats=20)["matrix"]
+    return tokens * width * hidden / timing.seconds

@@ -1,0 +1,150 @@
+"""Guards of speed and memory that a busy machine cannot upset: multiply-adds and bytes are counted, not timed."""
+
+import weakref
+
+import pytest
+import torch
+from conftest import DECODER, small_config, stirred
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import FlopCounterMode
+
+from sam_hq.configuration_sam_hq import SamHQConfig
+from sam_hq.filtered_decoding import filtered_masks
+from sam_hq.modeling_sam_hq import SamHQModel
+
+
+class ByteCounter(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive: `peak` at the most, `largest` a single one."""
+
+    def __init__(self):
+        super().__init__()
+        self.live = self.peak = self.largest = 0
+        self._seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        outputs = function(*args, **(kwargs or {}))
+        for tensor in tree_iter(outputs):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage())
+        return outputs
+
+    def _count(self, storage):
+        key = storage._cdata
+        if key in self._seen:
+            return
+        size = storage.nbytes()
+        self._seen.add(key)
+        weakref.finalize(storage, self._release, key, size)
+        self.live += size
+        self.peak, self.largest = max(self.peak, self.live), max(self.largest, size)
+
+    def _release(self, key, size):
+        self._seen.discard(key)
+        self.live -= size
+
+
+def test_the_counter_counts():
+    with ByteCounter() as counter:
+        kept = torch.zeros(1000)
+        for _ in range(3):
+            torch.zeros(500)
+        del kept
+        torch.zeros(200)
+    assert counter.largest == 4000
+    assert counter.peak == 6000
+
+
+def grid_model(image_size=512):
+    """A model whose global attention is large beside everything else: a 32x32 grid."""
+    vision_config = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": image_size,
+        "window_size": 14,
+        "global_attn_indexes": [1],
+        "output_channels": 32,
+        "num_pos_feats": 16,
+    }
+    config = SamHQConfig(vision_config=vision_config, mask_decoder_config=dict(DECODER))
+    return stirred(SamHQModel(config)).eval()
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_the_encoder_never_holds_a_bias_of_all_pairs(grad):
+    model = grid_model()
+    pairs = 4 * 1024 * 1024 * 4  # heads x tokens x tokens in fp32: 16 MB
+    with torch.set_grad_enabled(grad), ByteCounter() as counter:
+        model.get_image_embeddings(torch.randn(1, 3, 512, 512))
+    assert counter.largest < pairs / 2
+    assert counter.peak < 2 * pairs
+
+
+def multiply_adds(call):
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() / 2
+
+
+@pytest.fixture
+def prompted():
+    model = stirred(SamHQModel(small_config())).eval()
+    with torch.no_grad():
+        image_embeddings, intermediate = model.get_image_embeddings(torch.randn(1, 3, 128, 128))
+        hq_features = model.get_hq_features(image_embeddings, intermediate)
+    points = torch.rand(1, 12, 1, 2) * 128
+    return model, image_embeddings, intermediate, hq_features, points
+
+
+def test_the_fast_decoder_does_a_third_less_work_than_the_plain_one():
+    vision_config = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "global_attn_indexes": [0]}
+    model = SamHQModel(SamHQConfig(vision_config={**vision_config, "image_size": 256})).eval()  # the decoder's full width
+    with torch.no_grad():
+        image_embeddings, intermediate = model.get_image_embeddings(torch.randn(1, 3, 256, 256))
+        hq_features = model.get_hq_features(image_embeddings, intermediate)
+    points = torch.rand(1, 4, 1, 2) * 256
+    work = {}
+    for implementation in ("eager", "sdpa"):
+        model.set_attn_implementation(implementation)
+        work[implementation] = multiply_adds(
+            lambda: model(image_embeddings=image_embeddings, hq_features=hq_features, input_points=points)
+        )
+    assert work["sdpa"] < 0.65 * work["eager"]
+
+
+def test_held_features_save_their_work(prompted):
+    model, image_embeddings, intermediate, hq_features, points = prompted
+    anew = multiply_adds(
+        lambda: model(image_embeddings=image_embeddings, intermediate_embeddings=intermediate, input_points=points)
+    )
+    held = multiply_adds(lambda: model(image_embeddings=image_embeddings, hq_features=hq_features, input_points=points))
+    assert anew - held == multiply_adds(lambda: model.get_hq_features(image_embeddings, intermediate))
+
+
+def test_prompts_that_fail_and_rows_that_pad_are_not_rendered(prompted):
+    model, image_embeddings, _, hq_features, points = prompted
+    with torch.no_grad():
+        scores = model(image_embeddings=image_embeddings, hq_features=hq_features, input_points=points).iou_scores
+
+    def decode(**options):
+        return lambda: list(filtered_masks(model, image_embeddings, hq_features, input_points=points, **options))
+
+    nothing = multiply_adds(decode(min_score=float("inf")))
+    everything = multiply_adds(decode())
+    third = multiply_adds(decode(min_score=scores[0, :, 0].sort().values[7].item()))
+    half_the_rows = multiply_adds(decode(region=(16, 32)))
+    assert third - nothing == pytest.approx((everything - nothing) / 3, rel=0.05)
+    assert half_the_rows - nothing < 0.7 * (everything - nothing)
+
+
+def test_decoding_holds_a_group_and_not_all_prompts(prompted):
+    model, image_embeddings, _, hq_features, _ = prompted
+    peaks = []
+    for count in (12, 48):
+        points = torch.rand(1, count, 1, 2) * 128
+        with torch.no_grad(), ByteCounter() as counter:
+            for _ in filtered_masks(model, image_embeddings, hq_features, input_points=points):
+                pass
+        peaks.append(counter.peak)
+    assert peaks[1] < 1.2 * peaks[0]
