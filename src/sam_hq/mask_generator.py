@@ -16,6 +16,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .crop_grids import Box, layer_crop_boxes
+from .embedding_files import PhotoEmbeddings
 from .filtered_decoding import filtered_masks, valid_region
 from .image_processing_sam_hq import SamHQImageProcessor
 from .mask_candidates import MaskCandidates, candidates_from_logits, segmentation
@@ -67,6 +68,10 @@ class _Embedding:
     def region(self) -> tuple[int, int]:
         """Rows and columns of the low-res masks that the crop is interpolated from."""
         return valid_region(self.reshaped_size, self.frame_side, self.hq_features.shape[-1])
+
+    def of_photo(self, original_size: tuple[int, int]) -> PhotoEmbeddings:
+        """The same in the form that can be kept, for a crop that is the whole photograph of `original_size`."""
+        return PhotoEmbeddings(self.image_embeddings, self.hq_features, original_size, self.reshaped_size)
 
 
 class SamHQMaskGenerator:
@@ -145,7 +150,11 @@ class SamHQMaskGenerator:
         yield from candidates.records(chosen.output_mode or "binary_mask")
 
     def candidates_each(
-        self, images: Iterable[object], batch_size: int, options: MaskGenerationOptions
+        self,
+        images: Iterable[object],
+        batch_size: int,
+        options: MaskGenerationOptions,
+        keep_embeddings: Callable[[PhotoEmbeddings], None] | None = None,
     ) -> Iterator[MaskCandidates]:
         """As `generate_each`, with masks still run-length encoded.
 
@@ -153,13 +162,18 @@ class SamHQMaskGenerator:
             images: Photographs.
             batch_size: How many crops pass the encoder together.
             options: All options.
+            keep_embeddings: Called with the embeddings of every whole photograph, in order, before its masks are given.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"`batch_size` must be a whole number of at least 1, got {batch_size!r}.")
-        return self._candidates_each(images, batch_size, options)
+        return self._candidates_each(images, batch_size, options, keep_embeddings)
 
     def _candidates_each(
-        self, images: Iterable[object], batch_size: int, options: MaskGenerationOptions
+        self,
+        images: Iterable[object],
+        batch_size: int,
+        options: MaskGenerationOptions,
+        keep_embeddings: Callable[[PhotoEmbeddings], None] | None,
     ) -> Iterator[MaskCandidates]:
         found: list[MaskCandidates] = []
         crops = _crops(images, options)
@@ -169,6 +183,8 @@ class SamHQMaskGenerator:
                 bar.refresh()
                 embeddings = self._embed([crop.pixels for crop in batch])
                 for crop, embedding in zip(batch, embeddings, strict=True):
+                    if keep_embeddings is not None and crop.pixels.shape[:2] == crop.image_size:
+                        keep_embeddings(embedding.of_photo(crop.image_size))
                     found.append(self._search(crop, embedding, options, bar.update))
                     if crop.is_last:
                         yield _without_duplicates(found, options)
