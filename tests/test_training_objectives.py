@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import small_model
 from torch.nn import functional as F
 
+from conftest import small_model
 from sam_hq.training import objectives
 from sam_hq.training.objectives import BranchOutputs, decode_branches, label_frames, mask_losses, training_loss
 

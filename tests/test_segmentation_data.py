@@ -1,0 +1,116 @@
+"""Datasets on disk: every layout is read, and whatever is bad is named and counted."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam_hq.segmentation_data import CocoInstances, ImageMaskFolder, open_dataset
+from training_data import shapes, write_pairs
+
+
+def assert_same(dataset, images, tolerance=40):
+    assert len(dataset) == len(images)
+    for (pixels, masks), (expected_pixels, expected) in zip(dataset, images, strict=True):
+        assert np.abs(pixels.astype(int) - expected_pixels).mean() < tolerance
+        np.testing.assert_array_equal(masks, expected)
+
+
+def test_pairs_in_one_folder_and_in_two(tmp_path):
+    images = shapes(3)
+    write_pairs(tmp_path / "flat", images)
+    assert_same(ImageMaskFolder(tmp_path / "flat"), images)
+    for pictures, masks in (("im", "gt"), ("images", "masks")):
+        root = tmp_path / pictures
+        write_pairs(root / pictures, images)
+        (root / masks).mkdir()
+        for path in (root / pictures).glob("*.png"):
+            path.rename(root / masks / path.name)
+        assert_same(ImageMaskFolder(root), images)
+
+
+def test_a_manifest_names_the_pairs(tmp_path):
+    images = shapes(2)
+    write_pairs(tmp_path / "images", images)
+    (tmp_path / "masks").mkdir()
+    lines = ["image,mask,licence"]
+    for path in sorted((tmp_path / "images").glob("*.png")):
+        path.rename(tmp_path / "masks" / path.name)
+        lines.append(f"{path.stem.split('_')[0]}.jpg,{path.name},CC0-1.0")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    assert_same(ImageMaskFolder(tmp_path), images)
+
+
+def test_coco_polygons_and_run_lengths(tmp_path):
+    coco_masks = pytest.importorskip("pycocotools.mask")
+    (image, masks), *_ = shapes(1)
+    Image.fromarray(image).save(tmp_path / "a.jpg", quality=95)
+    packed = coco_masks.encode(np.asfortranarray(masks[0].astype(np.uint8)))
+    annotations = [
+        {"id": 1, "image_id": 7, "segmentation": {**packed, "counts": packed["counts"].decode()}, "iscrowd": 0},
+        {"id": 2, "image_id": 7, "segmentation": [[10, 10, 30, 10, 30, 40, 10, 40]], "iscrowd": 0},
+        {"id": 3, "image_id": 7, "segmentation": [[0, 0, 9, 0, 9, 9]], "iscrowd": 1},
+    ]
+    content = {"images": [{"id": 7, "file_name": "a.jpg", "height": 128, "width": 128}], "annotations": annotations}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    dataset = open_dataset(tmp_path / "instances.json")
+    assert isinstance(dataset, CocoInstances)
+    read = dataset[0][1]
+    np.testing.assert_array_equal(read[0], masks[0])
+    expected = np.zeros((128, 128), bool)
+    expected[10:40, 10:30] = True
+    np.testing.assert_array_equal(read[1], expected)
+    assert len(read) == 2
+
+
+def spoil(folder) -> dict[str, str]:
+    """Make one photograph for each kind of fault; returns the reasons by the mask's or photograph's name."""
+    write_pairs(folder, shapes(6))
+    blank = np.zeros((128, 128), np.uint8)
+    grey = np.tile(np.linspace(0, 255, 128).astype(np.uint8), (128, 1))
+    for path in folder.glob("photo[0-4]_[0-9].png"):
+        path.unlink()
+    Image.fromarray(blank).save(folder / "photo0_0.png")
+    Image.fromarray(blank[:100] + 255).save(folder / "photo1_0.png")
+    Image.fromarray(grey).save(folder / "photo2_0.png")
+    (folder / "photo3_0.png").write_bytes(b"no picture")
+    Image.fromarray(blank + 255).save(folder / "photo4_0.png")
+    (folder / "photo4.jpg").write_bytes(b"no picture")
+    return {
+        "photo0_0.png": "empty mask",
+        "photo1_0.png": "mask of another size than the photograph",
+        "photo2_0.png": "mask is not binary",
+        "photo3_0.png": "unreadable mask (UnidentifiedImageError)",
+        "photo4.jpg": "unreadable photograph (ValueError)",
+    }
+
+
+def test_bad_data_is_named_counted_and_skipped(tmp_path):
+    reasons = spoil(tmp_path)
+    dataset = ImageMaskFolder(tmp_path)
+    counts = [len(masks) for _, masks in dataset]
+    assert counts[:5] == [0] * 5
+    assert counts[5] >= 1
+    assert dataset.report.counts == dict.fromkeys(reasons.values(), 1)
+    assert dataset.report.examples == {reason: [name] for name, reason in reasons.items()}
+    assert "photo2_0.png" in str(dataset.report)
+
+
+def test_bad_data_is_refused_by_name_when_asked(tmp_path):
+    reasons = spoil(tmp_path)
+    dataset = ImageMaskFolder(tmp_path, on_bad="raise")
+    for number, (name, reason) in enumerate(reasons.items()):
+        with pytest.raises(ValueError, match=re.escape(f"{name}: {reason}")):
+            dataset[number]
+
+
+def test_nothing_to_read_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing"):
+        ImageMaskFolder(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="holds no photograph"):
+        ImageMaskFolder(tmp_path)
+    with pytest.raises(ValueError, match="on_bad"):
+        write_pairs(tmp_path, shapes(1))
+        ImageMaskFolder(tmp_path, on_bad="ignore")
