@@ -3,7 +3,7 @@
 The common part of features and scores is averaged over a grid of points on two photographs. Run it again only together
 with `make_golden.py` and `make_golden_generation.py`: other offsets are other weights.
 
-    python tests/parity/calibrate.py vit_tiny [vit_b …]
+    python tests/parity/calibrate.py vit_tiny "vit_tiny local" [vit_b …]
 """
 
 import json
@@ -17,14 +17,16 @@ from seeded_weights import seeded_state_dict
 
 PHOTOGRAPHS = ("lemur.png", "liberty.png")
 LOGIT_MEANS = (-0.5, -1.5, -1.5, -1.5, -2.0)  # masks 0-3, then the HQ mask: the lesser part of the picture
+LOCAL_LOGIT_MEANS = (-7.0, -7.0, -7.0, -7.0, -3.0)
 SCORE_MEANS = (0.85, 0.8, 0.8, 0.8)
 GRID = 4  # points per side
 
 
 @torch.no_grad()
 def measure(variant: str) -> dict[str, list[float]]:
-    """Returns `{bias key: offset}` for one variant."""
-    predictor = load_reference(variant, seeded_state_dict(variant))
+    """Returns `{bias key: offset}` for one variant, or for "<variant> local"."""
+    variant, _, local = variant.partition(" ")
+    predictor = load_reference(variant, seeded_state_dict(variant, local_masks=bool(local)))
     decoder = predictor.model.mask_decoder
     heads = [*decoder.output_hypernetworks_mlps, decoder.hf_mlp]
     seen = {"features": [[], []], "weights": [[] for _ in heads], "scores": []}
@@ -61,10 +63,12 @@ def measure(variant: str) -> dict[str, list[float]]:
     sam_features = torch.stack(seen["features"][0]).mean(0)
     hq_features = torch.stack(seen["features"][1]).mean(0) + torch.stack(hq_features).mean(0)
     offsets = {}
-    for index, wanted in enumerate(LOGIT_MEANS):
+    for index, wanted in enumerate(LOCAL_LOGIT_MEANS if local else LOGIT_MEANS):
         features = hq_features if index == 4 else sam_features
         weights = torch.stack(seen["weights"][index]).mean(0)
-        offset = features * (wanted - weights @ features) / (features @ features)
+        # With local masks the sum over all features means "near the prompt": leave it alone.
+        direction = features - features.mean() if local else features
+        offset = direction * (wanted - weights @ features) / (direction @ features)
         key = "hf_mlp" if index == 4 else f"output_hypernetworks_mlps.{index}"
         offsets[f"mask_decoder.{key}.layers.2.bias"] = offset
     offsets["mask_decoder.iou_prediction_head.layers.2.bias"] = torch.tensor(SCORE_MEANS) - torch.stack(
@@ -76,12 +80,13 @@ def measure(variant: str) -> dict[str, list[float]]:
 def main() -> None:
     """Replaces the offsets of the variants named on the command line."""
     path = Path(__file__).parent / "bias_offsets.json"
-    table = json.loads(path.read_text())
     for variant in sys.argv[1:]:
+        table = json.loads(path.read_text())
         table.pop(variant, None)
         path.write_text(json.dumps(table, indent=1) + "\n")
-        table[variant] = measure(variant)
-        path.write_text(json.dumps(table, indent=1) + "\n")
+        offsets = measure(variant)
+        table = json.loads(path.read_text())
+        path.write_text(json.dumps({**table, variant: offsets}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class PhotoGolden:
-    """Encoder outputs of one photograph: `image_embeddings` (1, 256, 64, 64), `intermediate_embeddings` (1, 64, 64, C)."""
+    """Encoder outputs of a photograph: image embeddings (1, 256, 64, 64), intermediate embeddings (1, 64, 64, C)."""
 
     photo: str
     original_size: tuple[int, int]
@@ -53,13 +53,13 @@ class PhotoGolden:
 class Case:
     """What the authors' predictor answers to one prompt on one photograph.
 
-    Prompts are in pixels of the original photograph, (x, y): `points` (N, 2), `labels` (N,), `box` (4,), None if absent;
-    `mask_prompt` (1, 256, 256) low-res logits or None. Sizes are (height, width).
+    Prompts are in pixels of the original photograph, (x, y): `points` (N, 2), `labels` (N,), `box` (4,), None where
+    absent; `mask_prompt` (1, 256, 256) low-res logits or None. Sizes are (height, width).
 
     Answers: `low_res_logits` = the single returned mask at `[rows, columns]` of 256 x 256, `largest_logit` the largest
     magnitude of the whole mask, `score`, `mask` (height, width) boolean at the photograph's size. `all_scores` (4,) and
-    `all_logits` (5, 16, 16) = `[:, ::16, ::16]` are what the decoder predicts before the choice (SAM masks 0-3, HQ mask),
-    `best` is the index of the SAM mask that was chosen.
+    `all_logits` (5, 16, 16) = `[:, ::16, ::16]` are what the decoder predicts before the choice (SAM masks 0-3, then
+    the HQ mask), `best` is the index of the SAM mask that was chosen.
     """
 
     photo: str
@@ -111,6 +111,23 @@ class PixelGolden:
     reshaped_input_size: tuple[int, int]
     sha256: str
     pixel_values: Samples
+
+
+@dataclass(frozen=True)
+class GenerationRun:
+    """What the authors' mask generator finds on one photograph with `seeded_state_dict(variant, local_masks=True)`.
+
+    `options` are the arguments of the authors' generator (what is absent has their default), `multimask_output` the one
+    of its `generate`. `records` are their dictionaries in their order: `segmentation` a COCO RLE `{"size": [height,
+    width], "counts": str}`, `area`, `bbox` (x, y, width, height), `predicted_iou`, `point_coords` [[x, y]],
+    `stability_score`, `crop_box` (x, y, width, height), all in pixels of the photograph.
+    """
+
+    photo: str
+    name: str
+    options: dict
+    multimask_output: bool
+    records: list[dict]
 
 
 def photo_path(name: str) -> Path:
@@ -213,3 +230,9 @@ def load_pixel_golden() -> list[PixelGolden]:
             )
             for entry in meta
         ]
+
+
+def load_generation_golden(variant: str) -> list[GenerationRun]:
+    """Returns the runs of the authors' mask generator for `vit_tiny` or `vit_b`."""
+    with np.load(FOLDER / f"generation_{variant}.npz") as arrays:
+        return [GenerationRun(**run) for run in json.loads(str(arrays["meta"]))]
