@@ -99,7 +99,9 @@ def prompted():
 
 def test_the_fast_decoder_does_a_third_less_work_than_the_plain_one():
     vision_config = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "global_attn_indexes": [0]}
-    model = SamHQModel(SamHQConfig(vision_config={**vision_config, "image_size": 256})).eval()  # the decoder's full width
+    model = SamHQModel(
+        SamHQConfig(vision_config={**vision_config, "image_size": 256})
+    ).eval()  # the decoder's full width
     with torch.no_grad():
         image_embeddings, intermediate = model.get_image_embeddings(torch.randn(1, 3, 256, 256))
         hq_features = model.get_hq_features(image_embeddings, intermediate)

@@ -97,7 +97,5 @@ def valid_region(reshaped_input_size: tuple[int, int], image_size: int, mask_siz
     """
     scale = mask_size / image_size
     # The centre of the last pixel lies at (side - 0.5) * scale - 0.5; upscaling reads that cell and the next one.
-    rows, columns = (
-        max(0, min(int((side - 0.5) * scale - 0.5 + 1) + 1, mask_size)) for side in reshaped_input_size
-    )
+    rows, columns = (max(0, min(int((side - 0.5) * scale - 0.5 + 1) + 1, mask_size)) for side in reshaped_input_size)
     return rows, columns

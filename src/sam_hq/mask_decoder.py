@@ -5,7 +5,7 @@ Differs: with `multimask_output` all candidates are returned, best first; the au
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import nn
 from .configuration_sam_hq import SamHQMaskDecoderConfig
 from .layers import LayerNorm2d, TokenMLP
 from .mask_rendering import render_masks, render_masks_fast
-from .two_way_transformer import SamHQTwoWayTransformer
+from .two_way_transformer import ImageSide, SamHQTwoWayTransformer
 
 # Objects decoded together on a CPU: few enough that their pixels (4 MB each at full size) stay in the cache.
 _OBJECTS_AT_ONCE = 2
@@ -31,6 +31,7 @@ class PromptedObjects:
         token_bias: (N, 1, 1, n), minus infinity for tokens that only pad, or None.
         attention_similarity: Broadcasts to (N, heads, n, h*w), or None.
         target_embedding: Broadcasts to (N, n, C), or None.
+        image_side: What the transformer's first block makes of the pixels, where it is worth keeping.
     """
 
     tokens: torch.Tensor
@@ -39,6 +40,7 @@ class PromptedObjects:
     token_bias: torch.Tensor | None = None
     attention_similarity: torch.Tensor | None = None
     target_embedding: torch.Tensor | None = None
+    image_side: ImageSide | None = None
 
     def groups(self, size: int) -> Iterator["PromptedObjects"]:
         """Cut into groups of at most `size` objects of one image."""
@@ -56,6 +58,7 @@ class PromptedObjects:
                         part if part is None or part.shape[0] != count else part[chosen]
                         for part in (self.token_bias, self.attention_similarity, self.target_embedding)
                     ),
+                    None if self.image_side is None else self.image_side.of_image(image),
                 )
 
 
@@ -232,7 +235,7 @@ class SamHQMaskDecoder(nn.Module):
             return self._render(self._transform(objects, pixel_positions, multimask_output), sam_branch)
         groups = [
             self._render(self._transform(group, pixel_positions, multimask_output), sam_branch)
-            for group in objects.groups(size)
+            for group in self._prepared(objects, pixel_positions).groups(size)
         ]
         return DecodedMasks(
             torch.cat([group.iou_scores for group in groups]),
@@ -267,7 +270,7 @@ class SamHQMaskDecoder(nn.Module):
         """
         size = self._objects_at_once() or objects.tokens.shape[0]
         start = 0
-        for group in objects.groups(size):
+        for group in self._prepared(objects, pixel_positions).groups(size):
             count = group.tokens.shape[0]
             decoded = self._transform(group, pixel_positions, multimask_output)
             kept = torch.arange(count, device=group.tokens.device)
@@ -286,11 +289,18 @@ class SamHQMaskDecoder(nn.Module):
         in_groups = self._fast() and self.hq_token.weight.device.type == "cpu" and not torch.compiler.is_compiling()
         return _OBJECTS_AT_ONCE if in_groups else None
 
+    def _prepared(self, objects: PromptedObjects, pixel_positions: torch.Tensor) -> PromptedObjects:
+        """With the first block's work on the pixels done once, where several groups would repeat it."""
+        images = objects.hq_features.shape[0]
+        shared = objects.pixels.shape[0] == images
+        if not (shared and self._fast() and objects.tokens.shape[0] > images * _OBJECTS_AT_ONCE):
+            return objects
+        return replace(objects, image_side=self.transformer.image_side(objects.pixels, pixel_positions))
+
     def _transform(
         self, objects: PromptedObjects, pixel_positions: torch.Tensor, multimask_output: bool
     ) -> DecodedObjects:
-        transform = self.transformer.forward_absorbed if self._fast() else self.transformer
-        tokens, pixels, attentions = transform(
+        inputs = (
             objects.tokens,
             objects.pixels,
             pixel_positions,
@@ -298,13 +308,15 @@ class SamHQMaskDecoder(nn.Module):
             objects.attention_similarity,
             objects.target_embedding,
         )
+        if self._fast():
+            tokens, pixels, attentions = self.transformer.forward_absorbed(*inputs, objects.image_side)
+        else:
+            tokens, pixels, attentions = self.transformer(*inputs)
         scores, sam_kernels = self._select(tokens, multimask_output)
         hq_kernel = self.hq_mask_mlp(tokens[:, 1 + self.num_mask_tokens])
         return DecodedObjects(scores, sam_kernels, hq_kernel, pixels, objects.hq_features, attentions)
 
-    def _render(
-        self, decoded: DecodedObjects, sam_branch: bool, region: tuple[int, int] | None = None
-    ) -> DecodedMasks:
+    def _render(self, decoded: DecodedObjects, sam_branch: bool, region: tuple[int, int] | None = None) -> DecodedMasks:
         render = render_masks_fast if self._fast() else render_masks
         sam_kernels = decoded.sam_kernels if sam_branch else None
         sam_masks, hq_masks = render(self, decoded.pixels, sam_kernels, decoded.hq_kernel, decoded.hq_features, region)

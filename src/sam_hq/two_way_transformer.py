@@ -9,6 +9,8 @@ bias of the keys. Where tokens are so many, or heads so wide, that this would be
 Source: "Segment Anything" (arXiv 2304.02643), appendix A.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -79,7 +81,12 @@ class SamHQAttention(nn.Module):
         return tokens_per_map * (heads * width - internal_dim) < internal_dim * width
 
     def tokens_to_pixels(
-        self, tokens: torch.Tensor, placed_pixels: torch.Tensor, pixels: torch.Tensor, bias: torch.Tensor | None
+        self,
+        tokens: torch.Tensor,
+        placed_pixels: torch.Tensor,
+        pixels: torch.Tensor,
+        bias: torch.Tensor | None,
+        projected: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Tokens attend to pixels, absorbed.
 
@@ -88,28 +95,46 @@ class SamHQAttention(nn.Module):
             placed_pixels: Keys (M, p, C); each map serves N / M consecutive objects.
             pixels: Values (M, p, C).
             bias: Added to the scores; broadcasts to (N, heads, n, p).
+            projected: The keys and values, projected already: (M, heads, p, d) each.
 
         Returns:
             Attended values (N, n, C).
         """
         count, length, width = tokens.shape
         heads, maps = self.num_attention_heads, pixels.shape[0]
-        if not self._absorbs(count // maps * length):
+        if projected is None and not self._absorbs(count // maps * length):
+            projected = self.project_pixels(placed_pixels, pixels)
+        if projected is not None:
             if bias is not None:  # (N, heads, n, p) -> (M, heads, N/M * n, p)
                 bias = bias.expand(count, heads, length, -1).unflatten(0, (maps, -1)).transpose(1, 2).flatten(2, 3)
             # All tokens of a map are queries of one attention, since they do not see each other.
-            return self.fused(tokens.reshape(maps, -1, width), placed_pixels, pixels, bias).view_as(tokens)
+            query = self._heads(self.q_proj(tokens.reshape(maps, -1, width)))
+            attended = F.scaled_dot_product_attention(query, *projected, attn_mask=bias)
+            return self.out_proj(attended.transpose(1, 2).flatten(2)).view_as(tokens)
         query = self.q_proj(tokens).unflatten(-1, (heads, -1)) * self.scaling
-        query = torch.einsum("nthd,hdc->nhtc", query, self.k_proj.weight.unflatten(0, (heads, -1)))
-        scores = query.reshape(maps, -1, width) @ placed_pixels.transpose(1, 2)  # (M, N/M * heads * n, p)
+        absorbed = torch.einsum("nthd,hdc->nhtc", query, self.k_proj.weight.unflatten(0, (heads, -1)))
+        scores = absorbed.reshape(maps, -1, width) @ placed_pixels.transpose(1, 2)  # (M, N/M * heads * n, p)
+        if torch.is_grad_enabled():
+            # The keys' bias drops out of the softmax, but distributed training wants every parameter to take part.
+            constant = torch.einsum("nthd,hd->nht", query, self.k_proj.bias.unflatten(0, (heads, -1)))
+            scores = scores + constant.reshape(maps, -1, 1)
         if bias is not None:
             scores = (scores.view(count, heads, length, -1) + bias).view_as(scores)
         attended = (scores.softmax(dim=-1) @ pixels).view(count, heads, length, width)
         value = torch.einsum("nhtc,hdc->nthd", attended, self.v_proj.weight.unflatten(0, (heads, -1)))
         return self.out_proj(value.flatten(2) + self.v_proj.bias)
 
+    def project_pixels(self, placed_pixels: torch.Tensor, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The keys and values (M, heads, p, d) that `tokens_to_pixels` makes of pixels (M, p, C)."""
+        return self._heads(self.k_proj(placed_pixels)), self._heads(self.v_proj(pixels))
+
     def pixels_to_tokens(
-        self, placed_pixels: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None
+        self,
+        placed_pixels: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        bias: torch.Tensor | None,
+        projected: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Pixels attend to tokens, absorbed.
 
@@ -118,40 +143,61 @@ class SamHQAttention(nn.Module):
             keys: (N, n, C).
             values: (N, n, C).
             bias: Added to the scores; broadcasts to (N, heads, 1, n).
+            projected: The queries, projected already: (M, heads, p, d).
 
         Returns:
             Attended values (N, p, C).
         """
         count, length, width = keys.shape
         heads, maps = self.num_attention_heads, placed_pixels.shape[0]
-        if not self._absorbs(count // maps * length):
-            return self._projected(placed_pixels, keys, values, bias)
+        if projected is None and not self._absorbs(count // maps * length):
+            projected = self.project_queries(placed_pixels)
         key = self.k_proj(keys).unflatten(-1, (heads, -1)) * self.scaling
-        value = self.v_proj(values).unflatten(-1, (heads, -1))
-        # The queries' bias meets every key, so unlike the keys' it does not drop out of the softmax.
-        constant = torch.einsum("nthd,hd->nht", key, self.q_proj.bias.unflatten(0, (heads, -1)))
-        key = torch.einsum("nthd,hdc->nhtc", key, self.q_proj.weight.unflatten(0, (heads, -1)))
-        scores = (key.reshape(maps, -1, width) @ placed_pixels.transpose(1, 2)).view(count, heads, length, -1)
+        if projected is not None:
+            by_map = key.unflatten(0, (maps, -1)).permute(0, 3, 1, 2, 4).flatten(2, 3)  # (M, heads, N/M * n, d)
+            scores = (by_map @ projected.transpose(2, 3)).unflatten(2, (-1, length)).transpose(1, 2).flatten(0, 1)
+        else:
+            # The queries' bias meets every key, so unlike the keys' it does not drop out of the softmax.
+            constant = torch.einsum("nthd,hd->nht", key, self.q_proj.bias.unflatten(0, (heads, -1)))
+            key = torch.einsum("nthd,hdc->nhtc", key, self.q_proj.weight.unflatten(0, (heads, -1)))
+            scores = (key.reshape(maps, -1, width) @ placed_pixels.transpose(1, 2)).view(count, heads, length, -1)
+            scores = scores + constant.unsqueeze(-1)
         if bias is not None:
-            constant = constant + bias.squeeze(2)
-        weights = (scores + constant.unsqueeze(-1)).softmax(dim=2).flatten(1, 2)  # (N, heads * n, p)
+            scores = scores + bias.transpose(2, 3)
+        weights = scores.softmax(dim=2).flatten(1, 2)  # (N, heads * n, p)
+        value = self.v_proj(values).unflatten(-1, (heads, -1))
         value = torch.einsum("nthd,chd->nhtc", value, self.out_proj.weight.unflatten(1, (heads, -1))).flatten(1, 2)
         return weights.transpose(1, 2) @ value + self.out_proj.bias
 
-    def _projected(
-        self, placed_pixels: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None
-    ) -> torch.Tensor:
-        """As `pixels_to_tokens`, with the pixels projected once per map."""
-        query = self._heads(self.q_proj(placed_pixels))
-        query = query.repeat_interleave(keys.shape[0] // placed_pixels.shape[0], dim=0)
-        attended = F.scaled_dot_product_attention(
-            query, self._heads(self.k_proj(keys)), self._heads(self.v_proj(values)), attn_mask=bias
-        )
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+    def project_queries(self, placed_pixels: torch.Tensor) -> torch.Tensor:
+        """The queries (M, heads, p, d) that `pixels_to_tokens` makes of pixels (M, p, C)."""
+        return self._heads(self.q_proj(placed_pixels))
 
     def _heads(self, projected: torch.Tensor) -> torch.Tensor:
         # (N, n, heads * d) -> (N, heads, n, d)
         return projected.unflatten(-1, (self.num_attention_heads, self.head_dim)).transpose(1, 2)
+
+
+@dataclass
+class ImageSide:
+    """What the first block makes of the pixels of M images, whatever the prompts.
+
+    Attributes:
+        placed_pixels: Pixels with their positions (M, p, C).
+        keys: Of the tokens' attention to the image (M, heads, p, d).
+        values: Likewise.
+        queries: Of the image's attention to the tokens (M, heads, p, d).
+    """
+
+    placed_pixels: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+    queries: torch.Tensor
+
+    def of_image(self, index: int) -> "ImageSide":
+        """The part of one image."""
+        parts = (self.placed_pixels, self.keys, self.values, self.queries)
+        return ImageSide(*(part[index : index + 1] for part in parts))
 
 
 class SamHQTwoWayAttentionBlock(nn.Module):
@@ -209,6 +255,7 @@ class SamHQTwoWayAttentionBlock(nn.Module):
         pixel_positions: torch.Tensor,
         token_bias: torch.Tensor | None,
         attention_similarity: torch.Tensor | None,
+        image_side: ImageSide | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same as `forward`; the pixels may be those of M images, each of which serves N / M objects."""
         if self.skip_first_layer_pe:
@@ -218,16 +265,22 @@ class SamHQTwoWayAttentionBlock(nn.Module):
             tokens = tokens + self.self_attn.fused(placed, placed, tokens, token_bias)
         tokens = self.layer_norm1(tokens)
 
-        placed_pixels = pixels + pixel_positions
-        tokens = self.layer_norm2(
-            tokens
-            + self.cross_attn_token_to_image.tokens_to_pixels(
-                tokens + token_positions, placed_pixels, pixels, attention_similarity
-            )
+        placed_pixels = pixels + pixel_positions if image_side is None else image_side.placed_pixels
+        attended = self.cross_attn_token_to_image.tokens_to_pixels(
+            tokens + token_positions,
+            placed_pixels,
+            pixels,
+            attention_similarity,
+            None if image_side is None else (image_side.keys, image_side.values),
         )
+        tokens = self.layer_norm2(tokens + attended)
         tokens = self.layer_norm3(tokens + self.mlp(tokens))
         attended = self.cross_attn_image_to_token.pixels_to_tokens(
-            placed_pixels, tokens + token_positions, tokens, token_bias
+            placed_pixels,
+            tokens + token_positions,
+            tokens,
+            token_bias,
+            None if image_side is None else image_side.queries,
         )
         # (N, p, C) + (M, p, C): the pixels of an image are repeated for its objects here at the latest
         pixels = attended.unflatten(0, (pixels.shape[0], -1)) + pixels.unsqueeze(1)
@@ -285,6 +338,12 @@ class SamHQTwoWayTransformer(nn.Module):
         attended, weights = self.final_attn_token_to_image(tokens + token_positions, pixels + pixel_positions, pixels)
         return self.layer_norm_final_attn(tokens + attended), pixels, (*all_weights, weights)
 
+    def image_side(self, pixels: torch.Tensor, pixel_positions: torch.Tensor) -> ImageSide:
+        """Prepare the first block for many prompts on M images, given their pixels (M, h*w, C) and positions (h*w, C)."""
+        placed_pixels, first = pixels + pixel_positions, self.layers[0]
+        keys, values = first.cross_attn_token_to_image.project_pixels(placed_pixels, pixels)
+        return ImageSide(placed_pixels, keys, values, first.cross_attn_image_to_token.project_queries(placed_pixels))
+
     def forward_absorbed(
         self,
         tokens: torch.Tensor,
@@ -293,8 +352,9 @@ class SamHQTwoWayTransformer(nn.Module):
         token_bias: torch.Tensor | None = None,
         attention_similarity: torch.Tensor | None = None,
         target_embedding: torch.Tensor | None = None,
+        image_side: ImageSide | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """The same as `forward` in the absorbed form, which keeps no weights."""
+        """The same as `forward` in the absorbed form, which keeps no weights; `image_side` saves repeated work."""
         if target_embedding is not None:
             tokens = tokens + target_embedding
         token_positions = tokens
@@ -302,7 +362,13 @@ class SamHQTwoWayTransformer(nn.Module):
             if index and target_embedding is not None:
                 tokens = tokens + target_embedding
             tokens, pixels = layer.forward_absorbed(
-                tokens, pixels, token_positions, pixel_positions, token_bias, attention_similarity
+                tokens,
+                pixels,
+                token_positions,
+                pixel_positions,
+                token_bias,
+                attention_similarity,
+                None if index else image_side,
             )
         attended = self.final_attn_token_to_image.tokens_to_pixels(
             tokens + token_positions, pixels + pixel_positions, pixels, None

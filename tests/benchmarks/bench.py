@@ -100,9 +100,7 @@ class ViTB:
     def _authors_masks(self, points: torch.Tensor) -> torch.Tensor:
         model = self.peers.authors
         points = points[0]
-        sparse, dense = model.prompt_encoder(
-            points=(points, torch.ones(points.shape[:2])), boxes=None, masks=None
-        )
+        sparse, dense = model.prompt_encoder(points=(points, torch.ones(points.shape[:2])), boxes=None, masks=None)
         masks, _ = model.mask_decoder(
             image_embeddings=self.image_embeddings,
             image_pe=model.prompt_encoder.get_dense_pe(),
