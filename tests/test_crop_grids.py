@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_hq.crop_grids import layer_crop_boxes, layer_point_grids, point_grid
+from sam_hq.crop_grids import layer_crop_boxes, layer_point_grids, point_grid, tile_boxes
 
 sizes = st.tuples(st.integers(16, 4000), st.integers(16, 4000))
 
@@ -48,3 +48,14 @@ def test_crops_overlap_by_the_ratio_of_the_shorter_side_halved_per_layer():
     assert boxes[1][2] - boxes[3][0] == 300
     assert boxes[5][2] - boxes[9][0] == 150
     assert boxes[2][:2] == (0, boxes[2][1])  # column by column: the second crop lies below the first
+
+
+@given(sizes, st.integers(64, 1500), st.floats(0.05, 0.5))
+def test_tiles_cover_the_photograph_and_overlap(size, tile_size, overlap):
+    boxes = tile_boxes(size, tile_size, overlap)
+    for length, low, high in ((size[1], 0, 2), (size[0], 1, 3)):
+        spans = sorted({(box[low], box[high]) for box in boxes})
+        assert (spans[0][0], spans[-1][1]) == (0, length)
+        assert {end - start for start, end in spans} == {min(tile_size, length)}
+        assert all(before[1] - after[0] >= int(overlap * tile_size) for before, after in pairwise(spans))
+    assert len(boxes) == len(set(boxes))

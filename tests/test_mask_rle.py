@@ -88,6 +88,20 @@ def test_pasting_places_the_crop_in_its_photograph(mask, margins):
     assert pasted.counts.tolist() == counts_by_walking(np.pad(mask, ((above, below), (left, right))))
 
 
+@given(masks, st.data())
+def test_a_window_is_that_part_of_the_mask(mask, data):
+    height, width = mask.shape
+    x0, y0 = data.draw(st.integers(0, width)), data.draw(st.integers(0, height))
+    x1, y1 = data.draw(st.integers(x0, width)), data.draw(st.integers(y0, height))
+    np.testing.assert_array_equal(RunLengthMask.from_mask(mask).window((x0, y0, x1, y1)), mask[y0:y1, x0:x1])
+
+
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 4), st.integers(1, 8), st.integers(1, 8))))
+def test_joining_is_the_union(group):
+    first, *others = [RunLengthMask.from_mask(mask) for mask in group]
+    assert first.joined(others) == RunLengthMask.from_mask(group.any(0))
+
+
 def test_a_crop_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="does not fit"):
         RunLengthMask.from_mask(np.ones((3, 3), bool)).pasted(2, 0, (3, 4))

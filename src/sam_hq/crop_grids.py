@@ -77,3 +77,26 @@ def layer_crop_boxes(
             boxes.append((x0, y0, min(x0 + crop_width, width), min(y0 + crop_height, height)))
             layers.append(layer)
     return boxes, layers
+
+
+def tile_boxes(image_size: tuple[int, int], tile_size: int, overlap: float = 0.25) -> list[Box]:
+    """Tiles of one size that cover a photograph, evenly spread, neighbours overlapping by at least `overlap`.
+
+    Args:
+        image_size: Height and width in pixels.
+        tile_size: Side of a tile; a shorter side of the photograph is taken whole.
+        overlap: Least overlap, as a fraction of `tile_size`.
+
+    Returns:
+        Boxes x0 y0 x1 y1 in pixels, row by row; x1 and y1 outside the tile.
+    """
+    rows, columns = (_spans(length, tile_size, int(overlap * tile_size)) for length in image_size)
+    return [(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in columns]
+
+
+def _spans(length: int, tile_size: int, overlap: int) -> list[tuple[int, int]]:
+    if length <= tile_size:
+        return [(0, length)]
+    count = math.ceil((length - overlap) / max(1, tile_size - overlap))
+    starts = [round(index * (length - tile_size) / (count - 1)) for index in range(count)]
+    return [(start, start + tile_size) for start in starts]

@@ -103,6 +103,29 @@ def _open_rgb(source: str | Path, max_pixels: int | None) -> np.ndarray:
         raise ValueError(f"images: cannot read {str(source)!r} as an image: {error}") from error
 
 
+def decoded_photo(source: str | Path, *, max_pixels: int | None = None) -> Image.Image:
+    """Decode a file once and keep it as Pillow holds it, upright, in its own mode: for large photographs.
+
+    Args:
+        source: a path.
+        max_pixels: see `load_rgb`.
+
+    Raises:
+        ValueError: a file that cannot be read, or a too large image.
+    """
+    try:
+        with _raised_bomb_limit(max_pixels), open(source, "rb") as file:
+            image = Image.open(file)
+            _check_pixel_count(*image.size, max_pixels)
+            image.load()
+        oriented = image.getexif().get(EXIF_ORIENTATION, 1) != 1
+        return ImageOps.exif_transpose(image) if oriented else image
+    except ValueError:
+        raise
+    except Exception as error:  # damaged files raise OSError, SyntaxError, struct.error and others
+        raise ValueError(f"images: cannot read {str(source)!r} as an image: {error}") from error
+
+
 @contextmanager
 def _temporary_bomb_limit(max_pixels: int) -> Iterator[None]:
     with _bomb_limit_lock:

@@ -104,7 +104,7 @@ class MaskCandidates:
         """
         cleaned = [remove_small_specks(fill_small_holes(mask, min_area), min_area) for mask in self.masks]
         unchanged = torch.tensor([mask is before for mask, before in zip(cleaned, self.masks, strict=True)])
-        boxes = _boxes(cleaned)
+        boxes = run_length_boxes(cleaned)
         kept = non_maximum_suppression(boxes, unchanged.float(), iou_threshold)
         # An empty mask of a crop has its box at the corner of the crop, and keeps it.
         recorded = torch.where(unchanged[:, None], self.boxes, boxes) if len(boxes) else boxes
@@ -160,7 +160,7 @@ def candidates_from_logits(
     boxes = masks_to_boxes(masks)
     if options.max_hole_area or options.max_sprinkle_area:
         encoded = [_cleaned(mask, options) for mask in encode_masks(masks)]
-        boxes = _boxes(encoded).to(masks.device)
+        boxes = run_length_boxes(encoded).to(masks.device)
         is_cut = touches_crop_edge(boxes, crop_box, image_size)
         kept = torch.arange(len(masks), device=masks.device) if keep_cut else (~is_cut).nonzero()[:, 0]
         encoded = [encoded[index] for index in kept.tolist()]
@@ -201,7 +201,8 @@ def _cleaned(mask: RunLengthMask, options: MaskGenerationOptions) -> RunLengthMa
     return mask
 
 
-def _boxes(masks: Sequence[RunLengthMask]) -> torch.Tensor:
+def run_length_boxes(masks: Sequence[RunLengthMask]) -> torch.Tensor:
+    """Boxes `(N, 4)` int64 of N masks, as `RunLengthMask.box` gives them."""
     return torch.tensor([mask.box() for mask in masks], dtype=torch.int64).reshape(-1, 4)
 
 

@@ -15,15 +15,17 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .crop_grids import Box, layer_crop_boxes
+from .crop_grids import Box, layer_crop_boxes, tile_boxes
 from .embedding_files import PhotoEmbeddings
 from .filtered_decoding import filtered_masks, valid_region
 from .image_processing_sam_hq import SamHQImageProcessor
+from .large_photos import PhotoRegions
 from .mask_candidates import MaskCandidates, candidates_from_logits, segmentation
 from .mask_frames import low_res_masks_to_photo
 from .mask_generation_options import MaskGenerationOptions
-from .mask_generation_processing import passing_scores, photo_pixels, points_in_frame
+from .mask_generation_processing import passing_scores, points_in_frame
 from .modeling_sam_hq import SamHQModel
+from .tile_stitching import stitched
 
 # Floats at the padded and at the crop's resolution held at once while masks are brought to the size of the crop: 64 MB.
 GROUP_FLOATS = 16 * 1024 * 1024
@@ -187,7 +189,7 @@ class SamHQMaskGenerator:
                         keep_embeddings(embedding.of_photo(crop.image_size))
                     found.append(self._search(crop, embedding, options, bar.update))
                     if crop.is_last:
-                        yield _without_duplicates(found, options)
+                        yield _without_duplicates(found, crop.image_size, options)
                         found = []
 
     @torch.no_grad()
@@ -210,7 +212,7 @@ class SamHQMaskGenerator:
         height, width = crop.pixels.shape[:2]
         in_frame = points_in_frame(crop.grid, (height, width), embedding.reshaped_size)
         in_crop = (crop.grid * [width, height]).tolist()
-        found = []
+        found: list[MaskCandidates] = []
         per_batch = options.points_per_batch or len(in_frame)
         for start in range(0, len(in_frame), per_batch):
             batch = in_frame[start : start + per_batch]
@@ -262,7 +264,10 @@ class SamHQMaskGenerator:
         for start in range(0, len(masks), group):
             here = slice(start, start + group)
             logits = low_res_masks_to_photo(masks[here], embedding.reshaped_size, size, frame_size, binarize=False)
-            yield candidates_from_logits(logits, scores[here], points[here], crop.box, crop.image_size, options)
+            keep_cut = _is_tiled(crop.image_size, options)
+            yield candidates_from_logits(
+                logits, scores[here], points[here], crop.box, crop.image_size, options, keep_cut
+            )
 
 
 def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> dict:
@@ -284,20 +289,31 @@ def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> 
 
 
 def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator[_Crop]:
-    """The crops of all photographs, one after the other."""
+    """The crops or tiles of all photographs, one after the other, each read when its turn comes."""
     grids = options.layer_grids()
     for image in images:
-        pixels = photo_pixels(image, options.max_pixels)
-        size = (pixels.shape[0], pixels.shape[1])
-        boxes, layers = layer_crop_boxes(size, options.crops_n_layers, options.crop_overlap_ratio)
-        for index, ((x0, y0, x1, y1), layer) in enumerate(zip(boxes, layers, strict=True)):
-            yield _Crop(pixels[y0:y1, x0:x1], (x0, y0, x1, y1), size, grids[layer], index == len(boxes) - 1)
+        photo = PhotoRegions(image, options.max_pixels)
+        if _is_tiled(photo.size, options):
+            boxes = tile_boxes(photo.size, options.tile_size or 0, options.tile_overlap)
+            layers = [0] * len(boxes)
+        else:
+            boxes, layers = layer_crop_boxes(photo.size, options.crops_n_layers, options.crop_overlap_ratio)
+        for index, (box, layer) in enumerate(zip(boxes, layers, strict=True)):
+            yield _Crop(photo.region(box), box, photo.size, grids[layer], index == len(boxes) - 1)
 
 
-def _without_duplicates(found: Sequence[MaskCandidates], options: MaskGenerationOptions) -> MaskCandidates:
-    """The masks of one photograph from those of its crops."""
+def _is_tiled(image_size: tuple[int, int], options: MaskGenerationOptions) -> bool:
+    return options.tile_size is not None and max(image_size) > options.tile_size
+
+
+def _without_duplicates(
+    found: Sequence[MaskCandidates], image_size: tuple[int, int], options: MaskGenerationOptions
+) -> MaskCandidates:
+    """The masks of one photograph from those of its crops or tiles."""
     candidates = MaskCandidates.joined(found)
-    if len(found) > 1:
+    if _is_tiled(image_size, options):
+        candidates = stitched(candidates).without_duplicates(options.crops_nms_thresh)
+    elif len(found) > 1:
         candidates = candidates.without_duplicates_across_crops(options.crops_nms_thresh)
     if options.min_mask_region_area > 0:
         iou_threshold = max(options.nms_thresh_within_crop, options.crops_nms_thresh)

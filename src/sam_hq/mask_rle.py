@@ -5,7 +5,7 @@ Runs go down the columns (COCO's order) and alternate outside, inside, outside, 
 Source: `maskApi.c` of pycocotools for the byte format; `utils/amg.py` of `segment-anything-hq` for the counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +132,40 @@ class RunLengthMask:
         if (starts // self.height != lasts // self.height).any():  # over the foot of a column: bottom row and top row
             return x0, 0, x1, self.height - 1
         return x0, int((starts % self.height).min()), x1, int((lasts % self.height).max())
+
+    def window(self, box: Sequence[int]) -> np.ndarray:
+        """Decode a part of the mask, at the cost of that part.
+
+        Args:
+            box: x0 y0 x1 y1 within the mask; x1 and y1 outside the part.
+
+        Returns:
+            `(y1 - y0, x1 - x0)` boolean.
+        """
+        x0, y0, x1, y1 = box
+        starts, ends = self.runs()
+        near = slice(np.searchsorted(ends, x0 * self.height, "right"), np.searchsorted(starts, x1 * self.height))
+        starts, ends = cut_at_columns(starts[near], ends[near], self.height)
+        columns = starts // self.height
+        tops = np.maximum(starts - columns * self.height, y0) - y0
+        bottoms = np.minimum(ends - columns * self.height, y1) - y0
+        kept = (tops < bottoms) & (columns >= x0) & (columns < x1)
+        # One column longer than the window, so that a run that ends at its foot has a place to end.
+        changes = np.zeros((x1 - x0, y1 - y0 + 1), dtype=np.int8)
+        np.add.at(changes, (columns[kept] - x0, tops[kept]), 1)
+        np.add.at(changes, (columns[kept] - x0, bottoms[kept]), -1)
+        return np.cumsum(changes[:, :-1], axis=1, dtype=np.int8).T.astype(bool)
+
+    def joined(self, others: Sequence["RunLengthMask"]) -> "RunLengthMask":
+        """The union of this mask and others of the same size."""
+        starts, ends = (
+            np.concatenate(bounds) for bounds in zip(*(mask.runs() for mask in (self, *others)), strict=True)
+        )
+        places = np.concatenate([starts, ends])
+        order = np.argsort(places, kind="stable")  # starts before ends at one place: touching runs stay one
+        depth = np.cumsum(np.repeat([1, -1], [len(starts), len(ends)])[order])
+        begins = (depth == 1) & (np.concatenate([[0], depth[:-1]]) == 0)
+        return RunLengthMask.from_runs(self.height, self.width, places[order][begins], places[order][depth == 0])
 
     def pasted(self, x0: int, y0: int, image_size: tuple[int, int]) -> "RunLengthMask":
         """The mask of a crop, put back into its photograph.
