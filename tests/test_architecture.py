@@ -24,9 +24,18 @@ FLOORS = {
     "vision_vit": {"configuration_sam_hq", "layers", "outputs"},
     "vision_tiny_vit": {"configuration_sam_hq", "layers", "outputs"},
     "prompt_encoder": {"configuration_sam_hq", "layers", "prompt_validation"},
-    "two_way_transformer": {"configuration_sam_hq", "layers"},
+    "decoder_attention": {"configuration_sam_hq"},
+    "two_way_transformer": {"configuration_sam_hq", "decoder_attention", "layers"},
     "mask_rendering": {"configuration_sam_hq", "layers", "mask_decoder"},
     "mask_decoder": {"configuration_sam_hq", "layers", "two_way_transformer", "mask_rendering"},
+    "vision_modeling": {
+        "configuration_sam_hq",
+        "forward_validation",
+        "outputs",
+        "prompt_encoder",
+        "vision_tiny_vit",
+        "vision_vit",
+    },
     "modeling_sam_hq": {
         "configuration_sam_hq",
         "forward_validation",
@@ -35,9 +44,9 @@ FLOORS = {
         "outputs",
         "prompt_encoder",
         "prompt_validation",
-        "vision_tiny_vit",
-        "vision_vit",
+        "vision_modeling",
     },
+    "filtered_decoding": {"modeling_sam_hq"},
 }
 HEAVY = {"torchvision", "scipy", "cv2", "timm", "matplotlib", "onnx", "onnxruntime", "pycocotools", "peft"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "constants", "types", "registry", "predictor"}

@@ -90,7 +90,7 @@ def render_masks_fast(
 
 
 def _place_weights(conv: nn.ConvTranspose2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """A 2x2 transposed convolution of stride 2 as a linear layer to its four places: weight (4 * C', C), bias (4 * C')."""
+    """A 2x2 transposed convolution of stride 2 as a linear layer to its four places: (4 * C', C) and bias (4 * C')."""
     return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)  # (C, C', 2, 2) -> (4 * C', C)
 
 

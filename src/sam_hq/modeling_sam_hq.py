@@ -4,170 +4,17 @@ Source: "Segment Anything in High Quality" (arXiv 2306.01567). Parameter names, 
 class built into transformers; docs/architecture.md says where and why the results differ.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import nn
-from transformers import PreTrainedModel, initialization
 
-from .configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
+from .configuration_sam_hq import SamHQConfig
 from .forward_validation import broadcast_guide, check_embeddings, check_mask_labels, check_pixel_values
 from .losses import mask_loss
 from .mask_decoder import DecodedMasks, SamHQMaskDecoder
-from .outputs import SamHQImageSegmentationOutput, SamHQVisionEncoderOutput
+from .outputs import SamHQImageSegmentationOutput
 from .prompt_encoder import SamHQPositionalEmbedding, SamHQPromptEncoder
 from .prompt_validation import validate_prompts
-from .vision_tiny_vit import SamHQTinyVitEncoder, TinyVitAttention
-from .vision_vit import SamHQVisionAttention, SamHQVisionEncoder
-
-VISION_ENCODERS = {SamHQVisionConfig: SamHQVisionEncoder, SamHQTinyVitConfig: SamHQTinyVitEncoder}
-
-
-class SamHQPreTrainedModel(PreTrainedModel):
-    """What the models have in common: loading, saving, fresh weights, and the choice of attention.
-
-    There is one switch, `attn_implementation`: "eager" computes everything plainly, as the paper draws it; "sdpa", the
-    default, takes the fast path throughout, with the same results.
-    """
-
-    config_class = SamHQConfig
-    base_model_prefix = "sam_hq"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _no_split_modules: ClassVar[list[str]] = [
-        "SamHQVisionLayer",
-        "TinyVitMBConv",
-        "TinyVitLayer",
-        "SamHQTwoWayAttentionBlock",
-    ]
-    # Other implementations store a second copy of the one positional encoding.
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [
-        r"prompt_encoder\.shared_embedding\.positional_embedding"
-    ]
-    _keep_in_fp32_modules_strict: ClassVar[list[str]] = ["shared_image_embedding"]
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, nn.Embedding):
-            # Tokens as large as the positional encodings that they are added to.
-            initialization.normal_(module.weight)
-        elif isinstance(module, SamHQPositionalEmbedding):
-            initialization.normal_(module.positional_embedding)
-        elif isinstance(module, TinyVitAttention):
-            initialization.zeros_(module.attention_biases)
-        elif isinstance(module, SamHQVisionAttention) and module.config.use_rel_pos:
-            initialization.zeros_(module.rel_pos_h)
-            initialization.zeros_(module.rel_pos_w)
-        elif isinstance(module, SamHQVisionEncoder) and module.pos_embed is not None:
-            initialization.zeros_(module.pos_embed)
-
-    def set_attn_implementation(self, attn_implementation: str | dict, **_: bool) -> None:
-        """Choose between the plain path and the fast one; takes effect at the next call.
-
-        Args:
-            attn_implementation: "eager" or "sdpa"; or a dictionary from the name of a sub-configuration to one of them.
-
-        Raises:
-            ValueError: If it is anything else.
-        """
-        wanted = [attn_implementation]
-        if isinstance(attn_implementation, dict):
-            unknown = set(attn_implementation) - {"", *self.config.sub_configs}
-            if unknown:
-                raise ValueError(
-                    f"attn_implementation names {sorted(unknown)}, the parts are {[*self.config.sub_configs]}"
-                )
-            wanted = list(attn_implementation.values())
-        for implementation in wanted:
-            if implementation not in ("eager", "sdpa"):
-                raise ValueError(f"attn_implementation must be 'eager' or 'sdpa', but is {implementation!r}")
-        self.config._attn_implementation = attn_implementation
-
-    def _flags(
-        self, output_attentions: bool | None, output_hidden_states: bool | None, return_dict: bool | None
-    ) -> tuple[bool, bool, bool]:
-        """What is returned, by the call or else by the configuration."""
-        if output_attentions is None:
-            output_attentions = bool(self.config.output_attentions)
-        parts = [self.config, *(getattr(self.config, name) for name in self.config.sub_configs)]
-        fast = [part._attn_implementation for part in parts if part._attn_implementation != "eager"]
-        if output_attentions and fast:
-            raise ValueError(
-                f"output_attentions=True needs the plain path, but attn_implementation is {fast[0]!r}, which keeps no "
-                "weights; call model.set_attn_implementation('eager') first"
-            )
-        if output_hidden_states is None:
-            output_hidden_states = bool(self.config.output_hidden_states)
-        return output_attentions, output_hidden_states, self.config.return_dict if return_dict is None else return_dict
-
-    def _encode(
-        self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
-    ) -> SamHQVisionEncoderOutput:
-        check_pixel_values(pixel_values, self.vision_encoder.config)
-        return self.vision_encoder(pixel_values, output_hidden_states, output_attentions)
-
-
-class SamHQVisionModel(SamHQPreTrainedModel):
-    """The ViT encoder alone.
-
-    Args:
-        config: Configuration of the encoder.
-    """
-
-    config_class = SamHQVisionConfig
-    # A whole model's directory will do: its other parts are left out.
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [
-        r"^(prompt_encoder|mask_decoder|shared_image_embedding)\."
-    ]
-
-    def __init__(self, config: SamHQVisionConfig | SamHQTinyVitConfig):
-        super().__init__(config)
-        self.vision_encoder = VISION_ENCODERS[type(config)](config)
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The module that turns pixels into features."""
-        return self.vision_encoder.patch_embed
-
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> SamHQVisionEncoderOutput | tuple:
-        """Encode images.
-
-        Args:
-            pixel_values: Normalised, padded images (B, 3, S, S).
-            output_attentions: Whether attention weights are returned; needs `attn_implementation="eager"`.
-            output_hidden_states: Whether the features around every layer are returned.
-            return_dict: Whether the outputs are named, or a tuple.
-
-        Returns:
-            `last_hidden_state` (B, 256, h, w) and `intermediate_embeddings`, a list of (B, h, w, C).
-
-        Raises:
-            ValueError: If the images have another shape than the model's.
-        """
-        output_attentions, output_hidden_states, return_dict = self._flags(
-            output_attentions, output_hidden_states, return_dict
-        )
-        outputs = self._encode(pixel_values, output_hidden_states, output_attentions)
-        return outputs if return_dict else outputs.to_tuple()
-
-
-class SamHQTinyVitModel(SamHQVisionModel):
-    """The TinyViT encoder alone.
-
-    Args:
-        config: Configuration of the encoder.
-    """
-
-    config_class = SamHQTinyVitConfig
+from .vision_modeling import VISION_ENCODERS, SamHQPreTrainedModel, SamHQTinyVitModel, SamHQVisionModel
 
 
 class SamHQModel(SamHQPreTrainedModel):

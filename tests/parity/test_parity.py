@@ -38,7 +38,7 @@ class Rig:
                 self.embeddings[photo.photo] = self.model.get_image_embeddings(inputs["pixel_values"])
 
     def answer(self, case: Case, **options):
-        """What the model says to a case's prompt, on the cached embeddings; and what the processor made of the prompt."""
+        """What the processor makes of a case's prompt, and what the model says to it on the cached embeddings."""
         prompts = {
             "input_points": None if case.points is None else [[case.points.tolist()]],
             "input_labels": None if case.labels is None else [[case.labels.tolist()]],
@@ -75,8 +75,10 @@ def test_encoder(rig):
 @pytest.mark.parametrize("attn_implementation", ["sdpa", "eager"])
 def test_masks(rig, attn_implementation):
     rig.model.set_attn_implementation(attn_implementation)
-    assert rig.golden.cases
-    for case in rig.golden.cases:
+    # The plain path is held to the fast one on small models, all of it; one case here says that it is the same model.
+    cases = rig.golden.cases if attn_implementation == "sdpa" else rig.golden.cases[:1]
+    assert cases
+    for case in cases:
         inputs, outputs = rig.answer(case)
         logits = outputs.pred_masks[0, 0, 0]
         difference = (logits[case.rows, case.columns] - torch.from_numpy(case.low_res_logits)).abs().max().item()
@@ -88,8 +90,6 @@ def test_masks(rig, attn_implementation):
         mask = masks[0][0, 0].numpy()
         overlap = np.logical_and(mask, case.mask).sum() / np.logical_or(mask, case.mask).sum()
         assert overlap >= 0.9995, (case.photo, case.name, overlap)
-        if attn_implementation == "eager" and case.name != "box":
-            break  # the plain path is checked in full on small models; once here says that it is the same model
 
 
 def test_candidates_are_those_of_the_authors(rig):
