@@ -4,11 +4,11 @@ import weakref
 
 import pytest
 import torch
-from conftest import DECODER, small_config, stirred
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
+from conftest import DECODER, small_config, stirred
 from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.filtered_decoding import filtered_masks
 from sam_hq.modeling_sam_hq import SamHQModel

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import small_model
 
+from conftest import small_model
 from sam_hq.filtered_decoding import filtered_masks, valid_region
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import small_model
 
+from conftest import small_model
 from sam_hq import mask_rendering
 from sam_hq.mask_rendering import render_masks, render_masks_fast
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import stirred
 
+from conftest import stirred
 from sam_hq.configuration_sam_hq import SamHQMaskDecoderConfig
 from sam_hq.two_way_transformer import SamHQTwoWayTransformer
 

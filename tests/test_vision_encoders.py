@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import small_config, stirred
 
+from conftest import small_config, stirred
 from sam_hq import vision_vit
 from sam_hq.configuration_sam_hq import SamHQConfig, SamHQVisionConfig
 from sam_hq.layers import merge_windows, split_windows

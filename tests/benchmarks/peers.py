@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
 from builtin_sam_hq import mended_builtin_of
 from parity.seeded_weights import seeded_state_dict
-
 from sam_hq.checkpoint_conversion import convert_weights, infer_config, processor_for
 from sam_hq.modeling_sam_hq import SamHQModel
 from sam_hq.processing_sam_hq import SamHQProcessor
