@@ -3,20 +3,31 @@
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+
+def replace_between(mark: str, text: str, page: Path) -> None:
+    """Put text between the marks `<!-- mark: begin -->` and `<!-- mark: end -->` of a page.
+
+    Args:
+        mark: Which part of the page.
+        text: What goes there.
+        page: The Markdown file.
+    """
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{page} has no part between {begin} and {end}")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def write_report(report: dict[str, Any], page: Path) -> None:
-    """Put the tables of a run between the marks of the page.
+    """Put the table of a run into its part of the page.
 
     Args:
         report: What `bench.py` measured.
         page: The Markdown file.
     """
-    text = page.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{table(report)}\n{END}{after}")
+    replace_between("bench", table(report), page)
 
 
 def table(report: dict[str, Any]) -> str:
