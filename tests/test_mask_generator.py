@@ -287,3 +287,71 @@ def test_options_are_refused_before_the_photograph_is_embedded(processor, photo)
 def test_progress_counts_the_points(processor, photo, capsys):
     SamHQMaskGenerator(DiscModel(), processor, **BASE).generate(photo, progress_bar=True)
     assert "49/49" in capsys.readouterr().err
+
+
+class ColorModel(DiscModel):
+    """Stands in for a model that finds whole objects: the mask of a point is all that has the colour under it."""
+
+    def get_image_embeddings(self, pixel_values):
+        self.embedded.append(len(pixel_values))
+        return pixel_values[:, :1], [pixel_values]  # the photographs of these tests are gray
+
+    def get_hq_features(self, image_embeddings, intermediate_embeddings):
+        return F.interpolate(image_embeddings, (LOW_RES, LOW_RES), mode="bilinear", antialias=True)
+
+    def __call__(self, *, image_embeddings, hq_features, input_points, **_):
+        x, y = input_points[0, :, 0].long().T
+        color = image_embeddings[0, 0, y, x]
+        masks = 1 - 2.2 * (hq_features - color[None, :, None, None]).abs()
+        return SamHQImageSegmentationOutput(
+            pred_masks=masks[0][None, :, None], iou_scores=torch.full((1, len(x), 1), 0.9)
+        )
+
+
+def scene(size, discs):
+    """Gray discs of different shades on black, each given as x, y, radius."""
+    rows, columns = np.indices(size)
+    masks = [(columns - x) ** 2 + (rows - y) ** 2 <= radius**2 for x, y, radius in discs]
+    photo = np.zeros((*size, 3), np.uint8)
+    for index, mask in enumerate(masks):
+        photo[mask] = 255 - 60 * index
+    return photo, masks
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_tiles_give_the_masks_of_the_whole_photograph(processor, batch_size):
+    photo, discs = scene((230, 400), [(190, 115, 80), (60, 60, 40), (330, 170, 45)])
+    generator = SamHQMaskGenerator(
+        ColorModel(), processor, output_mode="binary_mask", points_per_crop=8, stability_score_thresh=0.0
+    )
+    (records,) = generator.generate_each([photo], batch_size, tile_size=128, tile_overlap=0.3)
+    found = [record["segmentation"] for record in records]
+    for disc in discs:
+        ious = [(mask & disc).sum() / (mask | disc).sum() for mask in found]
+        assert max(ious) > 0.84  # edges are blurred in a 32-pixel mask; one tile alone holds far less of the large disc
+        best = records[int(np.argmax(ious))]
+        assert len(best["point_coords"]) > 1
+        assert all(disc[int(y), int(x)] for x, y in best["point_coords"])
+    assert len(found) <= 5
+    assert max(generator.model.embedded) == min(batch_size, 12)
+
+
+def test_photographs_no_larger_than_a_tile_are_not_tiled(processor, photo):
+    generator = SamHQMaskGenerator(DiscModel(), processor, output_mode="coco_rle", **BASE)
+    assert generator.generate(photo, tile_size=230) == generator.generate(photo)
+
+
+def test_groups_of_masks_stay_small_however_large_the_photograph(processor, monkeypatch):
+    groups = []
+    upscale = mask_generator.low_res_masks_to_photo
+
+    def watched(masks, reshaped_size, original_size, frame_size, binarize):
+        groups.append(len(masks) * (np.prod(original_size) + np.prod(frame_size)))
+        return upscale(masks, reshaped_size, original_size, frame_size, binarize=binarize)
+
+    monkeypatch.setattr(mask_generator, "low_res_masks_to_photo", watched)
+    monkeypatch.setattr(mask_generator, "GROUP_FLOATS", 3 * 128 * 128)
+    options = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "points_per_crop": 6}
+    for side in (60, 120):
+        SamHQMaskGenerator(DiscModel(), processor, **options).generate(np.zeros((side, side, 3), np.uint8))
+        assert max(groups) <= 3 * 128 * 128
