@@ -27,6 +27,21 @@ def shapes(count: int, side: int = 128, seed: int = 0) -> list[tuple[np.ndarray,
     return images
 
 
+def large_shapes(count: int, side: int = 128) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images with one large disc or rectangle each, on noise."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side]
+    images = []
+    for number in range(count):
+        y, x = rng.integers(side * 0.4, side * 0.6, 2)
+        near = (rows - y) ** 2 + (columns - x) ** 2 < (0.3 * side) ** 2
+        mask = (abs(rows - y) < 0.25 * side) & (abs(columns - x) < 0.35 * side) if number % 2 else near
+        image = rng.integers(0, 90, (side, side, 3)).astype(np.uint8)
+        image[mask] = rng.integers(120, 255, 3)
+        images.append((image, mask[None]))
+    return images
+
+
 def write_pairs(folder, images) -> None:
     """Write images as HQSeg-44K does: `X.jpg` beside its masks `X_0.png`, `X_1.png`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 DESCRIPTION = """\
 Measure mask quality, with prompts drawn from the ground truth, for SAM's mask, the HQ token's, and their sum.
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     logging.set_verbosity_error()
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     device = args.device or (accelerator.type if accelerator is not None else "cpu")
-    model = sam_hq.SamHQModel.from_pretrained(source).to(device)
+    model: Any = sam_hq.SamHQModel.from_pretrained(source)
+    model = model.to(device)
     predictor = PromptedModel(model, sam_hq.SamHQProcessor.from_pretrained(source), args.protocol, args.multimask)
     settings = {"model": str(source), "data": str(args.data), "protocol": args.protocol, "multimask": args.multimask}
     report = evaluate(predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed)

@@ -12,7 +12,7 @@ from ..ground_truth_prompts import jittered_box, mask_box, random_points
 from .augmentation import IGNORED_LABEL, augment
 from .prompts import MAX_POINTS, PROMPT_SHARES
 
-IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGE_MEAN, IMAGE_STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 MAX_DRAWS = 50
 
 
@@ -101,7 +101,7 @@ class TrainingBatches(Dataset):
             points.append(random_points(mask, num_points, rng))
         normalised = np.zeros(pixels.shape, np.float32)
         valid = slice(0, height), slice(0, width)
-        normalised[valid] = (pixels[valid] / np.float32(255) - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD)
+        normalised[valid] = (pixels[valid] / np.float32(255) - IMAGE_MEAN) / IMAGE_STD
         return normalised, labels[chosen], np.stack(boxes).astype(np.float32), np.stack(points)
 
 

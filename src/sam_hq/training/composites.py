@@ -134,8 +134,8 @@ class CompositeRenderer:
         if rng.random() < 0.35 and min(coverage.size) > 16:  # as clothes or paint divide a real object
             for _ in range(int(rng.integers(1, 4))):
                 region = random_silhouette(rng, round(max(coverage.size) * rng.uniform(0.3, 0.9)), [])
-                corner = [int(rng.uniform(-0.3, 0.8) * extent) for extent in coverage.size]
-                texture.paste(self._texture(rng, region.size, background), corner, region)
+                left, top = (int(rng.uniform(-0.3, 0.8) * extent) for extent in coverage.size)
+                texture.paste(self._texture(rng, region.size, background), (left, top), region)
         texture = _recolour(texture, rng)
         texture.putalpha(coverage)
         return texture
@@ -181,7 +181,9 @@ class _Scene:
         x, y = position
         return slice(top, bottom), slice(left, right), slice(top - y, bottom - y), slice(left - x, right - x)
 
-    def paste(self, patch: Image.Image, position: list[int], softness: float, inside: np.ndarray | None = None):
+    def paste(
+        self, patch: Image.Image, position: list[int], softness: float, inside: np.ndarray | None = None
+    ) -> np.ndarray:
         """Composite a patch; returns its full coverage on the canvas. `inside` clips it to another object."""
         rows, columns, patch_rows, patch_columns = self._window(position, patch.size)
         coverage = patch.getchannel("A")

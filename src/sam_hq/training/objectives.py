@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -44,9 +45,9 @@ def decode_branches(
     Returns:
         The predictions of the B * P objects, those of an image one after another.
     """
-    decoder = model.mask_decoder
-    encoded = model.prompt_encoder(model.shared_image_embedding, image_embeddings.device, **prompts)
-    objects = decoder.prompted_objects(image_embeddings, *encoded, hq_features)
+    decoder: Any = model.mask_decoder  # takes no HQ features as well, where their masks are not made
+    sparse, dense, counts = model.prompt_encoder(model.shared_image_embedding, image_embeddings.device, **prompts)
+    objects = decoder.prompted_objects(image_embeddings, sparse, dense, counts, hq_features)
     positions = model.get_image_wide_positional_embeddings().flatten(2)[0].t().to(image_embeddings.dtype)
     tokens, pixels, _ = decoder.transformer(objects.tokens, objects.pixels, positions, objects.token_bias)
     kernels = [mlp(tokens[:, 1 + index]) for index, mlp in enumerate(decoder.output_hypernetworks_mlps)]
@@ -56,7 +57,7 @@ def decode_branches(
     hq_kernel = decoder.hq_mask_mlp(tokens[:, 1 + decoder.num_mask_tokens])
     render = render_masks if model.config._attn_implementation == "eager" else render_masks_fast
     sam_masks, hq_masks = render(decoder, pixels, torch.stack(kernels, 1), hq_kernel, hq_features)
-    return BranchOutputs(scores, sam_masks, hq_masks[:, 0])
+    return BranchOutputs(scores, cast(torch.Tensor, sam_masks), hq_masks[:, 0])
 
 
 def render_sam_masks(model: SamHQModel, pixels: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:

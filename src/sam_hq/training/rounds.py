@@ -47,7 +47,12 @@ def predict_round(
 
 @torch.no_grad()
 def _clicked(
-    model: SamHQModel, image_embeddings: torch.Tensor, hq_features: torch.Tensor, batch: dict, boxes: dict, points: dict
+    model: SamHQModel,
+    image_embeddings: torch.Tensor,
+    hq_features: torch.Tensor | None,
+    batch: dict,
+    boxes: dict,
+    points: dict,
 ) -> dict:
     """Prompts after rounds of predicting and clicking on the largest error; only the last round gets gradients."""
     shape = batch["labels"].shape[:2]

@@ -141,8 +141,10 @@ def _extract_package(path: Path, package: SourcePackage, target: Path, workers: 
                     continue
                 seen.add(key)
                 stem = "_".join(Path(name).with_suffix("").parts[-3:]).replace(":", "")
-                suffix, options = (".jpg", {"quality": 93}) if image.mode == "RGB" else (".png", {"compress_level": 1})
-                image.save(target / f"{stem}{suffix}", **options)
+                if image.mode == "RGB":
+                    image.save(target / f"{stem}.jpg", quality=93)
+                else:
+                    image.save(target / f"{stem}.png", compress_level=1)
     return counts
 
 

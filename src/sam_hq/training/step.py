@@ -20,7 +20,7 @@ class TrainingStep(nn.Module):
         settings: The run's settings.
     """
 
-    def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
+    def __init__(self, model: Any, settings: TrainingSettings) -> None:
         super().__init__()
         self.model, self.num_points = model, settings.num_points
         self.trains_sam = settings.trainable != "hq"
@@ -29,7 +29,8 @@ class TrainingStep(nn.Module):
     @property
     def plain_model(self) -> Any:
         """The `SamHQModel` inside a LoRA wrapper, or the model itself."""
-        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        unwrap = getattr(self.model, "get_base_model", None)
+        return self.model if unwrap is None else unwrap()
 
     def train(self, mode: bool = True) -> TrainingStep:
         """Set the mode; a frozen encoder keeps its norms' statistics."""

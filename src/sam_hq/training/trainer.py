@@ -147,7 +147,7 @@ class Trainer:
         per_step = self.settings.accumulation * count
         first = self.progress.step * per_step + self.accelerator.process_index
         chosen = range(first, last * per_step, count)
-        prefetch = {"prefetch_factor": 4} if self.settings.workers else {}
+        prefetch: dict[str, Any] = {"prefetch_factor": 4} if self.settings.workers else {}
         return DataLoader(Subset(self.batches, chosen), batch_size=None, num_workers=self.settings.workers, **prefetch)
 
     def _update(self, loader: Any) -> dict[str, float]:
