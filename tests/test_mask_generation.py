@@ -76,7 +76,7 @@ def test_the_task_gives_our_pipeline_for_our_model(ours):
         {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crops_nms_thresh": 0.99},
         {"crops_n_layers": 1, "points_per_crop": 3},
         {"crops_n_layers": 1, "points_per_crop": 4, "crop_n_points_downscale_factor": 2},
-        {"mask_threshold": 0.08},
+        {"mask_threshold": 0.08, "crops_nms_thresh": 0.99},
     ],
     ids=str,
 )

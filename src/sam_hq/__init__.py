@@ -33,7 +33,9 @@ EMBEDDED_CHECKPOINT = str(Path(__file__).with_name("checkpoints") / "sam-hq-smal
 
 _LOADED_WHEN_ASKED = {
     "SamHQMaskGenerationPipeline": "mask_generation",
+    "SamHQMaskGenerator": "mask_generator",
     "convert_checkpoint": "checkpoint_conversion",
+    "segment_regions": "region_prompting",
 }
 
 
@@ -52,6 +54,7 @@ __all__ = [
     "SamHQImageProcessor",
     "SamHQMaskDecoderConfig",
     "SamHQMaskGenerationPipeline",
+    "SamHQMaskGenerator",
     "SamHQModel",
     "SamHQProcessor",
     "SamHQPromptEncoderConfig",
@@ -61,4 +64,5 @@ __all__ = [
     "SamHQVisionModel",
     "convert_checkpoint",
     "replace_builtin",
+    "segment_regions",
 ]

@@ -8,8 +8,10 @@ from torch.utils.data import Dataset
 from transformers import MaskGenerationPipeline
 from transformers.image_utils import load_image
 
+from .image_processing_sam_hq import SamHQImageProcessor
 from .mask_generation_options import MaskGenerationOptions
 from .mask_generator import SamHQMaskGenerator
+from .modeling_sam_hq import SamHQModel
 
 
 class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
@@ -21,6 +23,9 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
     photographs of different sizes, half precision, crops with thinner grids and small regions work.
     """
 
+    model: SamHQModel
+    image_processor: SamHQImageProcessor
+
     def __call__(  # type: ignore[override]
         self,
         image: object = None,
@@ -28,7 +33,7 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         num_workers: int | None = None,
         batch_size: int | None = None,
         **options: Any,
-    ) -> dict | list[dict] | list[list[dict]] | Iterator:
+    ) -> dict | list | Iterator:
         """Find the masks of everything in one or many photographs.
 
         Args:
@@ -91,8 +96,10 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
     def _loaded(self, images: Iterable[object], options: MaskGenerationOptions) -> Iterator[object]:
         """Photographs, with URLs fetched under `timeout`."""
         for image in images:
-            is_url = isinstance(image, str) and image.startswith(("http://", "https://"))
-            yield load_image(image, timeout=options.timeout) if is_url else image
+            if isinstance(image, str) and image.startswith(("http://", "https://")):
+                yield load_image(image, timeout=options.timeout)
+            else:
+                yield image
 
 
 def _items(images: Any) -> Iterator[object]:

@@ -225,5 +225,5 @@ def _check_number(
         raise ValueError(f"`{name}` must be finite, got {value}.")
     limits = [("at least", at_least), ("above", above), ("at most", at_most), ("below", below)]
     wanted = " and ".join(f"{word} {limit}" for word, limit in limits if math.isfinite(limit))
-    if not (at_least <= value <= at_most and above < value < below):
+    if not (at_least <= float(value) <= at_most and above < float(value) < below):
         raise ValueError(f"`{name}` must be {wanted}, got {value}.")

@@ -116,9 +116,9 @@ def _segment(
         prompts["input_labels"] = [[labels if labels is not None else [1] * len(points)]]
     inputs = processor(photo.region(region), return_tensors="pt", **prompts)
     sizes = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
-    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
-    outputs = model(**inputs, multimask_output=multimask_output, hq_token_only=hq_token_only)
+    tensors = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    tensors["pixel_values"] = tensors["pixel_values"].to(model.dtype)
+    outputs = model(**tensors, multimask_output=multimask_output, hq_token_only=hq_token_only)
     mask = processor.post_process_masks(outputs.pred_masks[:, :, :1], *sizes)[0][0].cpu()  # (1, H, W)
     is_cut = bool(touches_crop_edge(masks_to_boxes(mask), region, photo.size)[0])
     encoded = RunLengthMask.from_mask(mask[0].numpy()).pasted(region[0], region[1], photo.size)
