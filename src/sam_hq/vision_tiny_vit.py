@@ -12,8 +12,12 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_sam_hq import SamHQTinyVitConfig
-from .layers import EncoderNeck, merge_windows, split_windows
+from .layers import EncoderNeck, in_pieces, merge_windows, split_windows
 from .outputs import SamHQVisionEncoderOutput
+
+# What the fast path holds at once on a CPU: rows of an inverted bottleneck's widened map, tokens of an MLP.
+_ROWS_AT_ONCE = 32
+_TOKENS_AT_ONCE = 4096
 
 
 class ConvNorm(nn.Module):
@@ -45,6 +49,8 @@ class ConvNorm(nn.Module):
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         weight = conv.weight * scale[:, None, None, None]
         bias = norm.bias - norm.running_mean * scale
+        if conv.kernel_size == (1, 1):  # a linear layer, on a map in channels-last memory
+            return F.linear(features.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
         return F.conv2d(features, weight, bias, conv.stride, conv.padding, groups=conv.groups)
 
 
@@ -77,8 +83,20 @@ class TinyVitMBConv(GradientCheckpointingLayer):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
-        expanded = self.act(self.conv2(self.act(self.conv1(features))))
-        return self.act(features + self.conv3(expanded))
+        height = features.shape[2]
+        if self.conv1.config._attn_implementation == "eager" or not in_pieces(features):
+            return self._rows(features, 0, height)
+        strips = [
+            self._rows(features, top, min(top + _ROWS_AT_ONCE, height)) for top in range(0, height, _ROWS_AT_ONCE)
+        ]
+        return torch.cat(strips, dim=2)
+
+    def _rows(self, features: torch.Tensor, top: int, bottom: int) -> torch.Tensor:
+        """The rows of the output from `top` to `bottom`: the depthwise convolution reads one row further each way."""
+        first = max(top - 1, 0)
+        expanded = self.act(self.conv2(self.act(self.conv1(features[:, :, first : bottom + 1]))))
+        expanded = expanded[:, :, top - first : bottom - first]
+        return self.act(features[:, :, top:bottom] + self.conv3(expanded))
 
 
 class TinyVitDownsample(nn.Module):
@@ -144,7 +162,7 @@ class TinyVitAttention(nn.Module):
             attended = weights @ value
         else:
             weights = None
-            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.unsqueeze(0))
         attended = attended.transpose(1, 2).reshape(count, height, width, channels)
         return self.proj(attended), weights if output_attentions else None
 
@@ -184,8 +202,12 @@ class TinyVitLayer(GradientCheckpointingLayer):
         # Windows are padded before the attention's norm, unlike the ViT's: a padded key is the norm's bias.
         attended, weights = self.attn(split_windows(hidden_states, self.window_size), output_attentions)
         hidden_states = hidden_states + merge_windows(attended, height, width)
-        hidden_states = self.local_conv(hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return hidden_states + self.mlp(hidden_states), weights
+        hidden_states = self.local_conv(hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+        if self.attn.config._attn_implementation == "eager" or not in_pieces(hidden_states):
+            return hidden_states + self.mlp(hidden_states), weights
+        for tokens in hidden_states.view(-1, hidden_states.shape[-1]).split(_TOKENS_AT_ONCE):  # added to in place
+            tokens += self.mlp(tokens)
+        return hidden_states, weights
 
 
 class TinyVitStage(nn.Module):

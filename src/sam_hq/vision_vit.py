@@ -10,7 +10,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_sam_hq import SamHQVisionConfig
-from .layers import EncoderNeck, TransformerMLP, merge_windows, split_windows
+from .layers import EncoderNeck, TransformerMLP, in_pieces, merge_windows, split_windows
 from .outputs import SamHQVisionEncoderOutput
 
 # What the fast path holds at once on a CPU, so that it stays in the cache: scores of query-key pairs (2 MB in fp32),
@@ -107,7 +107,7 @@ class SamHQVisionAttention(nn.Module):
             # A window: its bias is small, and one fused call over all windows is fastest.
             bias = (by_row.unsqueeze(-1) + by_column.unsqueeze(-2)).flatten(-2)
             return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout), None
-        if _in_pieces(query):
+        if in_pieces(query):
             return _attend_by_rows(query * self.scale, key, value, by_row, by_column), None
         return self._attend_extended(query, key, value, by_row, by_column, dropout), None
 
@@ -137,11 +137,6 @@ class SamHQVisionAttention(nn.Module):
         value = F.pad(value, (0, 2 * size))
         attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=1.0)
         return attended[..., :head_dim]
-
-
-def _in_pieces(features: torch.Tensor) -> bool:
-    """Whether to work in pieces that fit a CPU's cache: not where a graph is recorded, by autograd or a compiler."""
-    return features.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _attend_by_rows(
@@ -199,7 +194,7 @@ class SamHQVisionLayer(GradientCheckpointingLayer):
         if self.window_size:
             attended = merge_windows(attended, height, width)
         hidden_states = hidden_states + attended
-        if self.attn.config._attn_implementation == "eager" or not _in_pieces(hidden_states):
+        if self.attn.config._attn_implementation == "eager" or not in_pieces(hidden_states):
             return hidden_states + self.mlp(self.layer_norm2(hidden_states)), weights
         for tokens in hidden_states.view(-1, hidden_states.shape[-1]).split(_TOKENS_AT_ONCE):  # added to in place
             tokens += self.mlp(self.layer_norm2(tokens))
