@@ -12,7 +12,8 @@ from ..ground_truth_prompts import jittered_box, mask_box, random_points
 from .augmentation import IGNORED_LABEL, augment
 from .prompts import MAX_POINTS, PROMPT_SHARES
 
-IMAGE_MEAN, IMAGE_STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
 MAX_DRAWS = 50
 
 

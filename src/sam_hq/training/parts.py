@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..modeling_sam_hq import SamHQModel
@@ -53,13 +54,14 @@ def select_parameters(model: SamHQModel, trainable: str) -> list[str]:
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def with_lora(model: SamHQModel, rank: int = 8, alpha: float | None = None) -> Any:
+def with_lora(model: SamHQModel, rank: int = 8, alpha: float | None = None, seed: int = 0) -> Any:
     """Wrap the model for low-rank adaptation of its attention and MLPs; the HQ parts are trained in full.
 
     Args:
         model: The model, which is changed.
         rank: Rank of the updates.
         alpha: Their scale; `2 * rank` where it is None.
+        seed: Seed of their starting values.
 
     Returns:
         A `peft.PeftModel`; `merge_and_unload()` makes a plain model of it.
@@ -72,7 +74,9 @@ def with_lora(model: SamHQModel, rank: int = 8, alpha: float | None = None) -> A
     except ImportError as error:
         raise ImportError("LoRA needs peft: pip install 'sam-hq[lora]'") from error
     config = LoraConfig(r=rank, lora_alpha=2 * rank if alpha is None else alpha, target_modules=LORA_TARGETS)
-    wrapped = get_peft_model(model, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        wrapped = get_peft_model(model, config)
     for name, parameter in wrapped.named_parameters():
         if is_hq_part(name.removeprefix("base_model.model.")) and "lora_" not in name:
             parameter.requires_grad_(True)

@@ -25,6 +25,7 @@ class TrainingStep(nn.Module):
         self.model, self.num_points = model, settings.num_points
         self.trains_sam = settings.trainable != "hq"
         self.trains_hq = settings.trainable != "sam"
+        self.trains_norms = settings.trainable in ("sam", "all")
 
     @property
     def plain_model(self) -> Any:
@@ -33,11 +34,10 @@ class TrainingStep(nn.Module):
         return self.model if unwrap is None else unwrap()
 
     def train(self, mode: bool = True) -> TrainingStep:
-        """Set the mode; a frozen encoder keeps its norms' statistics."""
+        """Set the mode; an encoder that is not trained in full keeps its norms' statistics."""
         super().train(mode)
-        encoder = self.plain_model.vision_encoder
-        if not any(parameter.requires_grad for parameter in encoder.parameters()):
-            encoder.eval()
+        if not self.trains_norms:
+            self.plain_model.vision_encoder.eval()
         return self
 
     def forward(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, float]]:

@@ -71,7 +71,7 @@ class Trainer:
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         if settings.trainable == "lora":
-            model = with_lora(model, settings.lora_rank)
+            model = with_lora(model, settings.lora_rank, seed=settings.seed)
         else:
             select_parameters(model, settings.trainable)
         step_module = TrainingStep(model, settings)
