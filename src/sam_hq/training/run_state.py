@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -55,17 +56,28 @@ class Progress:
 
 
 class SwappedWeights:
-    """The model with the running mean's weights, for as long as the block lasts."""
+    """The plain model as it would be saved, for as long as the block lasts.
+
+    Args:
+        step_module: The module in training.
+        mean: The running mean's weights, or None for the module's own.
+    """
 
     def __init__(self, step_module: TrainingStep, mean: dict[str, torch.Tensor] | None) -> None:
         self.step_module, self.mean = step_module, mean
 
     def __enter__(self) -> Any:
+        """Put the mean's weights in place, and merge low-rank updates in a copy."""
         if self.mean is not None:
             self.own = {name: value.clone() for name, value in self.step_module.state_dict().items()}
             self.step_module.load_state_dict(self.mean)
-        return self.step_module.model
+        model: Any = self.step_module.model
+        if hasattr(model, "merge_and_unload"):
+            # A copy, because taking the updates out again would leave rounding errors in the frozen weights.
+            return copy.deepcopy(model).merge_and_unload()
+        return model
 
     def __exit__(self, *_: object) -> None:
+        """Bring the module's own weights back."""
         if self.mean is not None:
             self.step_module.load_state_dict(self.own)

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Subset
 
 from ..atomic_writing import new_file
@@ -226,28 +225,10 @@ class Trainer:
     def save(self, folder: Path, step: int, quality: dict[str, float]) -> None:
         """Write a checkpoint that `from_pretrained` loads, LoRA merged into it, with the settings beside it."""
         with self._saved_weights() as model:
-            if hasattr(model, "merge_and_unload"):
-                model.merge_adapter()
-                plain = _merged_state(model)
-                model.unmerge_adapter()
-                model.get_base_model().config.save_pretrained(folder)
-                with new_file(folder / "model.safetensors") as aside:
-                    save_file(plain, aside, metadata={"format": "pt"})
-            else:
-                model.save_pretrained(folder)
+            model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
         with new_file(folder / "training.json") as aside:
             aside.write_text(json.dumps({"step": step, **quality, "settings": _plain(self.settings)}, indent=2))
-
-
-def _merged_state(model: Any) -> dict[str, torch.Tensor]:
-    """The plain model's weights from a LoRA wrapper whose adapters are merged."""
-    state = model.get_base_model().state_dict()
-    return {
-        name.replace(".base_layer", ""): value.contiguous().clone()
-        for name, value in state.items()
-        if "lora_" not in name
-    }
 
 
 def _moved(value: Any, device: torch.device) -> Any:
