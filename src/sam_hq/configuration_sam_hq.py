@@ -296,15 +296,16 @@ class SamHQConfig(PreTrainedConfig):
     """
 
     model_type = "sam_hq"
-    sub_configs_defaults: ClassVar[dict[str, type]] = {
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
         "vision_config": SamHQVisionConfig,
         "prompt_encoder_config": SamHQPromptEncoderConfig,
         "mask_decoder_config": SamHQMaskDecoderConfig,
     }
 
-    vision_config: dict | PreTrainedConfig | None = None
-    prompt_encoder_config: dict | PreTrainedConfig | None = None
-    mask_decoder_config: dict | PreTrainedConfig | None = None
+    # Each a dictionary or None when it is given, a configuration ever after.
+    vision_config: Any = None
+    prompt_encoder_config: Any = None
+    mask_decoder_config: Any = None
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -373,7 +374,7 @@ def _require_multiple(name: str, value: int, divisor_name: str, divisor: int) ->
 
 
 def _vision_config(part: dict | PreTrainedConfig | None) -> SamHQVisionConfig | SamHQTinyVitConfig:
-    if isinstance(part, tuple(VISION_CONFIGS.values())):
+    if isinstance(part, SamHQVisionConfig | SamHQTinyVitConfig):
         return part
     fields = _fields("vision_config", part)
     model_type = fields.pop("model_type", None) or SamHQVisionConfig.model_type

@@ -80,7 +80,7 @@ def filtered_masks(
         region=region,
     )
     for indices, masks in decoded:
-        logits = masks.hq_masks if hq_token_only else masks.sam_masks + masks.hq_masks
+        logits = masks.hq_masks if masks.sam_masks is None else masks.sam_masks + masks.hq_masks
         yield FilteredMasks(indices, logits, masks.iou_scores)
 
 

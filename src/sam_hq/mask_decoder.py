@@ -6,6 +6,7 @@ Differs: with `multimask_output` all candidates are returned, best first; the au
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -54,10 +55,9 @@ class PromptedObjects:
                     self.tokens[chosen],
                     self.pixels[pixels],
                     self.hq_features[image : image + 1],
-                    *(
-                        part if part is None or part.shape[0] != count else part[chosen]
-                        for part in (self.token_bias, self.attention_similarity, self.target_embedding)
-                    ),
+                    _chosen(self.token_bias, chosen, count),
+                    _chosen(self.attention_similarity, chosen, count),
+                    _chosen(self.target_embedding, chosen, count),
                     None if self.image_side is None else self.image_side.of_image(image),
                 )
 
@@ -136,7 +136,7 @@ class SamHQMaskDecoder(nn.Module):
             width, config.iou_head_hidden_dim, self.num_mask_tokens, config.iou_head_depth
         )
 
-        self.compress_vit_conv1 = nn.ConvTranspose2d(config.vit_dim, width, kernel_size=2, stride=2)
+        self.compress_vit_conv1 = nn.ConvTranspose2d(cast(int, config.vit_dim), width, kernel_size=2, stride=2)
         self.compress_vit_norm = LayerNorm2d(width, eps=eps)
         self.compress_vit_conv2 = nn.ConvTranspose2d(width, width // 8, kernel_size=2, stride=2)
         self.encoder_conv1 = nn.ConvTranspose2d(width, width // 4, kernel_size=2, stride=2)
@@ -239,7 +239,7 @@ class SamHQMaskDecoder(nn.Module):
         ]
         return DecodedMasks(
             torch.cat([group.iou_scores for group in groups]),
-            torch.cat([group.sam_masks for group in groups]) if sam_branch else None,
+            torch.cat([cast(torch.Tensor, group.sam_masks) for group in groups]) if sam_branch else None,
             torch.cat([group.hq_masks for group in groups]),
         )
 
@@ -332,3 +332,8 @@ class SamHQMaskDecoder(nn.Module):
         )
         scores, order = scores[:, 1:].sort(dim=1, descending=True, stable=True)
         return scores, kernels.gather(1, order.unsqueeze(-1).expand_as(kernels))
+
+
+def _chosen(part: torch.Tensor | None, objects: slice, count: int) -> torch.Tensor | None:
+    """The rows of some of `count` objects; a part that all of them share stays as it is."""
+    return part if part is None or part.shape[0] != count else part[objects]

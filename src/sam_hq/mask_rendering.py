@@ -9,7 +9,7 @@ weights:
 * Only the rows and columns that are asked for are made.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +82,10 @@ def render_masks_fast(
     )[..., :columns]
     images = hq_features.shape[0]
     shared = hq_kernel.unflatten(0, (images, -1)) @ hq_features[:, :, :rows, :columns].flatten(2)  # (M, N/M, rows*cols)
-    hq_masks = local + (shared.view(-1, 1, rows, columns) + (hq_kernel @ decoder.mask_conv2.bias)[:, None, None, None])
+    hq_masks = local + (
+        shared.view(-1, 1, rows, columns)
+        + (hq_kernel @ cast(torch.Tensor, decoder.mask_conv2.bias))[:, None, None, None]
+    )
     if sam_kernels is None:
         return None, hq_masks
     sam_masks = sam_kernels @ upscaled[:, :rows, :columns].flatten(1, 2).transpose(1, 2)

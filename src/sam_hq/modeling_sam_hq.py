@@ -4,6 +4,8 @@ Source: "Segment Anything in High Quality" (arXiv 2306.01567). Parameter names, 
 class built into transformers; docs/architecture.md says where and why the results differ.
 """
 
+from typing import Any, cast
+
 import torch
 from torch import nn
 
@@ -11,7 +13,7 @@ from .configuration_sam_hq import SamHQConfig
 from .forward_validation import broadcast_guide, check_embeddings, check_mask_labels, check_pixel_values
 from .losses import mask_loss
 from .mask_decoder import DecodedMasks, SamHQMaskDecoder
-from .outputs import SamHQImageSegmentationOutput
+from .outputs import SamHQImageSegmentationOutput, SamHQVisionEncoderOutput
 from .prompt_encoder import SamHQPositionalEmbedding, SamHQPromptEncoder
 from .prompt_validation import validate_prompts
 from .vision_modeling import VISION_ENCODERS, SamHQPreTrainedModel, SamHQTinyVitModel, SamHQVisionModel
@@ -23,6 +25,8 @@ class SamHQModel(SamHQPreTrainedModel):
     Args:
         config: Configuration of the model.
     """
+
+    config: SamHQConfig
 
     def __init__(self, config: SamHQConfig):
         super().__init__(config)
@@ -61,8 +65,7 @@ class SamHQModel(SamHQPreTrainedModel):
         Raises:
             ValueError: If the images have another shape than the model's.
         """
-        outputs = self._encode(pixel_values)
-        return outputs.last_hidden_state, outputs.intermediate_embeddings
+        return self._encode(pixel_values).embeddings()
 
     def get_hq_features(
         self, image_embeddings: torch.Tensor, intermediate_embeddings: list[torch.Tensor]
@@ -253,11 +256,11 @@ class SamHQModel(SamHQPreTrainedModel):
             raise ValueError(f"give either pixel_values or image_embeddings, but got {given}")
         if pixel_values is not None and (intermediate_embeddings is not None or hq_features is not None):
             raise ValueError("intermediate_embeddings and hq_features go with image_embeddings, not with pixel_values")
-        if pixel_values is None:
-            check_embeddings(self.config, image_embeddings, intermediate_embeddings, hq_features)
+        source = cast(torch.Tensor, pixel_values if image_embeddings is None else image_embeddings)
+        if image_embeddings is None:
+            check_pixel_values(source, self.config.vision_config)
         else:
-            check_pixel_values(pixel_values, self.config.vision_config)
-        source = image_embeddings if pixel_values is None else pixel_values
+            check_embeddings(self.config, image_embeddings, intermediate_embeddings, hq_features)
         prompts = self.encode_prompts(
             source.shape[0], source.device, input_points, input_labels, input_boxes, input_masks
         )
@@ -266,13 +269,13 @@ class SamHQModel(SamHQPreTrainedModel):
             count = prompts[1].shape[1] if prompts[0] is None else prompts[0].shape[1]
             check_mask_labels(labels, source.shape[0], count, check_values=not torch.compiler.is_compiling())
 
-        vision_outputs = None
-        if pixel_values is not None:
+        vision_outputs = SamHQVisionEncoderOutput()
+        if image_embeddings is None:
             vision_outputs = self.vision_encoder(pixel_values, output_hidden_states, output_attentions)
-            image_embeddings = vision_outputs.last_hidden_state
-            intermediate_embeddings = vision_outputs.intermediate_embeddings
+            image_embeddings, intermediate_embeddings = vision_outputs.embeddings()
         if hq_features is None:
-            hq_features = self.mask_decoder.hq_features(image_embeddings, intermediate_embeddings[0])
+            (first, *_) = cast(list[torch.Tensor], intermediate_embeddings)
+            hq_features = self.mask_decoder.hq_features(image_embeddings, first)
 
         objects = self.mask_decoder.prompted_objects(image_embeddings, *prompts, hq_features, similarity, target)
         decoded = self.mask_decoder(
@@ -286,16 +289,14 @@ class SamHQModel(SamHQPreTrainedModel):
         outputs = SamHQImageSegmentationOutput(
             loss=None if labels is None else mask_loss(parts["pred_masks"][:, :, 0], labels),
             **parts,
-            vision_hidden_states=None if vision_outputs is None else vision_outputs.hidden_states,
-            vision_attentions=None if vision_outputs is None else vision_outputs.attentions,
+            vision_hidden_states=vision_outputs.hidden_states,
+            vision_attentions=vision_outputs.attentions,
             mask_decoder_attentions=decoded.attentions if output_attentions else None,
         )
         return outputs if return_dict else outputs.to_tuple()
 
 
-def _mask_outputs(
-    decoded: DecodedMasks, batch_size: int, hq_token_only: bool, output_branches: bool
-) -> dict[str, torch.Tensor | None]:
+def _mask_outputs(decoded: DecodedMasks, batch_size: int, hq_token_only: bool, output_branches: bool) -> dict[str, Any]:
     """Put the masks of B*P objects in the order of the batch: (B*P, M, ...) -> (B, P, M, ...)."""
     scores = decoded.iou_scores.unflatten(0, (batch_size, -1))
     hq_masks = decoded.hq_masks.unflatten(0, (batch_size, -1))

@@ -1,6 +1,7 @@
 """What the vision encoders and the model return."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from transformers.utils import ModelOutput
@@ -21,6 +22,10 @@ class SamHQVisionEncoderOutput(ModelOutput):
     intermediate_embeddings: list[torch.Tensor] | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
+
+    def embeddings(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """What the mask decoder takes: image embeddings (B, C, h, w), and the list of earlier features."""
+        return cast(torch.Tensor, self.last_hidden_state), cast(list[torch.Tensor], self.intermediate_embeddings)
 
 
 @dataclass

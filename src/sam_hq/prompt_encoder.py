@@ -25,6 +25,8 @@ class SamHQPositionalEmbedding(nn.Module):
     The frequencies stay in float32 whatever the model's dtype: at half precision a coordinate moves by up to 2 pixels.
     """
 
+    positional_embedding: torch.Tensor
+
     def __init__(self, num_pos_feats: int):
         super().__init__()
         self.register_buffer("positional_embedding", torch.randn(2, num_pos_feats))
@@ -158,7 +160,7 @@ class SamHQPromptEncoder(nn.Module):
         return embedded.unflatten(0, (batch_size, count))
 
 
-def _row(embedding: nn.Embedding, device: torch.device) -> torch.Tensor:
+def _row(embedding: nn.Module, device: torch.device) -> torch.Tensor:
     """The one row (1, C) of an embedding, through its forward: that is what brings offloaded weights along."""
     return embedding(torch.zeros(1, dtype=torch.long, device=device))
 

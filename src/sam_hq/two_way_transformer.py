@@ -7,6 +7,7 @@ Source: "Segment Anything" (arXiv 2304.02643), appendix A.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -186,7 +187,7 @@ class SamHQTwoWayTransformer(nn.Module):
             pixels: Image embeddings (M, h*w, C).
             pixel_positions: Positional encoding (h*w, C).
         """
-        placed_pixels, first = pixels + pixel_positions, self.layers[0]
+        placed_pixels, first = pixels + pixel_positions, cast(SamHQTwoWayAttentionBlock, self.layers[0])
         keys, values = first.cross_attn_token_to_image.project_pixels(placed_pixels, pixels)
         return ImageSide(placed_pixels, keys, values, first.cross_attn_image_to_token.project_queries(placed_pixels))
 
@@ -207,7 +208,7 @@ class SamHQTwoWayTransformer(nn.Module):
         for index, layer in enumerate(self.layers):
             if index and target_embedding is not None:
                 tokens = tokens + target_embedding
-            tokens, pixels = layer.forward_absorbed(
+            tokens, pixels = cast(SamHQTwoWayAttentionBlock, layer).forward_absorbed(
                 tokens,
                 pixels,
                 token_positions,

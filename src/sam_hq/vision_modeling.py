@@ -1,6 +1,6 @@
 """What the models have in common, and the vision encoders as models of their own."""
 
-from typing import ClassVar
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -23,23 +23,23 @@ class SamHQPreTrainedModel(PreTrainedModel):
     default, takes the fast path throughout, with the same results.
     """
 
-    config_class = SamHQConfig
+    config_class: Any = SamHQConfig
     base_model_prefix = "sam_hq"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = "image"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules: ClassVar[list[str]] = [
+    _no_split_modules = [  # noqa: RUF012 (the name and type are transformers')
         "SamHQVisionLayer",
         "TinyVitMBConv",
         "TinyVitLayer",
         "SamHQTwoWayAttentionBlock",
     ]
     # Other implementations store a second copy of the one positional encoding.
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"prompt_encoder\.shared_embedding\.positional_embedding"
     ]
-    _keep_in_fp32_modules_strict: ClassVar[list[str]] = ["shared_image_embedding"]
+    _keep_in_fp32_modules_strict = ["shared_image_embedding"]  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -57,11 +57,16 @@ class SamHQPreTrainedModel(PreTrainedModel):
         elif isinstance(module, SamHQVisionEncoder) and module.pos_embed is not None:
             initialization.zeros_(module.pos_embed)
 
-    def set_attn_implementation(self, attn_implementation: str | dict, **_: bool) -> None:
+    def set_attn_implementation(
+        self,
+        attn_implementation: str | dict,
+        allow_all_kernels: bool = False,  # noqa: ARG002
+    ) -> None:
         """Choose between the plain path and the fast one; takes effect at the next call.
 
         Args:
             attn_implementation: "eager" or "sdpa"; or a dictionary from the name of a sub-configuration to one of them.
+            allow_all_kernels: Has no effect: there are no other kernels.
 
         Raises:
             ValueError: If it is anything else.
@@ -94,13 +99,16 @@ class SamHQPreTrainedModel(PreTrainedModel):
             )
         if output_hidden_states is None:
             output_hidden_states = bool(self.config.output_hidden_states)
-        return output_attentions, output_hidden_states, self.config.return_dict if return_dict is None else return_dict
+        if return_dict is None:
+            return_dict = bool(self.config.return_dict)
+        return output_attentions, output_hidden_states, return_dict
 
     def _encode(
         self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> SamHQVisionEncoderOutput:
-        check_pixel_values(pixel_values, self.vision_encoder.config)
-        return self.vision_encoder(pixel_values, output_hidden_states, output_attentions)
+        encoder = cast(SamHQVisionEncoder | SamHQTinyVitEncoder, self.vision_encoder)
+        check_pixel_values(pixel_values, encoder.config)
+        return encoder(pixel_values, output_hidden_states, output_attentions)
 
 
 class SamHQVisionModel(SamHQPreTrainedModel):
@@ -110,9 +118,9 @@ class SamHQVisionModel(SamHQPreTrainedModel):
         config: Configuration of the encoder.
     """
 
-    config_class = SamHQVisionConfig
+    config_class: Any = SamHQVisionConfig
     # A whole model's directory will do: its other parts are left out.
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^(prompt_encoder|mask_decoder|shared_image_embedding)\."
     ]
 
@@ -160,7 +168,7 @@ class SamHQTinyVitModel(SamHQVisionModel):
         config: Configuration of the encoder.
     """
 
-    config_class = SamHQTinyVitConfig
+    config_class: Any = SamHQTinyVitConfig
 
 
 __all__ = ["VISION_ENCODERS", "SamHQPreTrainedModel", "SamHQTinyVitModel", "SamHQVisionModel"]

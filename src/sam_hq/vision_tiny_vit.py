@@ -5,6 +5,8 @@ Source: "TinyViT: Fast Pretraining Distillation for Small Vision Transformers" (
 is a sixteenth of the image.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -46,9 +48,10 @@ class ConvNorm(nn.Module):
         # In inference the norm is an affine map per channel. Folding it anew at each call costs nothing beside the
         # convolution, needs no cache that could go stale, and leaves the saved weights as they are.
         conv, norm = self.conv, self.norm
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
         weight = conv.weight * scale[:, None, None, None]
-        bias = norm.bias - norm.running_mean * scale
+        bias = norm.bias - mean * scale
         if conv.kernel_size == (1, 1):  # a linear layer, on a map in channels-last memory
             return F.linear(features.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
         return F.conv2d(features, weight, bias, conv.stride, conv.padding, groups=conv.groups)

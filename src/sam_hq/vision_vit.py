@@ -4,6 +4,8 @@ Source: "Segment Anything" (arXiv 2304.02643), appendix A; "Exploring Plain Visi
 Detection" (arXiv 2203.16527). SAM-HQ also reads the features after the first global block.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -179,7 +181,7 @@ class SamHQVisionLayer(GradientCheckpointingLayer):
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.attn = SamHQVisionAttention(config, window_size or config.image_embedding_size)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = TransformerMLP(config.hidden_size, config.mlp_dim, config.hidden_act)
+        self.mlp = TransformerMLP(config.hidden_size, cast(int, config.mlp_dim), config.hidden_act)
 
     def forward(
         self, hidden_states: torch.Tensor, output_attentions: bool = False
