@@ -118,18 +118,11 @@ def _from_scratch(config_file: str, seed: int) -> tuple[Any, Any]:
     import json
 
     import sam_hq
+    from sam_hq.checkpoint_conversion import processor_for
     from sam_hq.training.initialisation import start_from_scratch
 
     config = sam_hq.SamHQConfig.from_dict(json.loads(Path(config_file).read_text()))
-    side = config.vision_config.image_size
-    processor = sam_hq.SamHQProcessor(
-        sam_hq.SamHQImageProcessor(
-            size={"longest_edge": side},
-            pad_size={"height": side, "width": side},
-            mask_size={"longest_edge": config.prompt_encoder_config.mask_input_size},
-        )
-    )
-    return start_from_scratch(sam_hq.SamHQModel(config), seed), processor
+    return start_from_scratch(sam_hq.SamHQModel(config), seed), processor_for(config)
 
 
 def _given_settings(args: argparse.Namespace) -> dict[str, Any]:

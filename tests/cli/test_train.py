@@ -1,0 +1,68 @@
+import json
+
+import pytest
+import torch
+
+import sam_hq
+from conftest import small_config
+from sam_hq_cli.main import main
+from training_data import shapes, write_pairs
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_pairs(tmp_path / "data", shapes(3))
+    small_config("tiny_vit").save_pretrained(tmp_path)
+    return tmp_path
+
+
+def train(data, *arguments: object) -> int:
+    words = ["train", "--data", data / "data", "--output", data / "run", "--batch-size", 2, "--objects", 2]
+    words += ["--num-points", 32, "--validate-every", 2, "--log-every", 1, *arguments]
+    return main([str(word) for word in words])
+
+
+def test_from_scratch_then_the_hq_parts_alone(data, capsys):
+    assert train(data, "--config", data / "config.json", "--trainable", "sam", "--steps", 2) == 0
+    first = sam_hq.SamHQModel.from_pretrained(data / "run" / "last").state_dict()
+    (data / "run").rename(data / "stage1")
+    arguments = ["--model", data / "stage1" / "last", "--steps", 2, "--validation", data / "data"]
+    assert train(data, *arguments, "--prompt-shares", "box=0.5", "points=0.5") == 0
+    second = sam_hq.SamHQModel.from_pretrained(data / "run" / "best").state_dict()
+    moved = {name.split(".")[1] for name in first if not torch.equal(first[name], second[name])}
+    assert moved
+    assert all(name.startswith(("hq_", "compress_vit", "encoder_", "mask_conv", "mask_norm")) for name in moved)
+    settings = json.loads((data / "run" / "best" / "training.json").read_text())["settings"]
+    assert settings["trainable"] == "hq"
+    assert settings["prompt_shares"] == {"box": 0.5, "points": 0.5}
+    assert "miou" in capsys.readouterr().out
+
+
+def test_the_same_command_goes_on_where_it_was(data, capsys):
+    arguments = ["--config", data / "config.json", "--trainable", "all"]
+    assert train(data, *arguments, "--steps", 2) == 0
+    assert train(data, *arguments, "--steps", 4) == 0
+    assert "going on from step 2" in capsys.readouterr().out
+    lines = (data / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "a", "--config", "b"], "not both"),
+        (["--config", "b", "--steps", "0"], "steps must be at least 1"),
+        (["--config", "b", "--prompt-shares", "box=much"], "KIND=SHARE"),
+        (["--config", "b", "--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(data, capsys, arguments, message):
+    assert train(data, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_data_without_packages_is_refused_by_name(tmp_path, capsys):
+    assert main(["train-data", "--packages", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert "openclipart-svg" in capsys.readouterr().err
