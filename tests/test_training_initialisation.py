@@ -1,8 +1,8 @@
 """Starting values: reproducible, and such that prompts reach the masks at once."""
 
 import torch
-from conftest import TINY_VIT
 
+from conftest import TINY_VIT
 from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.modeling_sam_hq import SamHQModel
 from sam_hq.training.initialisation import learn_to_fill_boxes, start_from_scratch
