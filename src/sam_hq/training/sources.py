@@ -142,9 +142,9 @@ def _extract_package(path: Path, package: SourcePackage, target: Path, workers: 
                 seen.add(key)
                 stem = "_".join(Path(name).with_suffix("").parts[-3:]).replace(":", "")
                 if image.mode == "RGB":
-                    image.save(target / f"{stem}.jpg", quality=93)
+                    image.save(target / f"{stem}.jpg", quality=90)
                 else:
-                    image.save(target / f"{stem}.png", compress_level=1)
+                    image.save(target / f"{stem}.webp", quality=85, method=2)  # a fifth of PNG; alpha stays exact
     return counts
 
 
