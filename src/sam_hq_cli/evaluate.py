@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 DESCRIPTION = """\
 Measure mask quality, with prompts drawn from the ground truth, for SAM's mask, the HQ token's, and their sum.
@@ -42,22 +41,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print the table."""
-    import torch
     from transformers.utils import logging
 
-    import sam_hq
     from sam_hq.evaluation import PromptedModel, evaluate
     from sam_hq.evaluation_sheet import write_sheet
     from sam_hq.segmentation_data import open_dataset
+    from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
 
     dataset = open_dataset(args.data, args.images, args.on_bad)
-    source = args.model if args.model is not None else sam_hq.EMBEDDED_CHECKPOINT
+    source, device = model_name(args.model), chosen_device(args.device)
     logging.set_verbosity_error()
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    device = args.device or (accelerator.type if accelerator is not None else "cpu")
-    model: Any = sam_hq.SamHQModel.from_pretrained(source)
-    model = model.to(device)
-    predictor = PromptedModel(model, sam_hq.SamHQProcessor.from_pretrained(source), args.protocol, args.multimask)
+    processor = load_processor(source)
+    predictor = PromptedModel(load_model(source, device), processor, args.protocol, args.multimask)
     settings = {"model": str(source), "data": str(args.data), "protocol": args.protocol, "multimask": args.multimask}
     report = evaluate(predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed)
     print(report.table())

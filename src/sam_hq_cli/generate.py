@@ -127,15 +127,14 @@ def _state_arguments(device: str | None) -> dict[str, Any]:
 def _job(args: argparse.Namespace, photos: list[Path], options: dict[str, Any], state: Any) -> GenerationJob:
     import torch
 
-    import sam_hq
     from sam_hq.generation_job import GenerationJob, JobOutputs
     from sam_hq.mask_generator import SamHQMaskGenerator
-    from sam_hq_cli.segment import chosen_device, model_name
+    from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
 
     name = model_name(args.model)
     device = state.device if state.num_processes > 1 else chosen_device(args.device)
-    model = sam_hq.SamHQModel.from_pretrained(name, dtype=getattr(torch, args.dtype)).eval().to(device)
-    processor = sam_hq.SamHQProcessor.from_pretrained(name)
+    processor = load_processor(name)
+    model = load_model(name, device, getattr(torch, args.dtype))
     outputs = JobOutputs(
         label_maps=args.png,
         overlays=args.overlay,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_hq_cli.mask_files import MASK_SUFFIXES, write_masks
+from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
 
 if TYPE_CHECKING:
     import torch
@@ -116,14 +118,13 @@ def objects_from(
 def run(args: argparse.Namespace) -> None:
     """Segment one photograph, print scores and times, write what was asked for."""
     prompts = objects_from(args.box, args.point, args.negative_point)
-    _check_suffixes(args.output, args.masks)
+    _check_outputs(args.image, args.output, args.masks)
 
     import numpy as np
     import torch
     from PIL import Image
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    import sam_hq
     from sam_hq.atomic_writing import new_file
     from sam_hq.image_loading import load_rgb
 
@@ -137,11 +138,11 @@ def run(args: argparse.Namespace) -> None:
         masks_file = outputs.enter_context(new_file(args.masks)) if args.masks else None
         pixels, _ = load_rgb(args.image, max_pixels=args.max_pixels)
         photo = Image.fromarray(np.asarray(pixels))
-        processor = sam_hq.SamHQProcessor.from_pretrained(name)
+        processor = load_processor(name)
         inputs = processor(photo, return_tensors="pt", max_pixels=args.max_pixels, **prompts.processor_arguments)
 
         clock = Clock(device)
-        model = sam_hq.SamHQModel.from_pretrained(name, device_map=device).eval()
+        model = load_model(name, device)
         clock.lap("load")
         with torch.inference_mode():
             tensors = inputs.to(device)
@@ -200,48 +201,6 @@ class Clock:
         self.laps[step], self._start = now - self._start, now
 
 
-def model_name(asked: str | None) -> str:
-    """Return the model's directory or Hub id: the one asked for, or the embedded checkpoint.
-
-    Args:
-        asked: the value of --model.
-
-    Raises:
-        ValueError: if none was asked for and this installation has no embedded checkpoint.
-    """
-    import sam_hq
-
-    if asked:
-        return asked
-    if not Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir():
-        raise ValueError("this installation has no embedded checkpoint; name a model with --model DIR_OR_ID")
-    return sam_hq.EMBEDDED_CHECKPOINT
-
-
-def chosen_device(asked: str | None) -> torch.device:
-    """Return the device to work on.
-
-    Args:
-        asked: the value of --device; None for the accelerator, or the CPU where there is none.
-
-    Raises:
-        ValueError: if it is no device or is not there.
-    """
-    import torch
-
-    there = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if asked is None:
-        return there or torch.device("cpu")
-    try:
-        device = torch.device(asked)
-    except RuntimeError as error:
-        raise ValueError(f"device is {asked!r}, but must be such as cpu, cuda, cuda:1 or mps") from error
-    count = torch.accelerator.device_count() if there is not None and there.type == device.type else 0
-    if device.type != "cpu" and (device.index or 0) >= count:
-        raise ValueError(f"device is {asked!r}, but this machine has {count} of {device.type}")
-    return device
-
-
 def print_scores(masks: torch.Tensor, scores: torch.Tensor) -> None:
     """Print a line for each mask.
 
@@ -281,7 +240,7 @@ def overlay(photo: Image.Image, masks: torch.Tensor, prompts: Prompts) -> Image.
     return sheet
 
 
-def _check_suffixes(output: str | None, masks: str | None) -> None:
+def _check_outputs(image: str, output: str | None, masks: str | None) -> None:
     if output is not None:
         from PIL import Image
 
@@ -290,6 +249,11 @@ def _check_suffixes(output: str | None, masks: str | None) -> None:
             raise ValueError(f"--output {output!r} must end in a picture's suffix, such as .png or .jpg")
     if masks is not None and Path(masks).suffix not in MASK_SUFFIXES:
         raise ValueError(f"--masks {masks!r} must end in {', '.join(MASK_SUFFIXES)}")
+    names = {"IMAGE": image, "--output": output, "--masks": masks}
+    places = {option: Path(name).absolute() for option, name in names.items() if name is not None}
+    for first, second in itertools.combinations(places, 2):
+        if places[first] == places[second]:
+            raise ValueError(f"{first} and {second} are both {names[second]!r}, and one would overwrite the other")
 
 
 def _lies_in(x: float, y: float, box: list[float]) -> bool:

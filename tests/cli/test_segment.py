@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
+from safetensors.torch import load_file, save_file
 
 import sam_hq
 from conftest import PHOTOS, small_config, small_model
@@ -154,6 +156,11 @@ BAD = {
     "absent device": (["segment", str(PHOTO), "--device", "xpu:77"], "device is 'xpu:77', but this machine has"),
     "masks suffix": (["segment", str(PHOTO), "--masks", "masks.gif"], r"--masks 'masks.gif' must end in .png, .npz"),
     "overlay suffix": (["segment", str(PHOTO), "--output", "overlay.xyz"], "--output 'overlay.xyz' must end in"),
+    "one file twice": (
+        ["segment", "a.jpg", "--output", "b.png", "--masks", "./b.png"],
+        "--output and --masks are both",
+    ),
+    "over the photo": (["segment", "a.png", "--output", "a.png"], "IMAGE and --output are both 'a.png'"),
     "unwritable": (["segment", str(PHOTO), "--output", "text.png/below.png"], "is not a directory"),
     "overlay is a directory": (["segment", str(PHOTO), "--output", "folder.png"], "folder.png.*is a directory"),
     "no such checkpoint": (["convert", "absent.pth", "out"], "absent.pth"),
@@ -187,3 +194,50 @@ def test_a_directory_of_another_model_is_named(tmp_path, capsys):
     processor_for(small_config("vit")).save_pretrained(tmp_path)
     assert segment(tmp_path, "--point", 5, 5) == 2
     assert "'vit' model, but a 'sam_hq' is wanted" in capsys.readouterr().err
+
+
+def without_hq_token(weights):
+    del weights["mask_decoder.hq_token.weight"]
+
+
+def with_a_stranger(weights):
+    weights["stranger"] = torch.zeros(1)
+
+
+def misshapen(weights):
+    weights["mask_decoder.hq_token.weight"] = torch.zeros(1, 5)
+
+
+def not_finite(weights):
+    weights["mask_decoder.hq_token.weight"][0, 3] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without_hq_token, "1 missing: mask_decoder.hq_token.weight"),
+        (with_a_stranger, "1 unknown: stranger"),
+        (misshapen, "1 misshapen: mask_decoder.hq_token.weight"),
+        (not_finite, "1 not finite: mask_decoder.hq_token.weight"),
+    ],
+)
+def test_a_model_that_is_not_whole_is_refused(directory, tmp_path, capsys, spoil, message):
+    spoiled = tmp_path / "model"
+    shutil.copytree(directory, spoiled)
+    weights = load_file(directory / "model.safetensors")
+    spoil(weights)
+    save_file(weights, spoiled / "model.safetensors", {"format": "pt"})
+    assert segment(spoiled, "--point", 5, 5, "--output", tmp_path / "overlay.png") == 2
+    assert message in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "processor_config.json"])
+def test_a_model_with_a_damaged_file_is_refused(directory, tmp_path, capsys, file):
+    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+    whole = (directory / file).read_bytes()
+    (tmp_path / file).write_bytes(whole[: len(whole) // 2])
+    assert segment(tmp_path, "--point", 5, 5) == 2
+    captured = capsys.readouterr().err
+    assert captured.startswith("sam-hq: error: cannot load the ")
+    assert captured.count("\n") == 1

@@ -1,0 +1,113 @@
+"""What the commands that use a model have in common: which one, on which device, and whether it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from sam_hq import SamHQModel, SamHQProcessor
+
+_NAMES_SHOWN = 5
+
+
+def model_name(asked: str | None) -> str:
+    """Return the model's directory or Hub id: the one asked for, or the embedded checkpoint.
+
+    Args:
+        asked: the value of --model.
+
+    Raises:
+        ValueError: if none was asked for and this installation has no embedded checkpoint, or if it is a path where
+            there is no directory.
+    """
+    import sam_hq
+
+    if asked:
+        if asked.startswith((".", "/", "~")) and not Path(asked).is_dir():
+            raise ValueError(f"model is {asked!r}, but there is no such directory")
+        return asked
+    if not Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir():
+        raise ValueError("this installation has no embedded checkpoint; name a model with --model DIR_OR_ID")
+    return sam_hq.EMBEDDED_CHECKPOINT
+
+
+def chosen_device(asked: str | None) -> torch.device:
+    """Return the device to work on.
+
+    Args:
+        asked: the value of --device; None for the accelerator, or the CPU where there is none.
+
+    Raises:
+        ValueError: if it is no device or is not there.
+    """
+    import torch
+
+    there = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if asked is None:
+        return there or torch.device("cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise ValueError(f"device is {asked!r}, but must be such as cpu, cuda, cuda:1 or mps") from error
+    count = torch.accelerator.device_count() if there is not None and there.type == device.type else 0
+    if device.type != "cpu" and (device.index or 0) >= count:
+        raise ValueError(f"device is {asked!r}, but this machine has {count} of {device.type}")
+    return device
+
+
+def load_processor(name: str) -> SamHQProcessor:
+    """Load a model's processor.
+
+    Args:
+        name: from `model_name`.
+
+    Raises:
+        ValueError: if it cannot be loaded.
+    """
+    import sam_hq
+
+    try:
+        return sam_hq.SamHQProcessor.from_pretrained(name)
+    except Exception as error:  # OSError, JSONDecodeError and the Hub's own errors, which have no common base
+        raise ValueError(f"cannot load the processor of {name!r}: {error}") from error
+
+
+def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None) -> SamHQModel:
+    """Load a whole model.
+
+    `from_pretrained` alone would draw missing weights at random, and a command keeps its log quiet.
+
+    Args:
+        name: from `model_name`.
+        device: where it is wanted.
+        dtype: of the weights; that of the saved ones if None.
+
+    Raises:
+        ValueError: if it cannot be loaded, or if a weight is missing, unknown, misshapen or not finite.
+    """
+    import sam_hq
+
+    try:
+        model, report = sam_hq.SamHQModel.from_pretrained(
+            name, device_map=device, dtype=dtype or "auto", output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except Exception as error:  # damaged safetensors files have an error class of their own
+        raise ValueError(f"cannot load the model of {name!r}: {error}") from error
+    faults = {
+        "missing": report["missing_keys"],
+        "unknown": report["unexpected_keys"],
+        "misshapen": [key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]],
+        "not finite": [key for key, weight in model.state_dict().items() if not weight.isfinite().all()],
+    }
+    found = [f"{len(names)} {kind}: {_listed(sorted(names))}" for kind, names in faults.items() if names]
+    if found:
+        raise ValueError(f"the weights of {name!r} do not fit its configuration; {'; '.join(found)}")
+    return model.eval()
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
