@@ -81,13 +81,14 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    import torch
     from transformers.utils import logging
 
-    import sam_hq
     from sam_hq.segmentation_data import open_dataset
     from sam_hq.training.settings import TrainingSettings
     from sam_hq.training.shards import ShardedImages
     from sam_hq.training.trainer import Trainer
+    from sam_hq_cli.model_loading import load_model, load_processor, model_name
 
     if args.model is not None and args.config is not None:
         raise ValueError("give --model (a start point) or --config (from scratch), not both")
@@ -99,9 +100,9 @@ def _train(args: argparse.Namespace) -> int:
     if args.config is not None:
         model, processor = _from_scratch(args.config, settings.seed)
     else:
-        start = args.model if args.model is not None else sam_hq.EMBEDDED_CHECKPOINT
-        model = sam_hq.SamHQModel.from_pretrained(start)
-        processor = sam_hq.SamHQProcessor.from_pretrained(start)
+        start = model_name(args.model)
+        # The trainer moves the model to its devices; float32 weights are what mixed precision updates.
+        model, processor = load_model(start, torch.device("cpu"), torch.float32), load_processor(start)
     trainer = Trainer(model, processor, images, args.output, settings, validation, report=_print_line)
     step = trainer.resume()
     if step:
