@@ -1,10 +1,12 @@
 import dataclasses
 import inspect
+import re
 
 import numpy as np
 import pytest
 from transformers import MaskGenerationPipeline
 
+from conftest import REPOSITORY
 from sam_hq.mask_generation_options import MaskGenerationOptions
 
 
@@ -94,3 +96,14 @@ def test_updating_leaves_the_original_alone():
     before = MaskGenerationOptions(pred_iou_thresh=0.5)
     assert before.updated({"points_per_crop": 8}).points_per_crop == 8
     assert (before.points_per_crop, before.updated({}).pred_iou_thresh) == (32, 0.5)
+
+
+def test_the_page_names_every_option_with_its_default():
+    page = (REPOSITORY / "docs" / "mask_generation.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", page, flags=re.MULTILINE))
+    rows.pop("batch_size")  # of the call, not of the generation
+    assert set(rows) == set(MaskGenerationOptions.names())
+    for field in dataclasses.fields(MaskGenerationOptions):
+        shown = {"512 / 1500": 512 / 1500, "None": None, "True": True, "False": False}
+        default = shown[rows[field.name]] if rows[field.name] in shown else float(rows[field.name])
+        assert default == field.default, field.name

@@ -143,14 +143,18 @@ def low_res_masks_to_photo(
     """
     leading = masks.shape[:-2]
     low_res = masks.reshape(-1, 1, *masks.shape[-2:])
-    photo = low_res.new_empty((len(low_res), *original_size), dtype=torch.bool if binarize else torch.float32)
     floats_per_mask = frame_size[0] * frame_size[1] + original_size[0] * original_size[1]
     group = max(1, MAX_FLOATS_AT_ONCE // floats_per_mask)
-    for start in range(0, len(low_res), group):
-        padded = F.interpolate(
-            low_res[start : start + group].float(), tuple(frame_size), mode="bilinear", align_corners=False
-        )
+
+    def bring(part: torch.Tensor) -> torch.Tensor:
+        padded = F.interpolate(part.float(), tuple(frame_size), mode="bilinear", align_corners=False)
         cropped = padded[..., : reshaped_size[0], : reshaped_size[1]]
         logits = F.interpolate(cropped, tuple(original_size), mode="bilinear", align_corners=False)[:, 0]
-        photo[start : start + group] = logits > mask_threshold if binarize else logits
+        return logits > mask_threshold if binarize else logits
+
+    if 0 < len(low_res) <= group:  # nothing to put together, so no second copy
+        return bring(low_res).reshape(*leading, *original_size)
+    photo = low_res.new_empty((len(low_res), *original_size), dtype=torch.bool if binarize else torch.float32)
+    for start in range(0, len(low_res), group):
+        photo[start : start + group] = bring(low_res[start : start + group])
     return photo.reshape(*leading, *original_size)
