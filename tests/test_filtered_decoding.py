@@ -26,7 +26,11 @@ def prompted(request):
     [(True, False, 1), (True, False, 3), (True, True, 1), (False, False, 1), (False, True, 1)],
 )
 @pytest.mark.parametrize("region", [None, (20, 32)])
-def test_it_is_the_model_filtered(prompted, multimask_output, hq_token_only, candidates, region):
+@pytest.mark.parametrize("objects_at_once", [1, 3, 100])
+def test_it_is_the_model_filtered(
+    prompted, monkeypatch, multimask_output, hq_token_only, candidates, region, objects_at_once
+):
+    monkeypatch.setattr("sam_hq.mask_decoder._PIXEL_FLOATS_AT_ONCE", objects_at_once * 64 * 32)
     model, image_embeddings, hq_features, points = prompted
     options = {"input_points": points, "multimask_output": multimask_output, "hq_token_only": hq_token_only}
     with torch.no_grad():

@@ -17,8 +17,9 @@ from .layers import LayerNorm2d, TokenMLP
 from .mask_rendering import render_masks, render_masks_fast
 from .two_way_transformer import ImageSide, SamHQTwoWayTransformer
 
-# Objects decoded together on a CPU: few enough that their pixels (4 MB each at full size) stay in the cache.
-_OBJECTS_AT_ONCE = 2
+# Objects decoded together on a CPU are as many as have this many floats of pixels, so that they stay in the cache: one
+# at full size (4 MB), whose strips of rows are contiguous besides.
+_PIXEL_FLOATS_AT_ONCE = 2**20
 
 
 @dataclass
@@ -230,12 +231,12 @@ class SamHQMaskDecoder(nn.Module):
         Returns:
             The masks of both branches, and the scores.
         """
-        size = self._objects_at_once()
+        size = self._objects_at_once(objects)
         if size is None:
             return self._render(self._transform(objects, pixel_positions, multimask_output), sam_branch)
         groups = [
             self._render(self._transform(group, pixel_positions, multimask_output), sam_branch)
-            for group in self._prepared(objects, pixel_positions).groups(size)
+            for group in self._prepared(objects, pixel_positions, size).groups(size)
         ]
         return DecodedMasks(
             torch.cat([group.iou_scores for group in groups]),
@@ -268,9 +269,9 @@ class SamHQMaskDecoder(nn.Module):
             Indices (K,) of the kept objects of a group, and their masks (K, M, *region). Groups without any are left
             out.
         """
-        size = self._objects_at_once() or objects.tokens.shape[0]
+        size = self._objects_at_once(objects) or objects.tokens.shape[0]
         start = 0
-        for group in self._prepared(objects, pixel_positions).groups(size):
+        for group in self._prepared(objects, pixel_positions, size).groups(size):
             count = group.tokens.shape[0]
             decoded = self._transform(group, pixel_positions, multimask_output)
             kept = torch.arange(count, device=group.tokens.device)
@@ -284,16 +285,17 @@ class SamHQMaskDecoder(nn.Module):
         # Offloaded weights are present in their own module's forward alone; the algebra reads them elsewhere.
         return self.config._attn_implementation != "eager" and not any(weight.is_meta for weight in self.parameters())
 
-    def _objects_at_once(self) -> int | None:
+    def _objects_at_once(self, objects: PromptedObjects) -> int | None:
         """Objects per group, None for all at once."""
-        in_groups = self._fast() and self.hq_token.weight.device.type == "cpu" and not torch.compiler.is_compiling()
-        return _OBJECTS_AT_ONCE if in_groups else None
+        if not self._fast() or objects.pixels.device.type != "cpu" or torch.compiler.is_compiling():
+            return None
+        return max(1, _PIXEL_FLOATS_AT_ONCE // objects.pixels[0].numel())
 
-    def _prepared(self, objects: PromptedObjects, pixel_positions: torch.Tensor) -> PromptedObjects:
+    def _prepared(self, objects: PromptedObjects, pixel_positions: torch.Tensor, size: int) -> PromptedObjects:
         """With the first block's work on the pixels done once, where several groups would repeat it."""
         images = objects.hq_features.shape[0]
         shared = objects.pixels.shape[0] == images
-        if not (shared and self._fast() and objects.tokens.shape[0] > images * _OBJECTS_AT_ONCE):
+        if not (shared and self._fast() and objects.tokens.shape[0] > images * size):
             return objects
         return replace(objects, image_side=self.transformer.image_side(objects.pixels, pixel_positions))
 
