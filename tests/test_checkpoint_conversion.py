@@ -136,7 +136,14 @@ FAULTS = {
     ),
     "some HQ parts": (lambda w: w.pop("mask_decoder.hf_token.weight"), r"1 missing: mask_decoder\.hf_token\.weight"),
     "NaN": (nan_in_bias, r"NaN or infinite values in mask_decoder\.output_upscaling\.0\.bias"),
-    "wrapped": (lambda w: w.update({"epoch": 3}), "more than tensors: epoch"),
+    "wrapped": (lambda w: w.update({"epoch": 3}), "more than named tensors of real numbers: epoch"),
+    "numbered": (lambda w: w.update({7: torch.zeros(1)}), "more than named tensors of real numbers: 7"),
+    "sparse": (lambda w: w.update({"a": torch.zeros(2, 2).to_sparse()}), "more than named tensors of real numbers: a"),
+    "complex": (lambda w: w.update({"a": torch.zeros(2) * 1j}), "more than named tensors of real numbers: a"),
+    "without width": (
+        lambda w: w.update({"image_encoder.blocks.0.attn.rel_pos_h": torch.zeros(5, 0)}),
+        r"1 misshapen: image_encoder\.blocks\.0\.attn\.rel_pos_h \(5, 0\)",
+    ),
     "another model": (lambda w: w.pop("image_encoder.patch_embed.proj.weight"), "not a SAM checkpoint"),
 }
 

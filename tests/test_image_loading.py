@@ -204,3 +204,21 @@ def test_the_limit_is_pillows_own(monkeypatch):
         load_rgb(Image.fromarray(RGB))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert loaded(Image.fromarray(RGB)).shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(3, 4, 5) * 1j, torch.zeros(4, 5).to_sparse()])
+def test_tensors_without_real_pixels_are_refused(tensor):
+    with pytest.raises(TypeError, match="images must hold numbers, got a torch"):
+        load_rgb(tensor)
+
+
+def test_other_unsigned_numbers_are_pixels_too():
+    pixels, _ = load_rgb(np.full((4, 5, 3), 200, np.uint64))
+    assert (pixels == 200).all()
+    with pytest.raises(ValueError, match="images"):
+        load_rgb(torch.full((3, 4, 5), 300).to(torch.uint32))
+
+
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(ValueError, match="images: cannot read 'aaa"):
+        load_rgb("a" * 5000)

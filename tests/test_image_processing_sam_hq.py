@@ -130,8 +130,13 @@ def test_options_survive_saving(tmp_path, small):
         ({"do_convert_rgb": False}, ValueError, "do_convert_rgb"),
         ({"data_format": "channels_last"}, ValueError, "data_format"),
         ({"return_tensors": "tf"}, ValueError, "return_tensors must be 'pt' or 'np'"),
-        ({"max_pixels": 0}, ValueError, "max_pixels must be positive"),
+        ({"max_pixels": 0}, ValueError, "max_pixels must be a positive whole number, got 0"),
         ({"max_pixels": 1000}, ValueError, "640 x 414 = 264960 pixels, more than max_pixels=1000"),
+        ({"size": {"longest_edge": float("inf")}}, ValueError, "size must be"),
+        ({"max_pixels": "many"}, ValueError, "max_pixels must be a positive whole number, got 'many'"),
+        ({"resample": 99}, ValueError, "resample must be one of PIL.Image.Resampling, got 99"),
+        ({"rescale_factor": 0}, ValueError, "rescale_factor must be a positive number, got 0"),
+        ({"image_mean": "gray"}, ValueError, "image_mean must be one number or three, got 'gray'"),
     ],
 )
 def test_bad_options_are_named(small, options, error, message):

@@ -79,6 +79,8 @@ def test_coordinates_keep_their_precision_in_a_cast(processor):
     assert torch.equal(cast["input_points"], points)
     assert torch.equal(cast["input_boxes"], boxes)
     assert cast.to(torch.float64)["input_points"].dtype == torch.float32
+    arrays = processor(WIDE, input_points=[[[401, 351]]], return_tensors="np").to("cpu")
+    np.testing.assert_array_equal(arrays["input_points"], points)
 
 
 def objects_of(draw, kinds):

@@ -166,3 +166,10 @@ def test_prompts_have_to_agree_in_their_objects():
         object_counts(2, input_points=[[1], []], input_boxes=[[1], [1]])
     with pytest.raises(ValueError, match="input_boxes has no object in any image"):
         object_counts(2, input_boxes=[[], []])
+
+
+def test_tensors_inside_lists_are_read_whatever_they_are():
+    corner = torch.tensor(3.0, requires_grad=True)
+    half = torch.tensor([1.0, 2.0], dtype=torch.bfloat16)
+    points = points_per_object([[[half, [corner, 4]]]], 1)
+    np.testing.assert_array_equal(points[0][0], [[1, 2], [3, 4]])

@@ -161,9 +161,9 @@ def read_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
         ) from error
     if not isinstance(weights, Mapping):
         raise ValueError(f"checkpoint {str(path)!r} holds a {type(weights).__name__}, but named tensors are wanted")
-    others = [str(name) for name, value in weights.items() if not isinstance(value, torch.Tensor)]
+    others = [str(name) for name, value in weights.items() if not (isinstance(name, str) and _is_plain(value))]
     if others:
-        raise ValueError(f"checkpoint {str(path)!r} holds more than tensors: {_listed(others)}")
+        raise ValueError(f"checkpoint {str(path)!r} holds more than named tensors of real numbers: {_listed(others)}")
     broken = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise ValueError(f"checkpoint {str(path)!r} holds NaN or infinite values in {_listed(broken)}")
@@ -267,7 +267,7 @@ def _config_from_shapes(weights: Mapping[str, torch.Tensor]) -> SamHQConfig:
     def shape(name: str, rank: int) -> torch.Size:
         if name not in weights:
             raise ValueError(f"the checkpoint does not fit the model; 1 missing: {name}")
-        if weights[name].ndim != rank:
+        if weights[name].ndim != rank or 0 in weights[name].shape:
             raise ValueError(f"the checkpoint does not fit the model; 1 misshapen: {name} {tuple(weights[name].shape)}")
         return weights[name].shape
 
@@ -303,6 +303,11 @@ def _config_from_shapes(weights: Mapping[str, torch.Tensor]) -> SamHQConfig:
             "iou_head_hidden_dim": shape("mask_decoder.iou_prediction_head.layers.0.weight", 2)[0],
         },
     )
+
+
+def _is_plain(value: object) -> bool:
+    real = isinstance(value, torch.Tensor) and value.layout == torch.strided
+    return real and not value.is_complex() and not value.is_meta and not value.is_quantized
 
 
 def _wanted_shapes(config: SamHQConfig) -> dict[str, torch.Size]:

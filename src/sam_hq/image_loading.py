@@ -93,14 +93,14 @@ def _open_rgb(source: str | Path, max_pixels: int | None) -> np.ndarray:
         except Exception as error:  # network, base64 and decoder errors have no common base
             raise ValueError(f"images: cannot load {source[:80]!r}: {error}") from error
         return _decoded_rgb(image, max_pixels, name=source[:80])
-    if not Path(source).is_file():
-        raise ValueError(f"images: no such file: {str(source)[:200]!r}")
     try:
+        if not Path(source).is_file():
+            raise ValueError(f"images: no such file: {str(source)[:200]!r}")
         with _raised_bomb_limit(max_pixels), open(source, "rb") as file:
             image = Image.open(file)
             return _decoded_rgb(image, max_pixels, name=str(source))
     except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"images: cannot read {str(source)!r} as an image: {error}") from error
+        raise ValueError(f"images: cannot read {str(source)[:200]!r} as an image: {str(error)[:200]}") from error
 
 
 def decoded_photo(source: str | Path, *, max_pixels: int | None = None) -> Image.Image:
@@ -183,6 +183,8 @@ def _array_rgb(
     axis = _channel_axis(tuple(image.shape), input_data_format)
     height, width = (side for index, side in enumerate(image.shape) if index != axis)
     _check_pixel_count(width, height, max_pixels)
+    if isinstance(image, torch.Tensor) and (image.is_complex() or image.layout != torch.strided or image.is_meta):
+        raise TypeError(f"images must hold numbers, got a {image.layout} tensor of {image.dtype} on {image.device}")
     on_accelerator = isinstance(image, torch.Tensor) and image.device.type != "cpu"
     pixels = image.detach() if isinstance(image, torch.Tensor) else _torch_array(image)
     pixels = pixels[None] if axis is None else pixels.movedim(axis, 0)  # (channels, H, W)
@@ -227,6 +229,7 @@ def _as_uint8(pixels: torch.Tensor) -> tuple[torch.Tensor, bool]:
     if pixels.dtype == torch.uint16:
         return ((pixels.to(torch.int32) + 128) // 257).to(torch.uint8), False
     if not pixels.is_floating_point():
+        pixels = pixels.to(torch.int64)  # the other unsigned dtypes have no minimum
         _check_range(pixels, 0, 255)
         return pixels.to(torch.uint8), False
     if not torch.isfinite(pixels).all():

@@ -1,9 +1,11 @@
 """The options of the image processor: which there are, what they may be, and what follows from them."""
 
 import difflib
+import math
 from typing import Any
 
 import torch
+from PIL import Image
 from transformers.processing_utils import ImagesKwargs
 
 OPTION_NAMES = (
@@ -46,8 +48,10 @@ def known_options(kwargs: dict) -> dict:
         raise ValueError("do_center_crop=True is not possible, masks could not be brought back to photo size")
     if getattr(given.get("data_format"), "value", given.get("data_format")) not in (None, "channels_first"):
         raise ValueError(f"data_format must be channels_first, got {given['data_format']!r}")
-    if given.get("max_pixels", 1) < 1:
-        raise ValueError(f"max_pixels must be positive, got {given['max_pixels']}")
+    if not isinstance(given.get("max_pixels", 1), int) or given.get("max_pixels", 1) < 1:
+        raise ValueError(f"max_pixels must be a positive whole number, got {given['max_pixels']!r}")
+    if given.get("resample", 0) not in list(Image.Resampling):
+        raise ValueError(f"resample must be one of PIL.Image.Resampling, got {given['resample']!r}")
     return_tensors = given.get("return_tensors")
     if getattr(return_tensors, "value", return_tensors) not in (None, "pt", "np"):
         raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}")
@@ -70,7 +74,7 @@ def size_dict(name: str, size: Any) -> dict[str, int]:
         size = {"height": size[0], "width": size[1]}
     try:
         size = {key: int(value) for key, value in dict(size).items() if value is not None}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         size = {}
     allowed = ({"height", "width"},) if name == "pad_size" else ({"longest_edge"}, {"height", "width"})
     if set(size) not in allowed or min(size.values()) < 1:
@@ -90,9 +94,14 @@ def mean_and_std(options: dict) -> tuple[torch.Tensor, torch.Tensor]:
     """
     # ((pixels * factor) - mean) / std as (pixels - mean / factor) / (std / factor): the authors' order of rounding.
     factor = options["rescale_factor"] if options["do_rescale"] else 1.0
+    if not isinstance(factor, int | float) or not 0 < factor < math.inf:
+        raise ValueError(f"rescale_factor must be a positive number, got {factor!r}")
     values = []
     for name, neutral in (("image_mean", 0.0), ("image_std", 1.0)):
-        value = torch.tensor(options[name] if options["do_normalize"] else neutral, dtype=torch.float64)
+        try:
+            value = torch.tensor(options[name] if options["do_normalize"] else neutral, dtype=torch.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be one number or three, got {options[name]!r}") from error
         if value.shape not in ((), (1,), (3,)) or not torch.isfinite(value).all():
             raise ValueError(f"{name} must be one number or three, got {options[name]}")
         values.append((value / factor).float().reshape(-1, 1, 1))

@@ -147,7 +147,7 @@ class SamHQModel(SamHQPreTrainedModel):
         Raises:
             ValueError: If a prompt is malformed.
         """
-        if input_points is not None and input_labels is None:
+        if isinstance(input_points, torch.Tensor) and input_labels is None:
             input_labels = torch.ones(input_points.shape[:-1], dtype=torch.long, device=input_points.device)
         validate_prompts(
             batch_size=batch_size,

@@ -103,4 +103,6 @@ def _binary_labels(mask: torch.Tensor, name: str) -> torch.Tensor:
         is_foreground, ignored = signed == foreground, signed == IGNORED_LABEL
         if (is_foreground | ignored | (signed == 0)).all():
             return is_foreground.to(torch.int16).masked_fill(ignored, IGNORED_LABEL)
-    raise ValueError(f"{name} must be binary (0 and 1, or 0 and 255), one mask per object, got other values")
+    raise ValueError(
+        f"{name} must be binary (0 and 1, or 0 and 255), one mask per object, got {signed.unique()[:5].tolist()}"
+    )

@@ -49,7 +49,11 @@ class SamHQInputs(BatchFeature):
         Returns:
             Itself.
         """
-        coordinates = {name: self.data[name] for name in ("input_points", "input_boxes") if name in self.data}
+        coordinates = {
+            name: self.data[name]
+            for name in ("input_points", "input_boxes")
+            if isinstance(self.data.get(name), torch.Tensor)
+        }
         super().to(*args, **kwargs)
         for name, values in coordinates.items():
             self.data[name] = values.to(self.data[name].device)

@@ -254,15 +254,20 @@ def _per_image(value: Any, batch_size: int, name: str) -> list:
 
 
 def _numbers(value: Any, name: str, allow_bool: bool = False) -> np.ndarray:
-    if isinstance(value, torch.Tensor):
-        value = value.detach().to("cpu", torch.float64)
     try:
-        numbers = np.asarray(value)
+        numbers = np.asarray(_without_tensors(value))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is not a regular list of numbers: {error}") from error
     if numbers.dtype.kind not in ("biuf" if allow_bool else "iuf"):
         raise TypeError(f"{name} must hold numbers, got {str(value)[:80]}")
     return numbers.astype(np.float64)
+
+
+def _without_tensors(value: Any) -> Any:
+    """The same nesting, its tensors of any dtype, on any device, with or without a gradient, as arrays."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", torch.float64).numpy()
+    return [_without_tensors(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _rows(value: Any, width: int, name: str) -> np.ndarray:
