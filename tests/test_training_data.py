@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import tarfile
 import zlib
 
@@ -156,6 +157,13 @@ def test_preparing_counts_what_it_leaves_out(sources):
     assert len(list((folder / "backgrounds").iterdir())) == 3
     with pytest.raises(FileNotFoundError, match="none of the packages"):
         prepare_sources(folder, folder / "out")
+
+
+def test_clip_art_without_its_rasteriser_is_an_error_not_a_count(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    (tmp_path / "art_1.deb").write_bytes(debian_package({"a.svg": b"<svg/>"}))
+    with pytest.raises(ImportError, match="pip install resvg-py"):
+        prepare_sources(tmp_path, tmp_path / "out", [SourcePackage("art", "drawn_cutouts", (".svg",))])
 
 
 def test_composites_are_reproducible_and_their_masks_are_what_is_seen(sources):

@@ -54,7 +54,10 @@ def run(args: argparse.Namespace) -> int:
     processor = load_processor(source)
     predictor = PromptedModel(load_model(source, device), processor, args.protocol, args.multimask)
     settings = {"model": str(source), "data": str(args.data), "protocol": args.protocol, "multimask": args.multimask}
-    report = evaluate(predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed)
+    try:
+        report = evaluate(predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed)
+    except ImportError as error:
+        raise ValueError(f"--floors grabcut needs OpenCV: pip install opencv-python-headless ({error})") from error
     print(report.table())
     if report.left_out:
         print(dataset.report)

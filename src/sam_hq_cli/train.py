@@ -63,7 +63,10 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, or prepare data."""
-    return _prepare(args) if args.command == "train-data" else _train(args)
+    try:
+        return _prepare(args) if args.command == "train-data" else _train(args)
+    except ImportError as error:  # an extra that is not installed: the message says how to get it
+        raise ValueError(str(error)) from error
 
 
 def _prepare(args: argparse.Namespace) -> int:

@@ -1,4 +1,7 @@
+import io
 import json
+import sys
+import tarfile
 
 import pytest
 import torch
@@ -66,3 +69,15 @@ def test_bad_input_is_one_line(data, capsys, arguments, message):
 def test_data_without_packages_is_refused_by_name(tmp_path, capsys):
     assert main(["train-data", "--packages", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert "openclipart-svg" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_one_line(tmp_path, capsys, monkeypatch):
+    package = tmp_path / "openclipart-svg_1.tgz"
+    with tarfile.open(package, "w:gz") as tar:
+        content = b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
+        member = tarfile.TarInfo("art.svg")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    assert main(["train-data", "--packages", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == "sam-hq: error: clip art needs resvg-py: pip install resvg-py\n"

@@ -105,6 +105,7 @@ def prepare_sources(
 
     Raises:
         FileNotFoundError: None of the packages is in `packages_dir`.
+        ImportError: `openclipart-svg` is there and resvg-py is not.
     """
     packages_dir, output_dir = Path(packages_dir), Path(output_dir)
     counts: dict[str, Counter] = {}
@@ -162,6 +163,8 @@ def _batches(items: Iterable, size: int) -> Iterator[list]:
 def _cutout(name: str, content: bytes) -> tuple[Image.Image | None, str]:
     try:
         image = _rasterise(name, content).convert("RGBA")
+    except ImportError:
+        raise
     except Exception as error:  # any decoder's error: the file is counted and left out
         return None, f"unreadable ({type(error).__name__})"
     alpha = np.asarray(image)[..., 3]
@@ -179,8 +182,10 @@ def _cutout(name: str, content: bytes) -> tuple[Image.Image | None, str]:
 def _rasterise(name: str, content: bytes) -> Image.Image:
     if not name.lower().endswith((".svg", ".svg.gz")):
         return Image.open(io.BytesIO(content))
-    import resvg_py  # an optional extra: only clip art needs it
-
+    try:
+        import resvg_py  # only clip art needs it
+    except ImportError as error:
+        raise ImportError("clip art needs resvg-py: pip install resvg-py") from error
     text = (gzip.decompress(content) if name.endswith(".gz") else content).decode("utf-8", errors="replace")
     return Image.open(
         io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=text, width=CUTOUT_SIDE, dpi=96.0, skip_system_fonts=True)))
