@@ -54,6 +54,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone, without adding SAM's")
     parser.add_argument("--device", help="such as cpu, cuda, cuda:1 or mps (default: the fastest there is)")
     parser.add_argument("--max-pixels", type=int, help="accept photographs up to this size (default: Pillow's limit)")
+    parser.add_argument(
+        "--embeddings",
+        metavar="FILE_OR_DIR",
+        help="embeddings of the photograph, or the folder of them, that `sam-hq generate --embeddings` kept",
+    )
     parser.add_argument("--output", metavar="OVERLAY", help="write the photograph with masks and prompts drawn over it")
     parser.add_argument(
         "--masks",
@@ -141,17 +146,21 @@ def run(args: argparse.Namespace) -> None:
         processor = load_processor(name)
         inputs = processor(photo, return_tensors="pt", max_pixels=args.max_pixels, **prompts.processor_arguments)
 
+        kept = kept_embeddings(args.embeddings, args.image, (photo.height, photo.width), device)
         clock = Clock(device)
         model = load_model(name, device)
         clock.lap("load")
         with torch.inference_mode():
             tensors = inputs.to(device)
-            embeddings = model.get_image_embeddings(tensors.pop("pixel_values"))
+            pixel_values = tensors.pop("pixel_values")
+            if kept is None:
+                encoded = encode(model, pixel_values)
+            else:
+                encoded = {name: tensor.to(model.dtype) for name, tensor in kept.items()}
             clock.lap("image")
             result = model(
                 **tensors,
-                image_embeddings=embeddings[0],
-                intermediate_embeddings=embeddings[1],
+                **encoded,
                 multimask_output=args.multimask,
                 hq_token_only=args.hq_token_only,
             )
@@ -173,6 +182,48 @@ def run(args: argparse.Namespace) -> None:
             write_masks(masks_file, Path(args.image).name, masks, scores)
     for written in filter(None, (args.output, args.masks)):
         print(f"wrote    {written}")
+
+
+def encode(model: Any, pixel_values: torch.Tensor) -> dict[str, Any]:
+    """Return what the model makes of a photograph, as arguments of its next call.
+
+    Args:
+        model: the SamHQModel.
+        pixel_values: (1, 3, S, S).
+    """
+    image_embeddings, intermediate_embeddings = model.get_image_embeddings(pixel_values)
+    return {"image_embeddings": image_embeddings, "intermediate_embeddings": intermediate_embeddings}
+
+
+def kept_embeddings(
+    place: str | None, photo: str, size: tuple[int, int], device: torch.device
+) -> dict[str, torch.Tensor] | None:
+    """Return embeddings that were kept, as arguments of the model's call; None if none are asked for.
+
+    Args:
+        place: their file, or the folder they are in.
+        photo: the photograph's path.
+        size: its height and width.
+        device: where they are wanted.
+
+    Raises:
+        ValueError: if there are none, or they are those of another photograph.
+    """
+    if place is None:
+        return None
+    from sam_hq.embedding_files import load_embeddings
+    from sam_hq.generation_journal import photo_key
+
+    path = Path(place) / f"{photo_key(Path(photo))}.safetensors" if Path(place).is_dir() else Path(place)
+    if not path.is_file():
+        raise ValueError(f"there are no embeddings at {str(path)!r}")
+    kept = load_embeddings(path, device)
+    if tuple(kept.original_size) != size:
+        raise ValueError(
+            f"{str(path)!r} holds the embeddings of {kept.source!r}, a photograph of {kept.original_size[1]} x "
+            f"{kept.original_size[0]} pixels, but {photo!r} has {size[1]} x {size[0]}"
+        )
+    return {"image_embeddings": kept.image_embeddings, "hq_features": kept.hq_features}
 
 
 class Clock:

@@ -77,6 +77,30 @@ def test_a_folder_with_a_bad_file(directory, photos, tmp_path, capsys):
     assert check_against_the_engine(directory, photos, output) == {"0.png", "1.png", "2.png", "3.png"}
     assert len(list((output / "masks").glob("*.png"))) == len(list((output / "overlays").glob("*.jpg"))) == 4
 
+    prompt = [
+        "segment",
+        str(photos / "2.png"),
+        "--model",
+        str(directory),
+        "--device",
+        "cpu",
+        "--box",
+        "10",
+        "10",
+        "60",
+        "50",
+    ]
+    for more_words in ([], ["--embeddings", str(embeddings)]):
+        masks = tmp_path / f"masks{len(more_words)}.npz"
+        assert main([*prompt, "--masks", str(masks), *more_words]) == 0
+    encoded, from_file = (np.load(tmp_path / name)["masks"] for name in ("masks0.npz", "masks2.npz"))
+    assert encoded.any()
+    assert (encoded != from_file).mean() < 1e-3
+    (other,) = embeddings.glob("0-*.safetensors")
+    assert main([*prompt, "--embeddings", str(other)]) == 2
+    assert main([*prompt, "--embeddings", str(photos)]) == 2
+    assert "no embeddings" in capsys.readouterr().err
+
     (kept,) = embeddings.glob("2-*.safetensors")
     kept = load_embeddings(kept)
     model = sam_hq.SamHQModel.from_pretrained(directory)
