@@ -306,8 +306,9 @@ def _config_from_shapes(weights: Mapping[str, torch.Tensor]) -> SamHQConfig:
 
 
 def _is_plain(value: object) -> bool:
-    real = isinstance(value, torch.Tensor) and value.layout == torch.strided
-    return real and not value.is_complex() and not value.is_meta and not value.is_quantized
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+        return False
+    return not (value.is_complex() or value.is_meta or value.is_quantized)
 
 
 def _wanted_shapes(config: SamHQConfig) -> dict[str, torch.Size]:

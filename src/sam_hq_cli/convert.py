@@ -48,6 +48,9 @@ def run(args: argparse.Namespace) -> None:
         from huggingface_hub import HfApi
 
         api = HfApi()
-        api.create_repo(args.push_to_hub, exist_ok=True)
-        api.upload_folder(repo_id=args.push_to_hub, folder_path=conversion.output_dir)
+        try:
+            api.create_repo(args.push_to_hub, exist_ok=True)
+            api.upload_folder(repo_id=args.push_to_hub, folder_path=conversion.output_dir)
+        except Exception as error:  # the Hub's errors, and those of its HTTP library, have no common base
+            raise OSError(f"{str(conversion.output_dir)!r} is whole, but cannot be pushed: {error}") from error
         print(f"pushed   {args.push_to_hub}")

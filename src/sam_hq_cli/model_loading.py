@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -90,8 +90,9 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
     """
     import sam_hq
 
+    model_class: Any = sam_hq.SamHQModel  # with `output_loading_info` it returns a pair, which its type leaves out
     try:
-        model, report = sam_hq.SamHQModel.from_pretrained(
+        model, report = model_class.from_pretrained(
             name, device_map=device, dtype=dtype or "auto", output_loading_info=True, ignore_mismatched_sizes=True
         )
     except Exception as error:  # damaged safetensors files have an error class of their own

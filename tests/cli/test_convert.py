@@ -59,3 +59,14 @@ def test_push_to_hub_uploads_the_finished_directory(tmp_path, monkeypatch):
     assert main(["convert", str(tmp_path / "small.pth"), str(tmp_path / "out"), "--push-to-hub", "me/mine"]) == 0
     files = ["README.md", "config.json", "model.safetensors", "processor_config.json"]
     assert calls == [("create", "me/mine", True), ("upload", "me/mine", files)]
+
+
+def test_a_push_that_fails_says_that_the_directory_is_whole(tmp_path, monkeypatch, capsys):
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("connection lost")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
+    torch.save(small_authors_weights(), tmp_path / "small.pth")
+    assert main(["convert", str(tmp_path / "small.pth"), str(tmp_path / "out"), "--push-to-hub", "me/mine"]) == 2
+    assert "out' is whole, but cannot be pushed: connection lost" in capsys.readouterr().err
+    assert (tmp_path / "out" / "model.safetensors").is_file()
