@@ -315,3 +315,22 @@ def test_bad_input_is_refused_before_the_encoder_runs(inputs, error, words, monk
 def test_embeddings_of_prompts_need_a_prompt():
     with pytest.raises(ValueError, match="got none"):
         small_model().get_prompt_embeddings()
+
+
+def test_embeddings_kept_at_another_precision_are_taken_back():
+    model, pixels = small_model(), torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        embeddings, intermediate = model.get_image_embeddings(pixels)
+        features = model.get_hq_features(embeddings, intermediate)
+        expected = model(image_embeddings=embeddings, intermediate_embeddings=intermediate)
+        for kept in ({"intermediate_embeddings": [intermediate[0].bfloat16()]}, {"hq_features": features.bfloat16()}):
+            outputs = model(image_embeddings=embeddings.bfloat16(), **kept)
+            assert outputs.pred_masks.dtype == torch.float32
+            torch.testing.assert_close(outputs.iou_scores, expected.iou_scores, atol=0.05, rtol=0.05)
+        with pytest.raises(TypeError, match="image_embeddings must hold floating point numbers"):
+            model(image_embeddings=embeddings.long(), intermediate_embeddings=intermediate)
+
+
+def test_prompts_that_are_no_tensors_are_named():
+    with pytest.raises(TypeError, match="input_points must be a tensor, got list"):
+        small_model()(torch.randn(1, 3, 128, 128), input_points=[[[[1, 2]]]])

@@ -62,6 +62,8 @@ def check_embeddings(
     if hq_features is not None:
         parts.append(("hq_features", hq_features, (width // 8, 4 * grid, 4 * grid)))
     for name, part, wanted in parts:
+        if not part.is_floating_point():
+            raise TypeError(f"{name} must hold floating point numbers, got {part.dtype}")
         if tuple(part.shape[1:]) != wanted:
             raise ValueError(f"{name} must have shape (images, {str(wanted)[1:]}, got {tuple(part.shape)}")
 

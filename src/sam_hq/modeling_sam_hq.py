@@ -261,6 +261,10 @@ class SamHQModel(SamHQPreTrainedModel):
             check_pixel_values(source, self.config.vision_config)
         else:
             check_embeddings(self.config, image_embeddings, intermediate_embeddings, hq_features)
+            # They may have been kept at another precision than the model has now.
+            image_embeddings = image_embeddings.to(self.dtype)
+            hq_features = None if hq_features is None else hq_features.to(self.dtype)
+            intermediate_embeddings = [features.to(self.dtype) for features in intermediate_embeddings or ()]
         prompts = self.encode_prompts(
             source.shape[0], source.device, input_points, input_labels, input_boxes, input_masks
         )
