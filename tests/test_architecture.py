@@ -140,3 +140,9 @@ def test_the_command_starts_without_torch_and_transformers():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SOURCE)}
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_architecture_page_names_every_module():
+    page = (SOURCE.parent / "docs" / "architecture.md").read_text()
+    modules_of_the_core = {path.name for path in CORE.glob("*.py")} - {"__init__.py"}
+    assert not {name for name in modules_of_the_core if f"`{name}`" not in page}

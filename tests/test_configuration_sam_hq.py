@@ -259,3 +259,28 @@ def test_other_numbers_of_candidates_and_layers_run():
     assert plain.shape == (1, 1, 2, 32, 32)
     model.set_attn_implementation("eager")
     torch.testing.assert_close(plain, model(pixel_values=pixel_values).pred_masks, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "fields"),
+    [
+        (SamHQVisionConfig, {"mlp_dim": 0}),
+        (SamHQVisionConfig, {"output_channels": -1}),
+        (SamHQVisionConfig, {"num_hidden_layers": "12"}),
+        (SamHQVisionConfig, {"global_attn_indexes": 3}),
+        (SamHQTinyVitConfig, {"window_size": [7, 7, 0, 7]}),
+        (SamHQTinyVitConfig, {"depths": [2, 2, "6", 2]}),
+        (SamHQTinyVitConfig, {"patch_size": 8}),
+        (SamHQPromptEncoderConfig, {"hidden_size": 0}),
+        (SamHQMaskDecoderConfig, {"num_attention_heads": 0}),
+    ],
+)
+def test_impossible_sizes_are_refused_by_name(config_class, fields):
+    (name,) = fields
+    with pytest.raises(ValueError, match=name) as caught:
+        config_class(**fields)
+    assert type(caught.value) is ValueError
+
+
+def test_a_tiny_vit_file_may_state_its_patch_size():
+    assert SamHQTinyVitConfig(patch_size=16).patch_size == 16

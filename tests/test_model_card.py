@@ -67,3 +67,9 @@ def test_the_snippets_run(tmp_path, monkeypatch):
     # The small model finds something at every point, so there are few of them here.
     exec(everything.replace("points_per_batch=64", "points_per_crop=4"), names)
     assert set(names["outputs"]) == {"masks", "scores"}
+
+
+def test_a_card_that_is_pushed_names_the_repository_it_is_pushed_to():
+    text = model_card("vit_b", sam_hq.SamHQConfig(), "sam_hq_vit_b.pth", repository="someone/my-sam-hq")
+    assert "someone/my-sam-hq" in text
+    assert "syscv-community" not in text

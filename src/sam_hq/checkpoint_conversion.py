@@ -88,7 +88,11 @@ def variants() -> dict[str, Variant]:
 
 
 def convert_checkpoint(
-    checkpoint: str | Path, output_dir: str | Path, variant: str | None = None, dtype: str = "float32"
+    checkpoint: str | Path,
+    output_dir: str | Path,
+    variant: str | None = None,
+    dtype: str = "float32",
+    repository: str | None = None,
 ) -> Conversion:
     """Convert one of the authors' checkpoint files and save model, processor and model card.
 
@@ -97,6 +101,7 @@ def convert_checkpoint(
         output_dir: a directory that does not exist yet, or an empty one. It appears whole or not at all.
         variant: "vit_b", "vit_l", "vit_h" or "vit_tiny" to insist on one; found from the weights if None.
         dtype: "float32", "float16" or "bfloat16", of the saved weights.
+        repository: the Hub repository that the model card's snippets name; the published one if None.
 
     Returns:
         What was found and written.
@@ -129,7 +134,7 @@ def convert_checkpoint(
         model = SamHQModel.from_pretrained(None, config=config, state_dict=state_dict, dtype=DTYPES[dtype])
         model.save_pretrained(directory)
         processor_for(config).save_pretrained(directory)
-        card = model_card(found, config, Path(checkpoint).name, plain_sam=bool(new_weights))
+        card = model_card(found, config, Path(checkpoint).name, plain_sam=bool(new_weights), repository=repository)
         (directory / "README.md").write_text(card, encoding="utf-8")
     return Conversion(found, config, Path(output_dir), new_weights)
 

@@ -66,10 +66,13 @@ class SamHQVisionConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         # Older files hold a width of this name that nothing reads; here it is a property.
         kwargs.pop("intermediate_size", None)
+        if isinstance(self.global_attn_indexes, (str, bytes)) or not isinstance(self.global_attn_indexes, Sequence):
+            raise ValueError(f"global_attn_indexes must be a list of blocks, but is {self.global_attn_indexes!r}")
         self.global_attn_indexes = list(self.global_attn_indexes)
         if self.mlp_dim is None:
             self.mlp_dim = int(self.hidden_size * self.mlp_ratio)
         super().__post_init__(**kwargs)
+        _require_positive(self, "num_hidden_layers", "num_channels", "output_channels", "num_pos_feats", "mlp_dim")
         _require_multiple("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads)
         _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
         if not self.global_attn_indexes:
@@ -145,7 +148,12 @@ class SamHQTinyVitConfig(PreTrainedConfig):
             if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != 4:
                 raise ValueError(f"{name} must hold one value for each of the 4 stages, but is {value!r}")
             setattr(self, name, list(value))
+        # A fact of this encoder rather than a choice; files may state it.
+        stated_patch_size = kwargs.pop("patch_size", self.patch_size)
+        if stated_patch_size != self.patch_size:
+            raise ValueError(f"patch_size is {stated_patch_size}, but that of a TinyViT is {self.patch_size}")
         super().__post_init__(**kwargs)
+        _require_positive(self, *stages, "num_channels", "output_channels", "num_pos_feats", "local_conv_size")
         for stage in range(1, 4):
             width, heads = self.hidden_sizes[stage], self.num_attention_heads[stage]
             _require_multiple(f"hidden_sizes[{stage}]", width, f"num_attention_heads[{stage}]", heads)
@@ -208,6 +216,7 @@ class SamHQPromptEncoderConfig(PreTrainedConfig):
                 f"num_point_embeddings is {self.num_point_embeddings}, but there are 4 kinds of points: background, "
                 "foreground and the two corners of a box"
             )
+        _require_positive(self, "hidden_size")
         if stored_grid is not None and stored_grid != self.image_embedding_size:
             raise ValueError(
                 f"image_embedding_size is {stored_grid}, but image_size {self.image_size} over patch_size "
@@ -264,6 +273,8 @@ class SamHQMaskDecoderConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
+        _require_positive(self, "num_attention_heads", "attention_downsample_rate", "mlp_dim", "num_hidden_layers")
+        _require_positive(self, "iou_head_hidden_dim")
         _require_multiple("hidden_size", self.hidden_size, "the two upscalings", 8)
         _require_multiple(
             "hidden_size",
@@ -364,6 +375,14 @@ class SamHQConfig(PreTrainedConfig):
         if model_type != cls.model_type:
             raise ValueError(f"the configuration is that of a {model_type!r} model, but a {cls.model_type!r} is wanted")
         return super().from_dict(config_dict, **kwargs)
+
+
+def _require_positive(config: PreTrainedConfig, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        numbers = value if isinstance(value, list) else [value]
+        if any(not isinstance(number, int) or number < 1 for number in numbers):
+            raise ValueError(f"{name} is {value!r}, but must be whole and at least 1")
 
 
 def _require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> None:

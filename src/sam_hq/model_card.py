@@ -68,7 +68,9 @@ PUBLISHED_MODELS = {
 }
 
 
-def model_card(variant: str, config: SamHQConfig, checkpoint: str, plain_sam: bool = False) -> str:
+def model_card(
+    variant: str, config: SamHQConfig, checkpoint: str, plain_sam: bool = False, repository: str | None = None
+) -> str:
     """Return the text of a converted checkpoint's model card, front matter included.
 
     Args:
@@ -76,6 +78,7 @@ def model_card(variant: str, config: SamHQConfig, checkpoint: str, plain_sam: bo
         config: the model's configuration.
         checkpoint: the name of the file it was converted from.
         plain_sam: the file was plain SAM's, so the HQ parts are untrained.
+        repository: the Hub repository that the snippets name, in place of the published one.
     """
     published = PUBLISHED_MODELS.get(variant)
     tiny = isinstance(config.vision_config, SamHQTinyVitConfig)
@@ -88,7 +91,7 @@ def model_card(variant: str, config: SamHQConfig, checkpoint: str, plain_sam: bo
         image_size=config.vision_config.image_size,
         checkpoint=checkpoint,
         builtin_note=_BUILTIN_WITHOUT_TINY_VIT if tiny else _BUILTIN_IS_FAULTY,
-        repository=published.repository if published else "path/to/this/directory",
+        repository=repository or (published.repository if published else "path/to/this/directory"),
         origin=_origin(checkpoint, plain_sam),
         results=_results(published, plain_sam),
     )

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
     disable_progress_bar()
     set_verbosity_error()
-    conversion = convert_checkpoint(args.checkpoint, args.output_dir, args.variant, args.dtype)
+    conversion = convert_checkpoint(args.checkpoint, args.output_dir, args.variant, args.dtype, args.push_to_hub)
     print(f"variant  {conversion.variant}")
     print(f"wrote    {conversion.output_dir}")
     if args.push_to_hub:
