@@ -1,6 +1,6 @@
 """Mask generation over a cluster with Ray Data: photographs in, one JSON line per photograph out.
 
-    pip install "ray[data]"
+    pip install "sam-hq[cluster]"
     python docs/examples/ray_data.py s3://bucket/photos s3://bucket/masks --gpus 8
 
 Ray places the actors, hands them photographs and starts lost ones again; each holds one model. Without `--gpus` it runs
