@@ -1,0 +1,52 @@
+"""Mask generation's memory grows with the group of masks, not with the points, the photograph's masks or its tiles."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from byte_counter import ByteCounter
+from conftest import PHOTOS, small_config, small_model
+from sam_hq import mask_generator
+from sam_hq.checkpoint_conversion import processor_for
+from sam_hq.mask_generator import SamHQMaskGenerator
+
+
+@pytest.fixture(scope="module")
+def generator():
+    everything = {"pred_iou_thresh": 0, "stability_score_thresh": 0, "crops_nms_thresh": 1}
+    return SamHQMaskGenerator(small_model(), processor_for(small_config()).image_processor, **everything)
+
+
+def photograph(side):
+    return np.asarray(Image.open(PHOTOS / "lemur.png").convert("RGB").resize((side, side)))
+
+
+def peak(generator, side, **options):
+    picture = photograph(side)
+    with ByteCounter() as counter:
+        found = generator.generate(picture, output_mode="coco_rle", **options)
+    return counter.peak, len(found)
+
+
+def test_it_does_not_grow_with_the_points(generator, monkeypatch):
+    monkeypatch.setattr(mask_generator, "GROUP_FLOATS", 2**18)  # the photograph's size, so that a group is one mask
+    few, few_found = peak(generator, 512, points_per_crop=3, points_per_batch=9)
+    many, many_found = peak(generator, 512, points_per_crop=9, points_per_batch=9)
+    assert many_found > 4 * few_found  # all are kept, as run lengths
+    assert many < 1.1 * few
+
+
+@pytest.mark.parametrize("side", [512, 1024])
+def test_with_tiles_it_grows_by_the_decoded_photograph_alone(generator, monkeypatch, side):
+    monkeypatch.setattr(mask_generator, "GROUP_FLOATS", 2**16)
+    one_tile, _ = peak(generator, 256, points_per_crop=3)
+    tiled, _ = peak(generator, side, points_per_crop=3, tile_size=256)
+    assert tiled < 1.1 * one_tile + 4 * side**2  # Pillow keeps 4 bytes a pixel
+
+
+def test_a_larger_group_is_what_it_grows_with(generator, monkeypatch):
+    peaks = []
+    for floats in (2**18, 2**22):
+        monkeypatch.setattr(mask_generator, "GROUP_FLOATS", floats)
+        peaks.append(peak(generator, 512, points_per_crop=4)[0])
+    assert peaks[1] > 2 * peaks[0]
