@@ -27,7 +27,7 @@ def test_a_layer_without_points_is_refused():
         layer_point_grids(4, 2, 4)
 
 
-@given(sizes, st.integers(0, 3), st.floats(0, 0.9))
+@given(st.tuples(st.integers(64, 4000), st.integers(64, 4000)), st.integers(0, 3), st.floats(0, 0.9))
 def test_crops_of_a_layer_cover_the_photograph(size, n_layers, overlap_ratio):
     height, width = size
     boxes, layers = layer_crop_boxes(size, n_layers, overlap_ratio)
@@ -41,6 +41,14 @@ def test_crops_of_a_layer_cover_the_photograph(size, n_layers, overlap_ratio):
             assert spans[0][0] == 0
             assert spans[-1][1] == length
             assert all(after[0] <= before[1] for before, after in pairwise(spans))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 5), (2, 9), (1, 40)])
+def test_photographs_of_a_few_pixels_have_no_empty_crops(size):
+    height, width = size
+    boxes, layers = layer_crop_boxes(size, 3)
+    assert len(boxes) == len(layers)
+    assert all(0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height for x0, y0, x1, y1 in boxes)
 
 
 def test_crops_overlap_by_the_ratio_of_the_shorter_side_halved_per_layer():

@@ -109,6 +109,29 @@ def test_other_settings_in_the_same_folder_are_refused(photos, tmp_path):
         GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(label_maps=True))
 
 
+def test_photographs_refused_for_their_size_are_tried_again_with_a_higher_limit(photos, tmp_path):
+    small = GenerationJob(BrightPixels(max_pixels=30 * 25), photos, tmp_path / "job")
+    small.run(progress=False)
+    assert set(small.failures()) == set(photos[6:])
+    larger = GenerationJob(BrightPixels(max_pixels=30 * 31), photos, tmp_path / "job")
+    larger.run(progress=False)
+    assert larger.failures() == {}
+    larger.write_coco()
+    check_coco(tmp_path / "job", photos)
+
+
+def test_the_stability_of_an_empty_mask_leaves_the_coco_file_valid(photos, tmp_path):
+    journal = GenerationJournal(tmp_path / "job")
+    journal.begin({})
+    empty = {"bbox": [0, 0, 0, 0], "area": 0, "stability_score": float("nan")}
+    journal.finish(photos[0], (20, 30), [empty])
+    journal.write_coco(photos)
+    (annotation,) = json.loads((tmp_path / "job" / "annotations.json").read_text(), parse_constant=pytest.fail)[
+        "annotations"
+    ]
+    assert annotation["stability_score"] is None
+
+
 def test_photographs_that_cannot_be_read_are_reported_and_tried_again(photos, tmp_path):
     whole = photos[4].read_bytes()
     photos[4].write_bytes(whole[: len(whole) // 2])

@@ -176,6 +176,8 @@ def test_unknown_options_are_refused_where_they_are_given(ours, photo):
         ours(photo, 64)
     with pytest.raises(ValueError, match="points_per_batch"):
         ours("no such file.png", points_per_batch=0)
+    with pytest.raises(ValueError, match="batch_size"):
+        ours("no such file.png", batch_size=0)
 
 
 def test_a_call_does_not_change_the_options_of_the_pipeline(ours, photo):

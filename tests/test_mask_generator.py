@@ -242,6 +242,15 @@ def test_photographs_are_taken_as_they_are_needed(processor, photo):
     assert taken == [0, 1]
 
 
+def test_embeddings_are_kept_once_for_a_photograph_whose_crops_are_as_large(processor, photo):
+    square = photo[:100, :100]
+    generator = SamHQMaskGenerator(DiscModel(), processor, points_per_crop=2)
+    options = generator.options.updated({"crops_n_layers": 1, "crop_overlap_ratio": 0.995})
+    kept = []
+    list(generator.candidates_each([square, square[:90]], 2, options, kept.append))
+    assert [embeddings.original_size for embeddings in kept] == [(100, 100), (90, 100)]
+
+
 def test_small_regions_are_removed_and_what_became_a_duplicate_is_dropped(processor, photo):
     generator = SamHQMaskGenerator(DiscModel(), processor, output_mode="binary_mask", **BASE)
     plain, cleaned = generator.generate(photo), generator.generate(photo, min_mask_region_area=200)

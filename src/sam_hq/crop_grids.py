@@ -53,7 +53,7 @@ def layer_point_grids(points_per_side: int, crops_n_layers: int = 0, downscale_f
 def layer_crop_boxes(
     image_size: tuple[int, int], crops_n_layers: int = 0, overlap_ratio: float = 512 / 1500
 ) -> tuple[list[Box], list[int]]:
-    """The whole photograph, then `4**n` overlapping crops for every layer n.
+    """The whole photograph, then `4**n` overlapping crops for every layer n, fewer where the pixels do not suffice.
 
     Args:
         image_size: Height and width in pixels.
@@ -74,6 +74,8 @@ def layer_crop_boxes(
         crop_height = math.ceil((overlap * (crops_per_side - 1) + height) / crops_per_side)
         for column, row in product(range(crops_per_side), repeat=2):
             x0, y0 = (crop_width - overlap) * column, (crop_height - overlap) * row
+            if x0 >= width or y0 >= height:  # photographs of a few pixels have no room for so many crops
+                continue
             boxes.append((x0, y0, min(x0 + crop_width, width), min(y0 + crop_height, height)))
             layers.append(layer)
     return boxes, layers

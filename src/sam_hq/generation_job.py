@@ -154,7 +154,9 @@ class GenerationJob:
 def _settings(generator: SamHQMaskGenerator) -> dict[str, Any]:
     options = asdict(generator.options)
     grids = options.pop("point_grids")
-    unrelated = ("points_per_batch", "timeout", "progress_bar", "output_mode", "output_rle_mask", "output_bboxes_mask")
+    # What does not change the masks of a photograph; `max_pixels` only which are refused, and those are tried again.
+    speed_and_size = ("points_per_batch", "timeout", "progress_bar", "max_pixels")
+    unrelated = (*speed_and_size, "output_mode", "output_rle_mask", "output_bboxes_mask")
     kept = {name: value for name, value in options.items() if name not in unrelated}
     return {**kept, "point_grids": None if grids is None else [grid.tolist() for grid in grids]}
 

@@ -7,6 +7,7 @@ its name is valid.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -69,7 +70,13 @@ class GenerationJournal:
         record = {
             "image": {"file_name": photo.as_posix(), "height": size[0], "width": size[1]},
             "annotations": [
-                {**each, "bbox": _with_last_pixel(each["bbox"], each["area"]), "category_id": 1, "iscrowd": 0}
+                {
+                    **each,
+                    "bbox": _with_last_pixel(each["bbox"], each["area"]),
+                    "stability_score": _number_or_null(each["stability_score"]),
+                    "category_id": 1,
+                    "iscrowd": 0,
+                }
                 for each in records
             ],
         }
@@ -145,6 +152,11 @@ def _with_last_pixel(bbox: Sequence[float], area: int) -> list[float]:
     """COCO's box, whose width and height count pixels, from the authors', which end at the last pixel."""
     x, y, width, height = bbox
     return [x, y, width + 1, height + 1] if area else [x, y, 0, 0]
+
+
+def _number_or_null(value: float) -> float | None:
+    """The value as JSON can hold it: the stability of an empty mask is not a number."""
+    return value if math.isfinite(value) else None
 
 
 def _write_items(file: TextIO, items: Iterable[dict]) -> None:

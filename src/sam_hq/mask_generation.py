@@ -59,7 +59,7 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         if image is None:
             raise TypeError("mask generation needs a photograph: `image` is missing.")
         chosen = self.generator(options)
-        per_pass = batch_size or self._batch_size or 1
+        per_pass = next(size for size in (batch_size, self._batch_size, 1) if size is not None)
         if isinstance(image, (types.GeneratorType, Dataset)):
             return chosen.generate_each(self._loaded(_items(image), chosen.options), per_pass)
         if isinstance(image, (list, tuple)):

@@ -40,6 +40,7 @@ class _Crop:
         box: x0 y0 x1 y1 in pixels of the photograph.
         image_size: Height and width of the photograph.
         grid: `(P, 2)` x y in [0, 1].
+        is_first: Whether it is the first of its photograph: the whole of it, unless that is tiled.
         is_last: Whether it is the last of its photograph.
     """
 
@@ -47,6 +48,7 @@ class _Crop:
     box: Box
     image_size: tuple[int, int]
     grid: np.ndarray
+    is_first: bool
     is_last: bool
 
 
@@ -185,7 +187,7 @@ class SamHQMaskGenerator:
                 bar.refresh()
                 embeddings = self._embed([crop.pixels for crop in batch])
                 for crop, embedding in zip(batch, embeddings, strict=True):
-                    if keep_embeddings is not None and crop.pixels.shape[:2] == crop.image_size:
+                    if keep_embeddings is not None and crop.is_first and crop.pixels.shape[:2] == crop.image_size:
                         keep_embeddings(embedding.of_photo(crop.image_size))
                     found.append(self._search(crop, embedding, options, bar.update))
                     if crop.is_last:
@@ -299,7 +301,7 @@ def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator
         else:
             boxes, layers = layer_crop_boxes(photo.size, options.crops_n_layers, options.crop_overlap_ratio)
         for index, (box, layer) in enumerate(zip(boxes, layers, strict=True)):
-            yield _Crop(photo.region(box), box, photo.size, grids[layer], index == len(boxes) - 1)
+            yield _Crop(photo.region(box), box, photo.size, grids[layer], index == 0, index == len(boxes) - 1)
 
 
 def _is_tiled(image_size: tuple[int, int], options: MaskGenerationOptions) -> bool:
