@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def run(args: argparse.Namespace) -> None:
         processor = load_processor(name)
         inputs = processor(photo, return_tensors="pt", max_pixels=args.max_pixels, **prompts.processor_arguments)
 
-        kept = kept_embeddings(args.embeddings, args.image, (photo.height, photo.width), device)
+        kept = kept_embeddings(args.embeddings, args.image, (photo.height, photo.width), device, name)
         clock = Clock(device)
         model = load_model(name, device)
         clock.lap("load")
@@ -196,7 +197,7 @@ def encode(model: Any, pixel_values: torch.Tensor) -> dict[str, Any]:
 
 
 def kept_embeddings(
-    place: str | None, photo: str, size: tuple[int, int], device: torch.device
+    place: str | None, photo: str, size: tuple[int, int], device: torch.device, model: str
 ) -> dict[str, torch.Tensor] | None:
     """Return embeddings that were kept, as arguments of the model's call; None if none are asked for.
 
@@ -205,6 +206,7 @@ def kept_embeddings(
         photo: the photograph's path.
         size: its height and width.
         device: where they are wanted.
+        model: the name of the model they are for; a warning is printed where another one made them.
 
     Raises:
         ValueError: if there are none, or they are those of another photograph.
@@ -222,6 +224,14 @@ def kept_embeddings(
         raise ValueError(
             f"{str(path)!r} holds the embeddings of {kept.source!r}, a photograph of {kept.original_size[1]} x "
             f"{kept.original_size[0]} pixels, but {photo!r} has {size[1]} x {size[0]}"
+        )
+    # The file names the model and its dtype. A directory may have moved, so only its own name counts.
+    maker = kept.model.rsplit(" ", 1)[0]
+    if maker and Path(maker).resolve().name != Path(model).resolve().name:
+        print(
+            f"sam-hq: {str(path)!r} was made by the model {maker!r}; with {model!r} the masks are meaningless "
+            "unless both are the same model",
+            file=sys.stderr,
         )
     return {"image_embeddings": kept.image_embeddings, "hq_features": kept.hq_features}
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -96,6 +97,10 @@ def test_a_folder_with_a_bad_file(directory, photos, tmp_path, capsys):
     encoded, from_file = (np.load(tmp_path / name)["masks"] for name in ("masks0.npz", "masks2.npz"))
     assert encoded.any()
     assert (encoded != from_file).mean() < 1e-3
+    assert "made by the model" not in capsys.readouterr().err
+    renamed = shutil.copytree(directory, tmp_path / "renamed")
+    assert main([*prompt, "--model", str(renamed), "--embeddings", str(embeddings)]) == 0
+    assert f"made by the model {str(directory)!r}" in capsys.readouterr().err
     (other,) = embeddings.glob("0-*.safetensors")
     assert main([*prompt, "--embeddings", str(other)]) == 2
     assert main([*prompt, "--embeddings", str(photos)]) == 2
