@@ -28,7 +28,8 @@ class BrightPixels:
         self.pause = pause
 
     def candidates_each(self, images, batch_size, options, keep_embeddings=None):
-        for pixels in images:
+        for photo in images:
+            pixels = photo.pixels()
             time.sleep(self.pause)
             if self.log is not None:
                 with self.log.open("a") as file:

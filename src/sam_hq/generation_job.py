@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -15,8 +14,8 @@ from .atomic_writing import new_file
 from .embedding_files import PhotoEmbeddings, save_embeddings
 from .generation_journal import GenerationJournal, photo_key
 from .label_maps import draw_label_map, label_map
+from .large_photos import PhotoRegions
 from .mask_candidates import MaskCandidates
-from .mask_generation_processing import photo_pixels
 from .mask_generator import SamHQMaskGenerator
 
 # The COCO file is put together anew while the job runs, in at most this share of its time.
@@ -103,44 +102,45 @@ class GenerationJob:
         return self.journal.failures(self.photos)
 
     def _work(self, photos: Sequence[Path], advance: Callable[[], Any]) -> Iterator[None]:
-        loaded: deque[tuple[Path, np.ndarray]] = deque()
+        loaded: deque[tuple[Path, PhotoRegions]] = deque()
         embeddings: deque[PhotoEmbeddings] = deque()
 
-        def readable() -> Iterator[np.ndarray]:
+        def readable() -> Iterator[PhotoRegions]:
             for photo in photos:
                 try:
-                    pixels = photo_pixels(photo, self.generator.options.max_pixels)
+                    opened = PhotoRegions(photo, self.generator.options.max_pixels)
+                    opened.region((0, 0, 1, 1))  # fails for colours that cannot become RGB
                 except (ValueError, OSError, MemoryError) as error:
                     self.journal.fail(photo, " ".join(str(error).split()) or type(error).__name__)
                     advance()
                     continue
-                loaded.append((photo, pixels))
-                yield pixels
+                loaded.append((photo, opened))
+                yield opened
 
         keep = embeddings.append if self.outputs.embeddings is not None else None
         found = self.generator.candidates_each(readable(), self.batch_size, self.generator.options, keep)
         for candidates in found:
-            photo, pixels = loaded.popleft()
-            self._write(photo, pixels, candidates, embeddings.popleft() if keep is not None else None)
+            photo, opened = loaded.popleft()
+            self._write(photo, opened, candidates, embeddings.popleft() if keep is not None else None)
             advance()
             yield
 
     def _write(
-        self, photo: Path, pixels: np.ndarray, candidates: MaskCandidates, embeddings: PhotoEmbeddings | None
+        self, photo: Path, opened: PhotoRegions, candidates: MaskCandidates, embeddings: PhotoEmbeddings | None
     ) -> None:
         name = photo_key(photo)
         if self.outputs.label_maps or self.outputs.overlays:
-            labels = label_map(candidates.masks, pixels.shape[:2])
+            labels = label_map(candidates.masks, opened.size)
         if self.outputs.label_maps:
             with new_file(self.journal.folder / "masks" / f"{name}.png") as aside:
                 Image.fromarray(labels).save(aside)
         if self.outputs.overlays:
             with new_file(self.journal.folder / "overlays" / f"{name}.jpg") as aside:
-                Image.fromarray(draw_label_map(pixels, labels)).save(aside, quality=92)
+                Image.fromarray(draw_label_map(opened.pixels(), labels)).save(aside, quality=92)
         if embeddings is not None and self.outputs.embeddings is not None:
             embeddings = replace(embeddings, source=photo.as_posix(), model=self.outputs.model_name)
             save_embeddings(self.outputs.embeddings / f"{name}.safetensors", embeddings)
-        self.journal.finish(photo, pixels.shape[:2], candidates.records("coco_rle"))
+        self.journal.finish(photo, opened.size, candidates.records("coco_rle"))
 
     def _refresh_coco(self) -> None:
         waited = time.monotonic() - self._last_coco

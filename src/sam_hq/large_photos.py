@@ -37,6 +37,11 @@ class PhotoRegions:
         photo = self._photo
         return (photo.height, photo.width) if isinstance(photo, Image.Image) else (photo.shape[0], photo.shape[1])
 
+    def pixels(self) -> np.ndarray:
+        """All pixels, `(H, W, 3)` uint8."""
+        height, width = self.size
+        return self.region((0, 0, width, height))
+
     def region(self, box: Sequence[int]) -> np.ndarray:
         """The pixels of a part.
 

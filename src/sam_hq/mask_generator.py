@@ -294,7 +294,7 @@ def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator
     """The crops or tiles of all photographs, one after the other, each read when its turn comes."""
     grids = options.layer_grids()
     for image in images:
-        photo = PhotoRegions(image, options.max_pixels)
+        photo = image if isinstance(image, PhotoRegions) else PhotoRegions(image, options.max_pixels)
         if _is_tiled(photo.size, options):
             boxes = tile_boxes(photo.size, options.tile_size or 0, options.tile_overlap)
             layers = [0] * len(boxes)
