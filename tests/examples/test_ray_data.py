@@ -11,14 +11,13 @@ from conftest import PHOTOS, REPOSITORY, small_config, small_model
 from sam_hq.checkpoint_conversion import processor_for
 from sam_hq.mask_rle import RunLengthMask
 
-pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-
 EXAMPLE = REPOSITORY / "docs" / "examples" / "ray_data.py"
 OPTIONS = {"points_per_crop": 3, "pred_iou_thresh": 0, "stability_score_thresh": 0, "crops_nms_thresh": 1}
 
 
 @pytest.mark.slow
 def test_a_local_cluster_finds_what_one_process_finds(tmp_path):
+    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
     source, destination, directory = tmp_path / "photos", tmp_path / "masks", tmp_path / "model"
     source.mkdir()
     for index, name in enumerate(("kitten.jpg", "koala.jpg", "panda.jpg", "moose.jpg", "crab.jpg")):
