@@ -31,6 +31,7 @@ test: $(READY) ## the tests (no network, under ten minutes on two cores)
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 slow: $(READY) ## the long tests: ViT-L and ViT-H at full size
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cluster]'
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
 
 check: $(READY) ## formatting, lint and types
