@@ -231,11 +231,12 @@ class SamHQMaskDecoder(nn.Module):
         Returns:
             The masks of both branches, and the scores.
         """
-        size = self._objects_at_once(objects)
+        fast = self._fast()
+        size = _objects_at_once(objects) if fast else None
         if size is None:
-            return self._render(self._transform(objects, pixel_positions, multimask_output), sam_branch)
+            return self._render(self._transform(objects, pixel_positions, multimask_output, fast), sam_branch, fast)
         groups = [
-            self._render(self._transform(group, pixel_positions, multimask_output), sam_branch)
+            self._render(self._transform(group, pixel_positions, multimask_output, fast), sam_branch, fast)
             for group in self._prepared(objects, pixel_positions, size).groups(size)
         ]
         return DecodedMasks(
@@ -269,38 +270,36 @@ class SamHQMaskDecoder(nn.Module):
             Indices (K,) of the kept objects of a group, and their masks (K, M, *region). Groups without any are left
             out.
         """
-        size = self._objects_at_once(objects) or objects.tokens.shape[0]
+        fast = self._fast()
+        size = (_objects_at_once(objects) if fast else None) or objects.tokens.shape[0]
+        if fast:
+            objects = self._prepared(objects, pixel_positions, size)
         start = 0
-        for group in self._prepared(objects, pixel_positions, size).groups(size):
+        for group in objects.groups(size):
             count = group.tokens.shape[0]
-            decoded = self._transform(group, pixel_positions, multimask_output)
+            decoded = self._transform(group, pixel_positions, multimask_output, fast)
             kept = torch.arange(count, device=group.tokens.device)
             if min_score is not None:
                 kept = kept[decoded.iou_scores[:, 0] > min_score]
             if kept.numel():
-                yield start + kept, self._render(decoded.select(kept, candidates), sam_branch, region)
+                yield start + kept, self._render(decoded.select(kept, candidates), sam_branch, fast, region)
             start += count
 
     def _fast(self) -> bool:
+        """Whether the fast path is taken; asked once a call, since it looks at every weight."""
         # Offloaded weights are present in their own module's forward alone; the algebra reads them elsewhere.
         return self.config._attn_implementation != "eager" and not any(weight.is_meta for weight in self.parameters())
-
-    def _objects_at_once(self, objects: PromptedObjects) -> int | None:
-        """Objects per group, None for all at once."""
-        if not self._fast() or objects.pixels.device.type != "cpu" or torch.compiler.is_compiling():
-            return None
-        return max(1, _PIXEL_FLOATS_AT_ONCE // objects.pixels[0].numel())
 
     def _prepared(self, objects: PromptedObjects, pixel_positions: torch.Tensor, size: int) -> PromptedObjects:
         """With the first block's work on the pixels done once, where several groups would repeat it."""
         images = objects.hq_features.shape[0]
         shared = objects.pixels.shape[0] == images
-        if not (shared and self._fast() and objects.tokens.shape[0] > images * size):
+        if not (shared and objects.tokens.shape[0] > images * size):
             return objects
         return replace(objects, image_side=self.transformer.image_side(objects.pixels, pixel_positions))
 
     def _transform(
-        self, objects: PromptedObjects, pixel_positions: torch.Tensor, multimask_output: bool
+        self, objects: PromptedObjects, pixel_positions: torch.Tensor, multimask_output: bool, fast: bool
     ) -> DecodedObjects:
         inputs = (
             objects.tokens,
@@ -310,7 +309,7 @@ class SamHQMaskDecoder(nn.Module):
             objects.attention_similarity,
             objects.target_embedding,
         )
-        if self._fast():
+        if fast:
             tokens, pixels, attentions = self.transformer.forward_absorbed(*inputs, objects.image_side)
         else:
             tokens, pixels, attentions = self.transformer(*inputs)
@@ -318,8 +317,10 @@ class SamHQMaskDecoder(nn.Module):
         hq_kernel = self.hq_mask_mlp(tokens[:, 1 + self.num_mask_tokens])
         return DecodedObjects(scores, sam_kernels, hq_kernel, pixels, objects.hq_features, attentions)
 
-    def _render(self, decoded: DecodedObjects, sam_branch: bool, region: tuple[int, int] | None = None) -> DecodedMasks:
-        render = render_masks_fast if self._fast() else render_masks
+    def _render(
+        self, decoded: DecodedObjects, sam_branch: bool, fast: bool, region: tuple[int, int] | None = None
+    ) -> DecodedMasks:
+        render = render_masks_fast if fast else render_masks
         sam_kernels = decoded.sam_kernels if sam_branch else None
         sam_masks, hq_masks = render(self, decoded.pixels, sam_kernels, decoded.hq_kernel, decoded.hq_features, region)
         return DecodedMasks(decoded.iou_scores, sam_masks, hq_masks, decoded.attentions)
@@ -339,3 +340,10 @@ class SamHQMaskDecoder(nn.Module):
 def _chosen(part: torch.Tensor | None, objects: slice, count: int) -> torch.Tensor | None:
     """The rows of some of `count` objects; a part that all of them share stays as it is."""
     return part if part is None or part.shape[0] != count else part[objects]
+
+
+def _objects_at_once(objects: PromptedObjects) -> int | None:
+    """Objects per group on the fast path, None for all at once."""
+    if objects.pixels.device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    return max(1, _PIXEL_FLOATS_AT_ONCE // objects.pixels[0].numel())
