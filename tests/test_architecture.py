@@ -47,6 +47,7 @@ FLOORS = {
         "vision_modeling",
     },
     "filtered_decoding": {"modeling_sam_hq"},
+    "sam_hq_exact": {"configuration_sam_hq", "modeling_sam_hq"},
 }
 HEAVY = {"torchvision", "scipy", "cv2", "timm", "matplotlib", "onnx", "onnxruntime", "pycocotools", "peft"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "constants", "types", "registry", "predictor"}

@@ -19,6 +19,7 @@ import torch
 from .atomic_writing import new_directory
 from .checkpoint_keys import authors_name, is_hq_name, is_unused_name, our_name
 from .configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
+from .hub_code import add_code
 from .image_processing_sam_hq import SamHQImageProcessor
 from .model_card import model_card
 from .modeling_sam_hq import SamHQModel
@@ -93,6 +94,7 @@ def convert_checkpoint(
     variant: str | None = None,
     dtype: str = "float32",
     repository: str | None = None,
+    with_code: bool = False,
 ) -> Conversion:
     """Convert one of the authors' checkpoint files and save model, processor and model card.
 
@@ -102,6 +104,7 @@ def convert_checkpoint(
         variant: "vit_b", "vit_l", "vit_h" or "vit_tiny" to insist on one; found from the weights if None.
         dtype: "float32", "float16" or "bfloat16", of the saved weights.
         repository: the Hub repository that the model card's snippets name; the published one if None.
+        with_code: the directory also gets the model's code, for users without this package, see `hub_code.py`.
 
     Returns:
         What was found and written.
@@ -134,8 +137,10 @@ def convert_checkpoint(
         model = SamHQModel.from_pretrained(None, config=config, state_dict=state_dict, dtype=DTYPES[dtype])
         model.save_pretrained(directory)
         processor_for(config).save_pretrained(directory)
-        card = model_card(found, config, Path(checkpoint).name, plain_sam=bool(new_weights), repository=repository)
+        card = model_card(found, config, Path(checkpoint).name, bool(new_weights), repository, with_code)
         (directory / "README.md").write_text(card, encoding="utf-8")
+        if with_code:
+            add_code(directory)
     return Conversion(found, config, Path(output_dir), new_weights)
 
 

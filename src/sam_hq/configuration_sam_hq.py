@@ -288,6 +288,9 @@ class SamHQMaskDecoderConfig(PreTrainedConfig):
             raise ValueError(f"num_multimask_outputs is {self.num_multimask_outputs}, but must be at least 1")
 
 
+# The model type of directories that carry their code, see `sam_hq_exact.py`.
+TYPE_WITH_CODE = "sam_hq_exact"
+
 VISION_CONFIGS = {config.model_type: config for config in (SamHQVisionConfig, SamHQTinyVitConfig)}
 
 
@@ -361,6 +364,8 @@ class SamHQConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a configuration from the contents of a `config.json`.
 
+        That of a directory that carries its code is taken too; the code is left aside.
+
         Args:
             config_dict: The file's fields.
             **kwargs: Fields to override, and `return_unused_kwargs`.
@@ -372,7 +377,10 @@ class SamHQConfig(PreTrainedConfig):
             ValueError: If `model_type` is that of another kind of model.
         """
         model_type = config_dict.get("model_type", cls.model_type)
-        if model_type != cls.model_type:
+        if model_type == TYPE_WITH_CODE != cls.model_type:
+            left_out = ("model_type", "auto_map")
+            config_dict = {name: value for name, value in config_dict.items() if name not in left_out}
+        elif model_type != cls.model_type:
             raise ValueError(f"the configuration is that of a {model_type!r} model, but a {cls.model_type!r} is wanted")
         return super().from_dict(config_dict, **kwargs)
 

@@ -23,6 +23,7 @@ from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPI
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_sam_hq import (
+    TYPE_WITH_CODE,
     SamHQConfig,
     SamHQMaskDecoderConfig,
     SamHQPromptEncoderConfig,
@@ -53,6 +54,7 @@ _BUILTIN_NAMES: dict[str, type] = {
 def register() -> None:
     """Make the Auto classes and the mask-generation pipeline use our classes for SAM-HQ; again is harmless."""
     AutoConfig.register(SamHQConfig.model_type, SamHQConfig, exist_ok=True)
+    AutoConfig.register(TYPE_WITH_CODE, _ConfigWithCode, exist_ok=True)
     for part_config in _PART_CONFIGS:
         AutoConfig.register(part_config.model_type, part_config, exist_ok=True)
     for auto_class in (AutoModel, AutoModelForMaskGeneration):
@@ -119,6 +121,16 @@ class _SamSamHQProcessorKey(PreTrainedConfig):
     model_type = "sam_hq_routes_sam_sam_hq_processor"
 
 
+class _ConfigWithCode(PreTrainedConfig):
+    """Lets a directory that carries its code load as one that does not: the code is in this package already."""
+
+    model_type = TYPE_WITH_CODE
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        return SamHQConfig.from_dict(config_dict, **kwargs)
+
+
 class SamSamHQProcessor(SamHQProcessor):
     """The name that some Hub checkpoints give to their processor; loading it gives a plain `SamHQProcessor`."""
 
@@ -132,7 +144,7 @@ def _image_processor_router(name: str, builtin_name: str) -> type[BaseImageProce
     """A class called `name` that loads ours for a SAM-HQ directory and transformers' own for any other."""
 
     def from_pretrained(cls: type, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001
-        if _model_type(pretrained_model_name_or_path, kwargs) == SamHQConfig.model_type:
+        if _model_type(pretrained_model_name_or_path, kwargs) in (SamHQConfig.model_type, TYPE_WITH_CODE):
             return SamHQImageProcessor.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         import transformers.models.sam as sam
 

@@ -1,8 +1,9 @@
-"""`sam-hq convert`: the authors' checkpoint file to a directory for `from_pretrained`."""
+"""`sam-hq convert`: the authors' checkpoint file to a directory for `from_pretrained`, and directories with code."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -11,7 +12,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "convert",
         help="convert a checkpoint of the authors, of SAM or of MobileSAM",
         description="Convert one of the authors' .pth files, or a plain SAM or MobileSAM one (whose HQ parts are then "
-        "untrained), to a directory with safetensors, processor and model card. Strict: every weight must fit.",
+        "untrained), to a directory with safetensors, processor and model card. Strict: every weight must fit. With "
+        "--with-code a directory, such as one of `sam-hq train`, is taken as well.",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the .pth file; read as weights alone, nothing is run")
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="a new or empty directory")
@@ -23,8 +25,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
-        default="float32",
-        help="of the saved weights (default: %(default)s)",
+        help="of the saved weights (default: float32; of a directory, its own)",
+    )
+    parser.add_argument(
+        "--with-code",
+        action="store_true",
+        help="add the model's code, so that transformers loads it with trust_remote_code=True where sam-hq is not "
+        "installed",
     )
     parser.add_argument("--push-to-hub", metavar="REPO", help="also upload the directory to this Hub repository")
 
@@ -37,20 +44,40 @@ def run(args: argparse.Namespace) -> None:
         validate_repo_id(args.push_to_hub)  # before the work
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    from sam_hq.checkpoint_conversion import convert_checkpoint
-
     disable_progress_bar()
     set_verbosity_error()
-    conversion = convert_checkpoint(args.checkpoint, args.output_dir, args.variant, args.dtype, args.push_to_hub)
-    print(f"variant  {conversion.variant}")
-    print(f"wrote    {conversion.output_dir}")
+    output_dir = Path(args.output_dir)
+    if args.with_code and Path(args.checkpoint).is_dir():
+        _save_directory_with_code(args, output_dir)
+    else:
+        from sam_hq.checkpoint_conversion import convert_checkpoint
+
+        conversion = convert_checkpoint(
+            args.checkpoint, output_dir, args.variant, args.dtype or "float32", args.push_to_hub, args.with_code
+        )
+        print(f"variant  {conversion.variant}")
+    print(f"wrote    {output_dir}")
     if args.push_to_hub:
         from huggingface_hub import HfApi
 
         api = HfApi()
         try:
             api.create_repo(args.push_to_hub, exist_ok=True)
-            api.upload_folder(repo_id=args.push_to_hub, folder_path=conversion.output_dir)
+            api.upload_folder(repo_id=args.push_to_hub, folder_path=output_dir)
         except Exception as error:  # the Hub's errors, and those of its HTTP library, have no common base
-            raise OSError(f"{str(conversion.output_dir)!r} is whole, but cannot be pushed: {error}") from error
+            raise OSError(f"{str(output_dir)!r} is whole, but cannot be pushed: {error}") from error
         print(f"pushed   {args.push_to_hub}")
+
+
+def _save_directory_with_code(args: argparse.Namespace, output_dir: Path) -> None:
+    import torch
+
+    from sam_hq.hub_code import save_with_code
+    from sam_hq_cli.model_loading import load_model, load_processor
+
+    if args.variant is not None:
+        raise ValueError("--variant is for .pth files; the directory's config.json says what it holds")
+    dtype = None if args.dtype is None else getattr(torch, args.dtype)
+    model = load_model(args.checkpoint, torch.device("cpu"), dtype)
+    processor = load_processor(args.checkpoint)
+    save_with_code(model, processor, output_dir, Path(args.checkpoint).resolve().name, args.push_to_hub)

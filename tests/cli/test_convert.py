@@ -70,3 +70,32 @@ def test_a_push_that_fails_says_that_the_directory_is_whole(tmp_path, monkeypatc
     assert main(["convert", str(tmp_path / "small.pth"), str(tmp_path / "out"), "--push-to-hub", "me/mine"]) == 2
     assert "out' is whole, but cannot be pushed: connection lost" in capsys.readouterr().err
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_with_code_the_directory_carries_it(tmp_path, capsys):
+    torch.save(small_authors_weights(), tmp_path / "small.pth")
+    assert main(["convert", str(tmp_path / "small.pth"), str(tmp_path / "out"), "--with-code"]) == 0
+    assert '"sam_hq_exact"' in (tmp_path / "out" / "config.json").read_text()
+    assert (tmp_path / "out" / "modeling_sam_hq.py").is_file()
+    assert "trust_remote_code=True" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_code_is_added_to_a_directory_too(tmp_path, capsys):
+    torch.save(small_authors_weights(), tmp_path / "small.pth")
+    assert main(["convert", str(tmp_path / "small.pth"), str(tmp_path / "tuned")]) == 0
+    arguments = [str(tmp_path / "tuned"), str(tmp_path / "out"), "--with-code", "--dtype", "bfloat16"]
+    assert main(["convert", *arguments]) == 0
+    model = sam_hq.SamHQModel.from_pretrained(tmp_path / "out")
+    assert model.dtype == torch.bfloat16
+    wanted = sam_hq.SamHQModel.from_pretrained(tmp_path / "tuned", dtype=torch.bfloat16).state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in model.state_dict().items())
+    assert "# SAM-HQ, tuned" in (tmp_path / "out" / "README.md").read_text()
+    assert main(["convert", *arguments]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path / "tuned"), str(tmp_path / "more"), "--with-code", "--variant", "vit_b"]) == 2
+
+
+def test_a_directory_without_the_flag_is_no_checkpoint(tmp_path, capsys):
+    (tmp_path / "tuned").mkdir()
+    assert main(["convert", str(tmp_path / "tuned"), str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith("sam-hq: error: ")
