@@ -251,6 +251,42 @@ def test_embeddings_are_kept_once_for_a_photograph_whose_crops_are_as_large(proc
     assert [embeddings.original_size for embeddings in kept] == [(100, 100), (90, 100)]
 
 
+def test_kept_embeddings_give_the_masks_of_the_photograph(processor, photo):
+    model = DiscModel()
+    generator = SamHQMaskGenerator(model, processor, points_per_batch=20, min_mask_region_area=200, **BASE)
+    (expected,) = generator.candidates_each([photo], 1, generator.options)
+    advanced = []
+    found = generator.candidates_from_embeddings(generator.embed(photo), generator.options, advanced.append)
+    assert found.masks == expected.masks
+    assert list(found.records("coco_rle")) == list(expected.records("coco_rle"))
+    assert advanced == [20, 20, 9]
+    assert model.embedded == [1, 1]
+
+
+def test_the_callback_ends_the_work_on_kept_embeddings(processor, photo):
+    generator = SamHQMaskGenerator(DiscModel(), processor, points_per_batch=20, **BASE)
+
+    def stop(points):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        generator.candidates_from_embeddings(generator.embed(photo), generator.options, stop)
+
+
+@pytest.mark.parametrize("option", [{"crops_n_layers": 1}, {"tile_size": 64}])
+def test_kept_embeddings_cannot_serve_crops_and_tiles(processor, photo, option):
+    generator = SamHQMaskGenerator(DiscModel(), processor, **BASE)
+    with pytest.raises(ValueError, match="crops and tiles"):
+        generator.candidates_from_embeddings(generator.embed(photo), generator.options.updated(option))
+
+
+def test_a_photograph_beyond_max_pixels_is_not_embedded(processor, photo):
+    model = DiscModel()
+    with pytest.raises(ValueError, match="max_pixels"):
+        SamHQMaskGenerator(model, processor).embed(photo, max_pixels=100)
+    assert model.embedded == []
+
+
 def test_small_regions_are_removed_and_what_became_a_duplicate_is_dropped(processor, photo):
     generator = SamHQMaskGenerator(DiscModel(), processor, output_mode="binary_mask", **BASE)
     plain, cleaned = generator.generate(photo), generator.generate(photo, min_mask_region_area=200)

@@ -36,7 +36,7 @@ class _Crop:
     """A part of a photograph to be searched.
 
     Args:
-        pixels: `(h, w, 3)` uint8.
+        pixels: `(h, w, 3)` uint8; None where its embeddings are at hand.
         box: x0 y0 x1 y1 in pixels of the photograph.
         image_size: Height and width of the photograph.
         grid: `(P, 2)` x y in [0, 1].
@@ -44,12 +44,17 @@ class _Crop:
         is_last: Whether it is the last of its photograph.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray | None
     box: Box
     image_size: tuple[int, int]
     grid: np.ndarray
     is_first: bool
     is_last: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.box[3] - self.box[1], self.box[2] - self.box[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +177,46 @@ class SamHQMaskGenerator:
             raise ValueError(f"`batch_size` must be a whole number of at least 1, got {batch_size!r}.")
         return self._candidates_each(images, batch_size, options, keep_embeddings)
 
+    def candidates_from_embeddings(
+        self,
+        embeddings: PhotoEmbeddings,
+        options: MaskGenerationOptions,
+        advance: Callable[[int], Any] = lambda _: None,
+    ) -> MaskCandidates:
+        """Find the masks of a photograph that was embedded before, without its pixels.
+
+        Args:
+            embeddings: Of the whole photograph.
+            options: All options, without crops and tiles.
+            advance: Called after each group of points with their number; what it raises ends the work.
+
+        Raises:
+            ValueError: If crops or tiles are asked for, whose embeddings would need the pixels.
+        """
+        height, width = embeddings.original_size
+        if options.crops_n_layers or _is_tiled((height, width), options):
+            raise ValueError(
+                "crops and tiles have embeddings of their own: leave out `crops_n_layers` and `tile_size`."
+            )
+        crop = _Crop(None, (0, 0, width, height), (height, width), options.layer_grids()[0], True, True)
+        embedding = _Embedding(
+            embeddings.image_embeddings,
+            embeddings.hq_features,
+            embeddings.reshaped_size,
+            self.image_processor.pad_size["height"],
+        )
+        return _without_duplicates([self._search(crop, embedding, options, advance)], crop.image_size, options)
+
+    def embed(self, image: object, max_pixels: int | None = None) -> PhotoEmbeddings:
+        """Embed one whole photograph, to prompt it or to find its masks at any later time.
+
+        Args:
+            image: A path, URL, PIL image, array or tensor.
+            max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+        """
+        photo = PhotoRegions(image, max_pixels)
+        return self._embed([photo.pixels()])[0].of_photo(photo.size)
+
     def _candidates_each(
         self,
         images: Iterable[object],
@@ -185,9 +230,9 @@ class SamHQMaskGenerator:
             while batch := list(islice(crops, batch_size)):
                 bar.total = (bar.total or 0) + sum(len(crop.grid) for crop in batch)
                 bar.refresh()
-                embeddings = self._embed([crop.pixels for crop in batch])
+                embeddings = self._embed([crop.pixels for crop in batch if crop.pixels is not None])
                 for crop, embedding in zip(batch, embeddings, strict=True):
-                    if keep_embeddings is not None and crop.is_first and crop.pixels.shape[:2] == crop.image_size:
+                    if keep_embeddings is not None and crop.is_first and crop.size == crop.image_size:
                         keep_embeddings(embedding.of_photo(crop.image_size))
                     found.append(self._search(crop, embedding, options, bar.update))
                     if crop.is_last:
@@ -211,7 +256,7 @@ class SamHQMaskGenerator:
         self, crop: _Crop, embedding: _Embedding, options: MaskGenerationOptions, advance: Callable[[int], Any]
     ) -> MaskCandidates:
         """All masks of one crop that pass the filters, duplicates within the crop dropped, in the photo frame."""
-        height, width = crop.pixels.shape[:2]
+        height, width = crop.size
         in_frame = points_in_frame(crop.grid, (height, width), embedding.reshaped_size)
         in_crop = (crop.grid * [width, height]).tolist()
         found: list[MaskCandidates] = []
@@ -261,7 +306,7 @@ class SamHQMaskGenerator:
         scale = embedding.frame_side // embedding.hq_features.shape[-1]
         # The region of the low-res masks that was decoded, in the padded frame: interpolation only sees this part.
         frame_size = (embedding.region[0] * scale, embedding.region[1] * scale)
-        size = crop.pixels.shape[:2]
+        size = crop.size
         group = max(1, GROUP_FLOATS // (math.prod(frame_size) + math.prod(size)))
         for start in range(0, len(masks), group):
             here = slice(start, start + group)
