@@ -18,6 +18,7 @@ from sam_hq.training.augmentation import augment
 from sam_hq.training.batches import TrainingBatches
 from sam_hq.training.composites import CompositeRenderer
 from sam_hq.training.held_out import is_held_out, perceptual_hash
+from sam_hq.training.photo_regions import standing_out
 from sam_hq.training.prompts import error_points, noised_mask_logits
 from sam_hq.training.shards import ShardedImages, render_shards
 from sam_hq.training.sources import SourcePackage, prepare_sources
@@ -162,7 +163,7 @@ def test_preparing_counts_what_it_leaves_out(sources):
 def test_clip_art_without_its_rasteriser_is_an_error_not_a_count(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "resvg_py", None)
     (tmp_path / "art_1.deb").write_bytes(debian_package({"a.svg": b"<svg/>"}))
-    with pytest.raises(ImportError, match="pip install resvg-py"):
+    with pytest.raises(ImportError, match=r"pip install 'sam-hq\[data\]'"):
         prepare_sources(tmp_path, tmp_path / "out", [SourcePackage("art", "drawn_cutouts", (".svg",))])
 
 
@@ -198,15 +199,17 @@ def test_an_object_that_is_covered_loses_the_covered_part(sources):
     assert (whole & inner).sum() == 64  # a part belongs to its whole
 
 
-def test_shards_hold_what_was_rendered(sources, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["composites", "regions"])
+def test_shards_hold_what_was_rendered(sources, tmp_path, monkeypatch, kind):
     monkeypatch.setattr("sam_hq.training.shards.SHARD_SIZE", 2)
+    monkeypatch.setattr("sam_hq.training.photo_regions.SMALLEST_SEGMENT", 20)
     from sam_hq.training import shards
 
-    jobs = [(sources[0], tmp_path / f"shard_{k:04d}", k, 64, 5) for k in range(2)]
+    jobs = [(sources[0], tmp_path / f"shard_{k:04d}", k, 64, 5, kind) for k in range(2)]
     for job in jobs:
         shards._render_shard(job)
     images = ShardedImages(tmp_path)
-    renderer = CompositeRenderer(sources[0], side=64)
+    renderer = shards.RENDERERS[kind](sources[0], side=64)
     assert len(images) == 4
     for index in range(4):
         sample = renderer.render((5, index))
@@ -214,7 +217,24 @@ def test_shards_hold_what_was_rendered(sources, tmp_path, monkeypatch):
         np.testing.assert_array_equal(images[index][1], sample.masks)
     with pytest.raises(IndexError):
         images[4]
-    assert [path.name for path in render_shards(sources[0], tmp_path, 4, 64, 5)] == ["shard_0000", "shard_0001"]
+    names = [path.name for path in render_shards(sources[0], tmp_path, 4, 64, 5, kind=kind)]
+    assert names == ["shard_0000", "shard_0001"]  # they were kept
+    both = ShardedImages(tmp_path, tmp_path)
+    assert len(both) == 8
+    np.testing.assert_array_equal(both[5][0], images[1][0])
+    with pytest.raises(ValueError, match="kind must be one of"):
+        next(render_shards(sources[0], tmp_path, 4, kind="drawings"))
+
+
+def test_regions_stand_out_from_a_photograph():
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:160, :200]
+    disc = (rows - 70) ** 2 + (columns - 90) ** 2 < 40**2
+    faint = (rows - 130) ** 2 + (columns - 170) ** 2 < 15**2
+    image = np.where(disc[..., None], [200, 120, 40], [60, 90, 120]) + 4 * faint[..., None]
+    image = np.clip(image + rng.normal(0, 5, image.shape), 0, 255).astype(np.uint8)
+    (found,) = standing_out(image)  # neither the faint disc nor the ground, which reaches the border
+    assert (found & disc).sum() > 0.95 * (found | disc).sum()
 
 
 def test_augmented_masks_stay_on_their_objects():

@@ -8,7 +8,8 @@ import sys
 DESCRIPTION = """\
 Measure mask quality, with prompts drawn from the ground truth, for SAM's mask, the HQ token's, and their sum.
 
-DATA is a folder of image + mask pairs (HQSeg-44K's layout or a manifest.csv), or a COCO instances file."""
+DATA is a folder of image + mask pairs (HQSeg-44K's layout or a manifest.csv), a COCO instances file, or what
+`sam-hq train-data` rendered."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -20,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
-    parser.add_argument("--data", required=True, metavar="DIR_OR_JSON", help="photographs with masks")
+    parser.add_argument("--data", required=True, nargs="+", metavar="DIR_OR_JSON", help="photographs with masks")
     parser.add_argument("--images", metavar="DIR", help="photographs of a COCO file")
     parser.add_argument(
         "--prompts",
@@ -45,15 +46,20 @@ def run(args: argparse.Namespace) -> int:
 
     from sam_hq.evaluation import PromptedModel, evaluate
     from sam_hq.evaluation_sheet import write_sheet
-    from sam_hq.segmentation_data import open_dataset
+    from sam_hq_cli.masked_images import open_images
     from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
 
-    dataset = open_dataset(args.data, args.images, args.on_bad)
+    dataset = open_images(args.data, args.images, args.on_bad)
     source, device = model_name(args.model), chosen_device(args.device)
     logging.set_verbosity_error()
     processor = load_processor(source)
     predictor = PromptedModel(load_model(source, device), processor, args.protocol, args.multimask)
-    settings = {"model": str(source), "data": str(args.data), "protocol": args.protocol, "multimask": args.multimask}
+    settings = {
+        "model": str(source),
+        "data": " ".join(args.data),
+        "protocol": args.protocol,
+        "multimask": args.multimask,
+    }
     try:
         report = evaluate(predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed)
     except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,28 @@ DATA_DESCRIPTION = """\
 Prepare synthetic training images: objects of known outline composited over photographs.
 
 Extract the pictures of Debian and npm packages (docs/training.md lists them) from PACKAGES into OUTPUT/sources, and
-render composites from them into OUTPUT/composites."""
+render images from them into OUTPUT/KIND: composites; simple ones with few, larger objects; thin structures; and
+regions, which are crops of photographs with what stands out in them."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the sub-commands `train` and `train-data`."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = subparsers.add_parser("train", help="train a model", description=DESCRIPTION, formatter_class=formatter)
-    parser.add_argument("--data", required=True, metavar="DIR_OR_JSON", help="image + mask pairs, COCO, or composites")
+    parser.add_argument(
+        "--data",
+        required=True,
+        nargs="+",
+        metavar="DIR_OR_JSON",
+        help="image + mask pairs, COCO, or rendered images (of these, several folders)",
+    )
     parser.add_argument("--images", metavar="DIR", help="photographs of a COCO file")
     parser.add_argument("--output", required=True, metavar="DIR", help="where states and checkpoints go")
     parser.add_argument("--model", metavar="DIR_OR_ID", help="the start point (default: the embedded checkpoint)")
     parser.add_argument("--config", metavar="FILE", help="train from scratch the model that this config.json describes")
+    parser.add_argument(
+        "--image-size", type=int, help="train a TinyViT for inputs of another size than the start point's"
+    )
     parser.add_argument("--validation", metavar="DIR_OR_JSON", help="image + mask pairs or COCO to validate on")
     parser.add_argument("--on-bad", choices=("skip", "raise"), default="skip", help="what to do with unusable data")
     _add_settings(parser)
@@ -36,8 +47,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "train-data", help="prepare synthetic training images", description=DATA_DESCRIPTION, formatter_class=formatter
     )
     data.add_argument("--packages", metavar="DIR", help="folder with the downloaded packages; left out: only render")
-    data.add_argument("--output", required=True, metavar="DIR", help="gets sources/ and composites/")
-    data.add_argument("--count", type=int, default=8000, help="composites to render (default: %(default)s)")
+    data.add_argument("--output", required=True, metavar="DIR", help="gets sources/ and a folder of every kind")
+    data.add_argument(
+        "--counts",
+        nargs="+",
+        default=["composites=8000"],
+        metavar="KIND=COUNT",
+        help="images to render, of composites, simple, thin and regions (default: %(default)s)",
+    )
     data.add_argument("--side", type=int, default=320, help="their side in pixels (default: %(default)s)")
     data.add_argument("--seed", type=int, default=0)
     data.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
@@ -51,7 +68,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", type=int)
     for name in ("validate-every", "log-every", "keep-checkpoints", "workers", "seed"):
         group.add_argument(f"--{name}", type=int)
-    for name in ("learning-rate", "decay-share", "weight-decay", "clip-norm", "ema-decay", "smallest-crop"):
+    for name in ("learning-rate", "decay-share", "weight-decay", "clip-norm", "ema-decay"):
+        group.add_argument(f"--{name}", type=float)
+    for name in ("smallest-crop", "dense-weight"):
         group.add_argument(f"--{name}", type=float)
     group.add_argument("--precision", choices=("no", "bf16", "fp16"))
     group.add_argument("--gradient-checkpointing", action="store_true", default=None)
@@ -77,9 +96,9 @@ def _prepare(args: argparse.Namespace) -> int:
     if args.packages is not None:
         for package, counts in prepare_sources(args.packages, output / "sources", workers=args.workers).items():
             print(f"{package}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()))
-    folder = output / "composites"
-    for path in render_shards(output / "sources", folder, args.count, args.side, args.seed, args.workers):
-        print(f"rendered {path}", flush=True)
+    for kind, count in _pairs("--counts", "KIND=COUNT", args.counts, int).items():
+        for path in render_shards(output / "sources", output / kind, count, args.side, args.seed, args.workers, kind):
+            print(f"rendered {path}", flush=True)
     return 0
 
 
@@ -87,18 +106,18 @@ def _train(args: argparse.Namespace) -> int:
     import torch
     from transformers.utils import logging
 
-    from sam_hq.segmentation_data import open_dataset
+    from sam_hq.checkpoint_conversion import processor_for
+    from sam_hq.training.resizing import resized
     from sam_hq.training.settings import TrainingSettings
-    from sam_hq.training.shards import ShardedImages
     from sam_hq.training.trainer import Trainer
+    from sam_hq_cli.masked_images import open_images
     from sam_hq_cli.model_loading import load_model, load_processor, model_name
 
     if args.model is not None and args.config is not None:
         raise ValueError("give --model (a start point) or --config (from scratch), not both")
     settings = TrainingSettings(**_given_settings(args))
-    data = Path(args.data)
-    images: Any = ShardedImages(data) if any(data.glob("shard_*")) else open_dataset(data, args.images, args.on_bad)
-    validation = None if args.validation is None else open_dataset(args.validation, on_bad=args.on_bad)
+    images = open_images(args.data, args.images, args.on_bad)
+    validation = None if args.validation is None else open_images([args.validation], on_bad=args.on_bad)
     logging.set_verbosity_error()
     if args.config is not None:
         model, processor = _from_scratch(args.config, settings.seed)
@@ -106,6 +125,9 @@ def _train(args: argparse.Namespace) -> int:
         start = model_name(args.model)
         # The trainer moves the model to its devices; float32 weights are what mixed precision updates.
         model, processor = load_model(start, torch.device("cpu"), torch.float32), load_processor(start)
+    if args.image_size is not None:
+        model = resized(model, args.image_size)
+        processor = processor_for(model.config)
     trainer = Trainer(model, processor, images, args.output, settings, validation, report=_print_line)
     step = trainer.resume()
     if step:
@@ -139,12 +161,17 @@ def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
     if "trackers" in given:
         given["trackers"] = tuple(given["trackers"])
     if "prompt_shares" in given:
-        pairs = [text.partition("=") for text in given["prompt_shares"]]
-        try:
-            given["prompt_shares"] = {kind: float(share) for kind, _, share in pairs}
-        except ValueError as error:
-            raise ValueError(f"--prompt-shares takes KIND=SHARE pairs, got {args.prompt_shares}") from error
+        given["prompt_shares"] = _pairs("--prompt-shares", "KIND=SHARE", given["prompt_shares"], float)
     return given
+
+
+def _pairs(option: str, form: str, texts: Sequence[str], convert: Callable[[str], Any]) -> dict[str, Any]:
+    """The pairs that were given as NAME=VALUE."""
+    pairs = [text.partition("=") for text in texts]
+    try:
+        return {name: convert(value) for name, _, value in pairs}
+    except ValueError as error:
+        raise ValueError(f"{option} takes {form} pairs, got {list(texts)}") from error
 
 
 def _print_line(line: str) -> None:

@@ -3,13 +3,15 @@ import json
 import sys
 import tarfile
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import sam_hq
 from conftest import small_config
 from sam_hq_cli.main import main
-from training_data import shapes, write_pairs
+from training_data import large_shapes, shapes, write_pairs
 
 
 @pytest.fixture
@@ -50,6 +52,33 @@ def test_the_same_command_goes_on_where_it_was(data, capsys):
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
 
 
+def test_a_run_goes_on_with_larger_images(data):
+    assert train(data, "--config", data / "config.json", "--trainable", "sam", "--steps", 1) == 0
+    (data / "run").rename(data / "small")
+    assert train(data, "--model", data / "small" / "last", "--image-size", 160, "--steps", 1) == 0
+    model = sam_hq.SamHQModel.from_pretrained(data / "run" / "last")
+    assert model.config.vision_config.image_size == 160
+    assert sam_hq.SamHQProcessor.from_pretrained(data / "run" / "last").image_processor.size == {"longest_edge": 160}
+
+
+def test_rendered_folders_train_together_and_are_measured(data, capsys):
+    for kind in ("photo_cutouts", "backgrounds"):
+        (data / "sources" / kind).mkdir(parents=True)
+    image, masks = large_shapes(1)[0]
+    Image.fromarray(np.dstack([image, masks[0] * np.uint8(255)])).save(data / "sources" / "photo_cutouts" / "a.webp")
+    Image.fromarray(shapes(1)[0][0]).save(data / "sources" / "backgrounds" / "a.jpg")
+    counts = ["--counts", "composites=250", "simple=250", "thin=250"]
+    assert main(["train-data", "--output", str(data), "--side", "48", "--workers", "1", *counts]) == 0
+    rendered = [data / "composites", data / "simple"]
+    assert train(data, "--config", data / "config.json", "--steps", 1, "--trainable", "all", "--data", *rendered) == 0
+    capsys.readouterr()
+    words = ["evaluate", "--model", data / "run" / "last", "--data", data / "thin"]
+    assert main([str(word) for word in words]) == 0
+    assert "box" in capsys.readouterr().out
+    assert train(data, "--config", data / "config.json", "--data", data / "data", data / "simple") == 2
+    assert "only where all hold rendered images" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -80,4 +109,4 @@ def test_a_missing_extra_is_one_line(tmp_path, capsys, monkeypatch):
         tar.addfile(member, io.BytesIO(content))
     monkeypatch.setitem(sys.modules, "resvg_py", None)
     assert main(["train-data", "--packages", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == "sam-hq: error: clip art needs resvg-py: pip install resvg-py\n"
+    assert capsys.readouterr().err == "sam-hq: error: clip art needs resvg-py: pip install 'sam-hq[data]'\n"

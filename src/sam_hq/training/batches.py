@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from ..ground_truth_prompts import jittered_box, mask_box, random_points
-from .augmentation import IGNORED_LABEL, augment
+from .augmentation import IGNORED_LABEL, Augmentation, augment
+from .embedding_cache import image_key
 from .prompts import MAX_POINTS, PROMPT_SHARES
 
 IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -30,7 +32,9 @@ class TrainingBatches(Dataset):
         size: Side of the model's input.
         seed: Seed of orders, crops and prompts.
         prompt_shares: Share of every kind of prompt: `box`, `points`, `box_points`, `mask`, `clicks`.
-        smallest_crop: See `augment`.
+        augmentation: How images are changed; None for the default.
+        normalisation: Mean and standard deviation of the three colours, of values in [0, 1]; None for SAM's.
+        keyed: Whether batches name their images by content, for `EmbeddingCache`.
     """
 
     def __init__(
@@ -42,24 +46,29 @@ class TrainingBatches(Dataset):
         size: int = 1024,
         seed: int = 0,
         prompt_shares: dict[str, float] | None = None,
-        smallest_crop: float = 0.55,
+        augmentation: Augmentation | None = None,
+        normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
+        keyed: bool = False,
     ) -> None:
         if len(images) == 0:
             raise ValueError("there are no training images")
         self.images, self.steps, self.batch_size, self.objects = images, steps, batch_size, objects
-        self.size, self.seed, self.smallest_crop = size, seed, smallest_crop
+        self.size, self.seed, self.augmentation, self.keyed = size, seed, augmentation, keyed
+        self.mean, self.std = (np.array(part, np.float32) for part in normalisation or (IMAGE_MEAN, IMAGE_STD))
         self.prompt_shares = dict(prompt_shares or PROMPT_SHARES)
         self._order: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> dict[str, torch.Tensor | str]:
+    def __getitem__(self, step: int) -> dict[str, Any]:
         """The batch of a step.
 
         Returns:
-            `pixel_values` (B, 3, S, S) float32, `labels` (B, P, S, S) int8, `kind` of prompt, `input_boxes`
-            (B, P, 4), `input_points` (B, P, N, 2), `input_labels` (B, P, N).
+            `pixel_values` (B, 3, S, S) float32, `labels` (B, P, S, S) int8, `foreground` (B, S, S) int8 (any
+            object of the image, prompted or not), `kind` of prompt, `input_boxes` (B, P, 4), `input_points`
+            (B, P, N, 2), `input_labels` (B, P, N), `image_keys` where they were asked for, and `left_out`, the
+            (name, reason) of bad data met for the first time.
         """
         rng = np.random.default_rng((self.seed, step))
         kind = str(rng.choice(list(self.prompt_shares), p=list(self.prompt_shares.values())))
@@ -67,11 +76,16 @@ class TrainingBatches(Dataset):
         if kind == "points" and rng.random() < 0.5:
             count = int(rng.integers(2, MAX_POINTS + 1))
         samples = [self._sample(step * self.batch_size + slot, count, rng) for slot in range(self.batch_size)]
-        pixels, labels, boxes, points = (np.stack(part) for part in zip(*samples, strict=True))
+        pixels, labels, foreground, boxes, points = (np.stack(part) for part in list(zip(*samples, strict=True))[:5])
+        keys = {"image_keys": [sample[5] for sample in samples]} if self.keyed else {}
+        report = getattr(self.images, "report", None)
         return {
             "kind": kind,
+            "left_out": [] if report is None else report.take_new(),
+            **keys,
             "pixel_values": torch.from_numpy(pixels).permute(0, 3, 1, 2),
             "labels": torch.from_numpy(labels),
+            "foreground": torch.from_numpy(foreground),
             "input_boxes": torch.from_numpy(boxes),
             "input_points": torch.from_numpy(points),
             "input_labels": torch.ones(points.shape[:-1], dtype=torch.long),
@@ -83,16 +97,19 @@ class TrainingBatches(Dataset):
             self._order = (epoch, np.random.default_rng((self.seed, epoch, 1)).permutation(len(self.images)))
         return int(self._order[1][place])
 
-    def _sample(self, position: int, num_points: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    def _sample(self, position: int, num_points: int, rng: np.random.Generator) -> tuple[Any, ...]:
         index = self._index(position)
         for _ in range(MAX_DRAWS):
             image, masks = self.images[index]
-            pixels, labels, (height, width) = augment(image, masks, self.size, rng, self.smallest_crop)
+            pixels, labels, (height, width) = augment(image, masks, self.size, rng, self.augmentation)
             if len(labels):
                 break
             index = int(rng.integers(len(self.images)))  # the crop holds no object
         else:
-            raise ValueError(f"{MAX_DRAWS} draws in a row held no object of at least 40 pixels: check the masks")
+            report = str(getattr(self.images, "report", "")) or "none was left out as bad"
+            raise ValueError(
+                f"{MAX_DRAWS} draws in a row held no object of at least 40 pixels; check the masks: {report}"
+            )
         order = rng.permutation(len(labels))
         chosen = np.resize(order, self.objects)
         boxes, points = [], []
@@ -102,8 +119,9 @@ class TrainingBatches(Dataset):
             points.append(random_points(mask, num_points, rng))
         normalised = np.zeros(pixels.shape, np.float32)
         valid = slice(0, height), slice(0, width)
-        normalised[valid] = (pixels[valid] / np.float32(255) - IMAGE_MEAN) / IMAGE_STD
-        return normalised, labels[chosen], np.stack(boxes).astype(np.float32), np.stack(points)
+        normalised[valid] = (pixels[valid] / np.float32(255) - self.mean) / self.std
+        key = image_key(pixels, (height, width)) if self.keyed else ""
+        return normalised, labels[chosen], labels.max(0), np.stack(boxes).astype(np.float32), np.stack(points), key
 
 
 __all__ = ["IGNORED_LABEL", "TrainingBatches"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -18,7 +19,6 @@ from .silhouettes import random_silhouette, random_thin_structure
 
 TO_LINEAR = (np.arange(256, dtype=np.float32) / 255) ** 2.2
 FROM_LINEAR = np.round(255 * (np.arange(4096, dtype=np.float32) / 4095) ** (1 / 2.2)).astype(np.uint8)
-FOREGROUND_SHARES = {"photo": 0.40, "textured": 0.27, "thin": 0.15, "drawn": 0.18}
 MIN_VISIBLE_SHARE, MIN_VISIBLE_AREA = 0.35, 0.0015
 SYSTEM_FONTS = "/usr/share/fonts"
 
@@ -42,17 +42,19 @@ class CompositeRenderer:
     Args:
         sources_dir: Folder with `photo_cutouts`, `drawn_cutouts` and `backgrounds`.
         side: Side of the square images in pixels.
-        max_objects: Most objects per image, not counting parts.
         fonts_dir: Where TrueType fonts are looked for.
 
     Raises:
         FileNotFoundError: There are no backgrounds or no cut-outs in `sources_dir`.
     """
 
-    def __init__(
-        self, sources_dir: str | Path, side: int = 320, max_objects: int = 6, fonts_dir: str | Path = SYSTEM_FONTS
-    ) -> None:
-        self.side, self.max_objects = side, max_objects
+    max_objects = 6  # not counting parts
+    foreground_shares: ClassVar = {"photo": 0.40, "textured": 0.27, "thin": 0.15, "drawn": 0.18}
+    hidden_share = 0.5  # of images whose objects do not betray themselves by colour
+    smallest_length = 0.16  # of an object, as a share of the image's side
+
+    def __init__(self, sources_dir: str | Path, side: int = 320, fonts_dir: str | Path = SYSTEM_FONTS) -> None:
+        self.side = side
         root = Path(sources_dir)
         self._paths = {kind: sorted((root / kind).glob("*")) for kind in ("photo_cutouts", "drawn_cutouts")}
         self._backgrounds = [_read(path, "RGB") for path in sorted((root / "backgrounds").glob("*"))]
@@ -73,7 +75,7 @@ class CompositeRenderer:
         rng = np.random.default_rng(seed)
         while True:
             scene = _Scene(self._background(rng))
-            hide_cues = rng.random() < 0.5
+            hide_cues = rng.random() < self.hidden_share
             for _ in range(int(rng.integers(1, self.max_objects + 1))):
                 self._add_object(scene, rng, hide_cues)
             masks = scene.targets()
@@ -81,7 +83,7 @@ class CompositeRenderer:
                 return CompositeSample(_degrade(scene.image(), rng), masks)
 
     def _add_object(self, scene: _Scene, rng: np.random.Generator, hide_cues: bool) -> None:
-        length = self.side * float(np.exp(rng.uniform(np.log(0.16), np.log(0.95))))
+        length = self.side * float(np.exp(rng.uniform(np.log(self.smallest_length), np.log(0.95))))
         patch = self._foreground(rng, length, scene.background)
         position = [int(rng.uniform(-0.2 * extent, self.side - 0.8 * extent)) for extent in patch.size]
         if hide_cues:
@@ -98,7 +100,7 @@ class CompositeRenderer:
             scene.paste(part, offset, softness, inside=whole)
 
     def _foreground(self, rng: np.random.Generator, length: float, background: Image.Image) -> Image.Image:
-        kind = rng.choice(list(FOREGROUND_SHARES), p=list(FOREGROUND_SHARES.values()))
+        kind = rng.choice(list(self.foreground_shares), p=list(self.foreground_shares.values()))
         if kind == "thin":
             coverage = random_thin_structure(rng, round(max(length, 40)))
             return self._fill(coverage, rng, background)
@@ -155,6 +157,23 @@ class CompositeRenderer:
         photo = self._backgrounds[rng.integers(len(self._backgrounds))]
         crop = _recolour(_random_crop(photo, rng, size, smallest=0.4, largest=1.0), rng)
         return crop.filter(ImageFilter.BoxBlur(float(rng.uniform(0.5, 5)))) if draw < 0.25 else crop
+
+
+class SimpleRenderer(CompositeRenderer):
+    """As `CompositeRenderer`, with one to three larger objects, most of them photographic, as in most photographs."""
+
+    max_objects = 3
+    foreground_shares: ClassVar = {"photo": 0.65, "textured": 0.12, "thin": 0.08, "drawn": 0.15}
+    hidden_share = 0.25
+    smallest_length = 0.3
+
+
+class ThinRenderer(CompositeRenderer):
+    """As `CompositeRenderer`, with thin structures alone: wires, fences, spokes, trees."""
+
+    max_objects = 3
+    foreground_shares: ClassVar = {"thin": 1.0}
+    smallest_length = 0.4
 
 
 class _Scene:

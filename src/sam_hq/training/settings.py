@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from .augmentation import Augmentation
 from .parts import TRAINABLE
+from .prompts import PROMPT_SHARES
 
 PRECISIONS = ("no", "bf16", "fp16")
+LEAST_WHOLE = {
+    0: ("warmup", "workers", "seed"),
+    1: (
+        "steps",
+        "batch_size",
+        "objects",
+        "accumulation",
+        "lora_rank",
+        "validate_every",
+        "log_every",
+        "keep_checkpoints",
+    ),
+    2: ("num_points",),  # some around the object, some where the mask is uncertain
+}
 
 
 @dataclass
@@ -26,8 +44,14 @@ class TrainingSettings:
         clip_norm: Largest norm of the gradient.
         ema_decay: Decay of the running mean of the weights that is validated and saved; 0 takes the weights themselves.
         num_points: Points per mask in the loss.
+        dense_weight: Weight of a second loss on the encoder alone, see `DenseSupervision`; for training from scratch.
         prompt_shares: Share of every kind of prompt; None is the default mixture.
-        smallest_crop: Shortest crop as a share of the image; 1 trains on whole images.
+        smallest_crop: Shortest crop as a share of the image; 1 takes no crops.
+        scale_jitter: Instead of crops, the smallest and the largest longer side of an image as shares of the model's
+            input, such as (0.1, 2.0) of the paper.
+        whole_images: Whether images are taken as they are: neither cropped nor scaled, mirrored or changed in colour.
+        embedding_cache: Folder in which a frozen encoder's embeddings are kept, so that it sees every image once;
+            means `whole_images`.
         precision: `no` (float32), `bf16` or `fp16`.
         gradient_checkpointing: Whether activations are computed again instead of kept. The batch norms of a TinyViT
             that trains in full then update their statistics twice per pass; losses and gradients stay the same.
@@ -55,8 +79,12 @@ class TrainingSettings:
     clip_norm: float = 1.0
     ema_decay: float = 0.0
     num_points: int = 112 * 112
+    dense_weight: float = 0.0
     prompt_shares: dict[str, float] | None = None
     smallest_crop: float = 0.55
+    scale_jitter: tuple[float, float] | None = None
+    whole_images: bool = False
+    embedding_cache: str | None = None
     precision: str = "no"
     gradient_checkpointing: bool = False
     lora_rank: int = 8
@@ -71,16 +99,56 @@ class TrainingSettings:
         for name, known in (("trainable", TRAINABLE), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        for name in ("steps", "batch_size", "objects", "accumulation", "num_points", "validate_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        for least, names in LEAST_WHOLE.items():
+            for name in names:
+                if getattr(self, name) < least:
+                    raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("dense_weight", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("decay_share", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if self.prompt_shares is not None and abs(sum(self.prompt_shares.values()) - 1) > 1e-6:
-            raise ValueError(f"prompt_shares must add up to 1, got {sum(self.prompt_shares.values())}")
+        if self.dense_weight and self.trainable not in ("sam", "all"):
+            raise ValueError(f"dense_weight needs an encoder that is trained, but trainable is {self.trainable!r}")
+        self._check_prompts()
+        self._check_augmentation()
+
+    def _check_prompts(self) -> None:
+        shares = self.prompt_shares
+        if shares is None:
+            return
+        if unknown := sorted(set(shares) - set(PROMPT_SHARES)):
+            raise ValueError(f"prompt_shares names {unknown}; there are {list(PROMPT_SHARES)}")
+        if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
+            raise ValueError(f"prompt_shares must not be negative and add up to 1, got {shares}")
+
+    def _check_augmentation(self) -> None:
+        if not 0 < self.smallest_crop <= 1:
+            raise ValueError(f"smallest_crop must lie in (0, 1], got {self.smallest_crop}")
+        if self.embedding_cache is not None:
+            if self.trainable not in ("hq", "decoder"):
+                raise ValueError(f"embedding_cache needs a frozen encoder, but trainable is {self.trainable!r}")
+            self.whole_images = True
+        if self.scale_jitter is not None:
+            low, high = self.scale_jitter
+            if not 0 < low <= high < math.inf:
+                raise ValueError(f"scale_jitter must be two shares, the smaller first, got {self.scale_jitter}")
+            if self.whole_images:
+                option = "embedding_cache" if self.embedding_cache is not None else "whole_images"
+                raise ValueError(f"{option} takes images as they are, so scale_jitter cannot be had with it")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training images are changed."""
+        return Augmentation(self.smallest_crop, self.scale_jitter, self.whole_images)
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as JSON holds them."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def rate_factor(self, step: int) -> float:
         """The learning rate of an update as a share of the peak: a ramp, a plateau, a linear fall."""

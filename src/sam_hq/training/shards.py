@@ -1,4 +1,4 @@
-"""Rendered composites on disk: uint8 images and packed masks in memory-mapped arrays, read without decoding."""
+"""Training images on disk: uint8 images and packed masks in memory-mapped arrays, read without decoding."""
 
 from __future__ import annotations
 
@@ -8,15 +8,29 @@ from pathlib import Path
 
 import numpy as np
 
-from .composites import CompositeRenderer
+from ..segmentation_data import BadDataReport
+from .composites import CompositeRenderer, SimpleRenderer, ThinRenderer
+from .photo_regions import PhotoRegions
 
 SHARD_SIZE = 250
+RENDERERS: dict[str, type[CompositeRenderer] | type[PhotoRegions]] = {
+    "composites": CompositeRenderer,
+    "simple": SimpleRenderer,
+    "thin": ThinRenderer,
+    "regions": PhotoRegions,
+}
 
 
 def render_shards(
-    sources_dir: str | Path, output_dir: str | Path, count: int, side: int = 320, seed: int = 0, workers: int = 1
+    sources_dir: str | Path,
+    output_dir: str | Path,
+    count: int,
+    side: int = 320,
+    seed: int = 0,
+    workers: int = 1,
+    kind: str = "composites",
 ) -> Iterator[Path]:
-    """Render composites into shards of 250; shards that are there already are kept, so an interrupted run goes on.
+    """Render images into shards of 250; shards that are there already are kept, so an interrupted run goes on.
 
     Args:
         sources_dir: Folder that `prepare_sources` filled.
@@ -25,27 +39,35 @@ def render_shards(
         side: Side of the images in pixels.
         seed: Seed of the set; an image depends on it and on its index alone.
         workers: Processes that render.
+        kind: `composites`, `simple` ones, `thin` structures, or `regions` (photographs with what stands out in them).
 
     Yields:
         The path of every shard (a folder), as it is finished.
+
+    Raises:
+        ValueError: Another kind.
     """
+    if kind not in RENDERERS:
+        raise ValueError(f"kind must be one of {tuple(RENDERERS)}, got {kind!r}")
     root = Path(output_dir)
     root.mkdir(parents=True, exist_ok=True)
-    todo = [(sources_dir, root / f"shard_{k:04d}", k, side, seed) for k in range(-(-count // SHARD_SIZE))]
+    todo = [(sources_dir, root / f"shard_{k:04d}", k, side, seed, kind) for k in range(-(-count // SHARD_SIZE))]
     with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(_render_shard, todo)
 
 
-_renderers: dict[tuple[str, int], CompositeRenderer] = {}  # one per process: reading the sources takes seconds
+_renderers: dict[
+    tuple[str, str, int], CompositeRenderer | PhotoRegions
+] = {}  # one per process: reading the sources takes seconds
 
 
-def _render_shard(job: tuple[str | Path, Path, int, int, int]) -> Path:
-    sources_dir, path, shard, side, seed = job
+def _render_shard(job: tuple[str | Path, Path, int, int, int, str]) -> Path:
+    sources_dir, path, shard, side, seed, kind = job
     if path.exists():
         return path
-    key = (str(sources_dir), side)
+    key = (kind, str(sources_dir), side)
     if key not in _renderers:
-        _renderers[key] = CompositeRenderer(sources_dir, side)
+        _renderers[key] = RENDERERS[kind](sources_dir, side)
     samples = [_renderers[key].render((seed, index)) for index in range(shard * SHARD_SIZE, (shard + 1) * SHARD_SIZE)]
     aside = path.with_suffix(".partial")
     aside.mkdir(exist_ok=True)
@@ -57,27 +79,35 @@ def _render_shard(job: tuple[str | Path, Path, int, int, int]) -> Path:
 
 
 class ShardedImages:
-    """The images of all shards of a folder, by index.
+    """The images of all shards of one or more folders, by index.
 
     Args:
-        folder: Where `render_shards` wrote.
+        folders: Where `render_shards` wrote.
 
     Raises:
-        FileNotFoundError: The folder holds no shard.
+        FileNotFoundError: A folder holds no shard.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        paths = sorted(path for path in Path(folder).glob("shard_*") if path.suffix != ".partial")
-        if not paths:
-            raise FileNotFoundError(f"{folder} holds no rendered shard")
+    def __init__(self, *folders: str | Path) -> None:
+        paths: list[Path] = []
+        for folder in folders:
+            found = sorted(path for path in Path(folder).glob("shard_*") if path.suffix != ".partial")
+            if not found:
+                raise FileNotFoundError(f"{folder} holds no rendered shard")
+            paths += found
         self._shards = [
             tuple(np.load(path / f"{name}.npy", mmap_mode="r") for name in ("images", "masks", "first_mask"))
             for path in paths
         ]
         self._ends = np.cumsum([len(images) for images, _, _ in self._shards])
+        self.report = BadDataReport()  # nothing rendered is left out
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    def name(self, index: int) -> str:
+        """How the image is called in reports."""
+        return f"rendered image {index}"
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """The image (S, S, 3) uint8 and its masks (n, S, S) bool."""

@@ -185,7 +185,7 @@ def _rasterise(name: str, content: bytes) -> Image.Image:
     try:
         import resvg_py  # only clip art needs it
     except ImportError as error:
-        raise ImportError("clip art needs resvg-py: pip install resvg-py") from error
+        raise ImportError("clip art needs resvg-py: pip install 'sam-hq[data]'") from error
     text = (gzip.decompress(content) if name.endswith(".gz") else content).decode("utf-8", errors="replace")
     return Image.open(
         io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=text, width=CUTOUT_SIDE, dpi=96.0, skip_system_fonts=True)))

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .dense_supervision import DenseSupervision
+from .embedding_cache import EmbeddingCache
 from .objectives import training_loss
 from .rounds import predict_round
 from .settings import TrainingSettings
@@ -26,6 +28,13 @@ class TrainingStep(nn.Module):
         self.trains_sam = settings.trainable != "hq"
         self.trains_hq = settings.trainable != "sam"
         self.trains_norms = settings.trainable in ("sam", "all")
+        self.dense_weight = settings.dense_weight
+        self.settings = settings
+        self.cache: EmbeddingCache | None = None
+        if self.dense_weight:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(settings.seed)
+                self.dense = DenseSupervision(self.plain_model.config.vision_config)
 
     @property
     def plain_model(self) -> Any:
@@ -43,9 +52,40 @@ class TrainingStep(nn.Module):
     def forward(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss of a batch of `TrainingBatches`, and the means of its parts."""
         model = self.plain_model
-        frozen = not any(parameter.requires_grad for parameter in model.vision_encoder.parameters())
-        with torch.set_grad_enabled(not frozen):  # a frozen encoder runs once, and keeps no activations
-            image_embeddings, intermediate_embeddings = model.get_image_embeddings(batch["pixel_values"])
+        image_embeddings, intermediate_embeddings = self._encode(batch)
         hq_features = model.get_hq_features(image_embeddings, intermediate_embeddings) if self.trains_hq else None
         outputs = predict_round(model, image_embeddings, hq_features, batch)
-        return training_loss(outputs, batch["labels"].flatten(0, 1), self.trains_sam, self.num_points)
+        loss, parts = training_loss(outputs, batch["labels"].flatten(0, 1), self.trains_sam, self.num_points)
+        parts[f"iou_{batch['kind']}"] = parts["iou_single"]
+        if self.dense_weight:
+            early = intermediate_embeddings[0]
+            dense_loss, dense_parts = self.dense(image_embeddings, early, batch["labels"], batch["foreground"])
+            loss, parts = loss + self.dense_weight * dense_loss, {**parts, **dense_parts}
+        return loss, parts
+
+    def _encode(self, batch: dict[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        model = self.plain_model
+        if any(parameter.requires_grad for parameter in model.vision_encoder.parameters()):
+            return model.get_image_embeddings(batch["pixel_values"])
+        with torch.no_grad():  # a frozen encoder runs once, and keeps no activations
+            if not self.settings.whole_images:
+                return model.get_image_embeddings(batch["pixel_values"])
+            # One by one, so that an image's embeddings do not depend, in the last bits, on what it is batched with.
+            keys = batch.get("image_keys", [None] * len(batch["pixel_values"]))
+            parts = [self._encode_one(*part) for part in zip(keys, batch["pixel_values"].split(1), strict=True)]
+            late, early = (torch.cat(part) for part in zip(*parts, strict=True))
+            return late, [early]
+
+    def _encode_one(self, key: str | None, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings of an image from the cache, or from the encoder."""
+        model, folder = self.plain_model, self.settings.embedding_cache
+        if folder is not None and key is not None:
+            if self.cache is None:  # not before the first use: the weights may have come from a saved state
+                self.cache = EmbeddingCache(folder, model.vision_encoder, self.settings.precision)
+            kept = self.cache.read(key, pixel_values.device)
+            if kept is not None:
+                return kept
+        late, intermediate = model.get_image_embeddings(pixel_values)
+        if self.cache is not None and key is not None:
+            self.cache.write(key, late, intermediate[0])
+        return late, intermediate[0]

@@ -1,0 +1,60 @@
+"""The same model for another input size: train on small images first, which costs a fraction, then on larger ones."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+
+from ..configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig
+from ..modeling_sam_hq import SamHQModel
+
+STRIDES = (4, 8, 16, 16)  # of a TinyViT's stages
+
+
+def resized(model: SamHQModel, image_size: int) -> SamHQModel:
+    """A copy of a TinyViT model for inputs of another size.
+
+    Windows that span a stage's whole grid go on to do so, and their attention biases are interpolated; other windows
+    keep their size in cells. Everything else is independent of the size, positions being relative to the square's side.
+
+    Args:
+        model: A model with a TinyViT encoder.
+        image_size: Side of the new square input in pixels.
+
+    Returns:
+        The new model; the given one itself where the size is the same.
+
+    Raises:
+        TypeError: Its encoder is no TinyViT: absolute positions and window padding tie a ViT to its size.
+        ValueError: A size that the encoder cannot take.
+    """
+    old = model.config.vision_config
+    if not isinstance(old, SamHQTinyVitConfig):
+        raise TypeError(f"image_size can be changed for TinyViT encoders only, got {type(old).__name__}")
+    if image_size == old.image_size:
+        return model
+    windows = [
+        image_size // stride if window * stride >= old.image_size else window
+        for window, stride in zip(old.window_size, STRIDES, strict=True)
+    ]
+    settings = copy.deepcopy(model.config.to_dict())
+    settings["vision_config"].update(image_size=image_size, window_size=windows)
+    settings["prompt_encoder_config"]["image_size"] = image_size
+    config = SamHQConfig.from_dict(settings)
+    config._attn_implementation = model.config._attn_implementation
+    new = SamHQModel(config).to(model.dtype)
+    weights = model.state_dict()
+    for name, own in new.state_dict().items():
+        if name.endswith("attention_biases") and own.shape != weights[name].shape:
+            weights[name] = _interpolated(weights[name], own.shape[1])
+    new.load_state_dict(weights)
+    return new.train(model.training)
+
+
+def _interpolated(biases: torch.Tensor, count: int) -> torch.Tensor:
+    """Biases (heads, n*n) of the offsets 0..n-1 along both axes, for m*m = count offsets over the same extent."""
+    old_side, new_side = round(biases.shape[1] ** 0.5), round(count**0.5)
+    table = biases.view(1, -1, old_side, old_side)
+    return F.interpolate(table, (new_side, new_side), mode="bilinear", align_corners=True)[0].flatten(1)

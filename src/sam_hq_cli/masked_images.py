@@ -1,0 +1,29 @@
+"""Opening the data that models are trained and measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def open_images(paths: Sequence[str], photographs: str | None = None, on_bad: str = "skip") -> Any:
+    """Open one dataset of any kind, or several folders of rendered images as one.
+
+    Args:
+        paths: the values of --data: a folder of image + mask pairs, a COCO instances file, or folders that
+            `sam-hq train-data` rendered.
+        photographs: the value of --images, for COCO.
+        on_bad: `skip` or `raise`, what to do with unusable data.
+
+    Raises:
+        ValueError: if several are given and not all of them were rendered, or if one holds nothing usable.
+    """
+    from sam_hq.segmentation_data import open_dataset
+    from sam_hq.training.shards import ShardedImages
+
+    if all(any(Path(path).glob("shard_*")) for path in paths):
+        return ShardedImages(*paths)
+    if len(paths) > 1:
+        raise ValueError(f"--data takes several folders only where all hold rendered images, got {' '.join(paths)}")
+    return open_dataset(paths[0], photographs, on_bad)
