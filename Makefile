@@ -1,7 +1,7 @@
 # Every target stands alone: what it needs is set up first. `make` or `make help` lists them.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= dev,plot,examples,lora,onnx
+EXTRAS ?= dev,docs,plot,examples,lora,onnx
 JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test slow check format bench compat cards build clean
+.PHONY: help setup run test slow check format bench compat cards pictures docs links build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -56,8 +56,18 @@ compat: ## the tests with the oldest supported versions (.venv-compat)
 cards: $(READY) ## write model_cards/*.md anew from the template and the facts
 	$(BIN)/python model_cards/generate.py
 
-build: $(READY) ## the wheel, in dist/
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+pictures: $(READY) ## make the README's picture anew with the embedded checkpoint
+	$(BIN)/python docs/examples/readme_picture.py
+
+docs: $(READY) ## build the documentation site in build/docs; warnings and broken links are errors
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
+	$(BIN)/python tests/documentation/site_links.py build/docs
+
+links: $(READY) ## check the site's links to other sites (needs the network)
+	$(BIN)/python -m sphinx --quiet --builder linkcheck docs build/links
+
+build: $(READY) ## sdist and wheel, in dist/
+	$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean: ## remove everything that can be made again
 	rm -rf .venv .venv-compat build dist run src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
