@@ -150,7 +150,7 @@ def _config_of_sam(name: str | Path) -> SamHQConfig:
     fields = _fields_of(name)
     if fields.get("model_type") != PLAIN_SAM:
         raise ValueError(f"{str(name)!r} is a {fields.get('model_type')!r} model, but plain SAM ('sam') is wanted")
-    parts = {}
+    parts: dict[str, Any] = {}
     for part in ("vision_config", "prompt_encoder_config", "mask_decoder_config"):
         parts[part] = {key: value for key, value in (fields.get(part) or {}).items() if key != "model_type"}
     return SamHQConfig(**parts)

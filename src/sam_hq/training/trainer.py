@@ -6,28 +6,25 @@ the tuned SAM parts are saved with the HQ parts, and one process is enough.
 
 from __future__ import annotations
 
-import json
-import shutil
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from torch.utils.data import DataLoader, Subset
 
-from ..atomic_writing import new_file
-from ..evaluation import PromptedModel, evaluate
+from ..segmentation_data import BadDataReport
 from .batches import TrainingBatches
 from .parts import parameter_groups, select_parameters, with_lora
+from .run_folder import RunFolder, settings_of
 from .run_state import Progress, RunningMean, SwappedWeights
 from .settings import TrainingSettings
 from .step import TrainingStep
-
-STATE_FOLDER = "state_{step:07d}"
+from .validation import validation_quality
 
 
 class Trainer:
@@ -41,10 +38,15 @@ class Trainer:
         settings: The run's settings.
         validation: A `sam_hq.segmentation_data.MaskedImages`, or None for no validation.
         report: Called with a line for people at every logged step.
+        progress: Called after every update with ("training", updates done, all), and after every photograph of a
+            validation with ("validation", photographs done, all).
+
+    Attributes:
+        left_out: Bad training and validation data met so far; of all processes when `train` has ended.
 
     Raises:
         ImportError: `trainable="lora"` without peft.
-        ValueError: Settings that make no sense.
+        ValueError: Settings that make no sense, or a processor for another size of images than the model's.
     """
 
     def __init__(
@@ -56,15 +58,16 @@ class Trainer:
         settings: TrainingSettings,
         validation: Any = None,
         report: Callable[[str], None] | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
+        size = _common_size(model, processor)
         self.settings, self.processor, self.validation, self.report = settings, processor, validation, report
-        self.output_dir = Path(output_dir)
-        self.output_dir.mkdir(parents=True, exist_ok=True)
+        self.on_progress, self.left_out, self.folder = progress, BadDataReport(), RunFolder(output_dir)
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
             gradient_accumulation_steps=settings.accumulation,
             log_with=list(settings.trackers) or None,
-            project_dir=self.output_dir,
+            project_dir=self.folder.path,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         if settings.gradient_checkpointing:
@@ -83,7 +86,7 @@ class Trainer:
         self.mean = RunningMean(self._own(), settings.ema_decay) if settings.ema_decay else None
         if self.mean is not None:
             self.accelerator.register_for_checkpointing(self.mean)
-        size = self._own().plain_model.config.vision_config.image_size
+        options = processor.image_processor
         self.batches = TrainingBatches(
             images,
             settings.steps * settings.accumulation * self.accelerator.num_processes,
@@ -92,21 +95,48 @@ class Trainer:
             size,
             settings.seed,
             settings.prompt_shares,
-            settings.smallest_crop,
+            settings.augmentation,
+            (options.image_mean, options.image_std),
+            keyed=settings.embedding_cache is not None,
         )
 
     def _own(self) -> TrainingStep:
         return self.accelerator.unwrap_model(self.step_module)
 
     def resume(self) -> int:
-        """Load the newest state of `output_dir`, if there is one; returns the step that training goes on from."""
-        states = self._states()
+        """Load the newest state of `output_dir`, if there is one.
+
+        Returns:
+            The step that training goes on from.
+
+        Raises:
+            ValueError: The state is of another model, or of settings that cannot go on with it.
+        """
+        states = self.folder.states()
         if states:
-            self.accelerator.load_state(str(states[-1]), load_kwargs={"weights_only": False})
+            self._say_what_changed(states[-1])
+            try:
+                self.accelerator.load_state(str(states[-1]), load_kwargs={"weights_only": False})
+            except (RuntimeError, ValueError, KeyError) as error:
+                raise ValueError(f"cannot go on from {str(states[-1])!r}, is it of another model? {error}") from error
+            self.accelerator.step = 0  # states are saved between updates, whatever their accumulation
+            if self.accelerator.is_main_process:
+                self.folder.cut_log(self.progress.step)
         return self.progress.step
 
-    def _states(self) -> list[Path]:
-        return sorted(path for path in self.output_dir.glob("state_*") if path.suffix != ".partial")
+    def _say_what_changed(self, state: Path) -> None:
+        before, now = settings_of(state), self.settings.plain()
+        if not before:
+            return
+        for name, kind in (("trainable", str), ("lora_rank", int), ("ema_decay", bool), ("dense_weight", bool)):
+            if kind(before[name]) != kind(now[name]):
+                raise ValueError(
+                    f"cannot go on from {str(state)!r}: its {name} is {before[name]}, but {now[name]} is asked for; "
+                    "name a new output folder"
+                )
+        changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
+        if changed:
+            self._report(f"settings that changed since {state.name}: {', '.join(changed)}")
 
     def train(self, stop_after: int | None = None) -> dict[str, float]:
         """Train to the last step.
@@ -120,24 +150,26 @@ class Trainer:
         settings, accelerator = self.settings, self.accelerator
         last = min(settings.steps, stop_after if stop_after is not None else settings.steps)
         if settings.trackers:
-            accelerator.init_trackers("sam_hq", config=_plain(settings))
+            accelerator.init_trackers("sam_hq", config=settings.plain())
         self.step_module.train()
-        sums: dict[str, list[float]] = {}
+        gathered: dict[str, list[float]] = {}
         quality: dict[str, float] = {}
         loader = iter(self._loader(last))
         while self.progress.step < last:
             for key, value in self._update(loader).items():
-                sums.setdefault(key, []).append(value)
+                gathered.setdefault(key, []).append(value)
             self.progress.step += 1
             step = self.progress.step
+            self._advance("training", step, settings.steps)
             if step % settings.log_every == 0 or step == last:
-                self._log(step, {key: float(np.mean(values)) for key, values in sums.items()})
-                sums = {}
+                self._log(step, {key: float(np.mean(values)) for key, values in gathered.items()})
+                gathered = {}
             if step % settings.validate_every == 0 or step == last:
                 quality = self.validate()
                 self._keep(step, quality)
         if settings.trackers:
             accelerator.end_training()
+        self._note(gather_object([(name, reason) for reason, names in self.left_out.cases.items() for name in names]))
         return quality
 
     def _loader(self, last: int) -> DataLoader:
@@ -156,9 +188,10 @@ class Trainer:
             group["lr"] = settings.learning_rate * settings.rate_factor(step)
         # Dropout, point sampling and the like follow from the step alone, whatever happened before.
         torch.manual_seed((settings.seed * 1_000_003 + step) * 4099 + rank)
-        measures: dict[str, float] = {}
+        measures: dict[str, list[float]] = {}
         for _ in range(settings.accumulation):
             batch = {name: _moved(value, accelerator.device) for name, value in next(loader).items()}
+            self._note(batch.pop("left_out"))
             with accelerator.accumulate(self.step_module):
                 with accelerator.autocast():
                     loss, parts = self.step_module(batch)
@@ -166,74 +199,101 @@ class Trainer:
                     raise FloatingPointError(f"the loss of step {step} is {loss.item()}; lower learning_rate")
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(self.step_module.parameters(), settings.clip_norm)
-                    parts["gradient_norm"] = float(norm)
+                    parts["gradient_norm"] = self._clipped_norm(step)
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
-            measures.update(parts, loss=loss.item())
+            for key, value in {**parts, "loss": loss.item()}.items():
+                measures.setdefault(key, []).append(value)
         if self.mean is not None:
             self.mean.update(self._own())
-        return measures
+        return {key: float(np.mean(values)) for key, values in measures.items()}
+
+    def _clipped_norm(self, step: int) -> float:
+        norm = float(self.accelerator.clip_grad_norm_(self.step_module.parameters(), self.settings.clip_norm))
+        # In float16 such updates are skipped, and the loss is scaled down.
+        if not math.isfinite(norm) and self.settings.precision != "fp16":
+            raise FloatingPointError(f"the gradient of step {step} is {norm}; lower learning_rate")
+        return norm
+
+    def _note(self, cases: list[tuple[str, str]]) -> None:
+        """Keep count of bad data, and name the first of each kind at once."""
+        for name, reason in cases:
+            if reason not in self.left_out.cases:
+                self._report(f"left out {name}: {reason} (others like it are counted)")
+            self.left_out.add(name, reason)
+
+    def _report(self, line: str) -> None:
+        if self.report is not None and self.accelerator.is_main_process:
+            self.report(line)
+
+    def _advance(self, what: str, done: int, count: int) -> None:
+        if self.on_progress is not None and self.accelerator.is_main_process:
+            self.on_progress(what, done, count)
 
     def _log(self, step: int, measures: dict[str, float]) -> None:
         self.accelerator.log(measures, step=step)
         if self.accelerator.is_main_process:
-            with (self.output_dir / "log.jsonl").open("a") as file:
-                file.write(json.dumps({"step": step, **measures}) + "\n")
-            if self.report is not None:
-                named = " ".join(f"{key} {value:.3f}" for key, value in measures.items())
-                self.report(f"step {step}/{self.settings.steps}: {named}")
+            self.folder.log(step, measures)
+        named = " ".join(f"{key} {value:.3f}" for key, value in measures.items())
+        self._report(f"step {step}/{self.settings.steps}: {named}")
 
     def validate(self) -> dict[str, float]:
-        """Box-prompted mIoU and mean boundary IoU of what would be saved; empty without validation data."""
-        if self.validation is None or not self.accelerator.is_main_process:
+        """Score what would be saved, prompted with boxes; all processes take part.
+
+        Returns:
+            `miou` and `mbiou` of what is trained, and with the HQ parts `sam_miou` and `sam_mbiou` of SAM's mask alone;
+            empty without validation data.
+        """
+        if self.validation is None:
             return {}
+        accelerator = self.accelerator
+        branches = {"sam": ""} if self.settings.trainable == "sam" else {"sum": "", "sam": "sam_"}
         with self._saved_weights() as model:
-            model.eval()
-            predictor = PromptedModel(model, self.processor)
-            report = evaluate(predictor, self.validation, ("box",))
+            quality = validation_quality(
+                model.eval(),
+                self.processor,
+                self.validation,
+                branches,
+                accelerator.process_index,
+                accelerator.num_processes,
+                lambda done, count: self._advance("validation", done, count),
+            )
         self.step_module.train()
-        branch = "sam" if self.settings.trainable == "sam" else "sum"
-        miou, mbiou, _ = report.means()["box", branch]
-        return {"miou": miou, "mbiou": mbiou}
+        self._note(self.validation.report.take_new())
+        return quality
 
     def _saved_weights(self) -> SwappedWeights:
         return SwappedWeights(self._own(), None if self.mean is None else self.mean.mean)
 
     def _keep(self, step: int, quality: dict[str, float]) -> None:
-        """Save the state, the last checkpoint, and the best one; drop states that are too old."""
+        """Save the last checkpoint, the best one, and then the state; drop states that are too old."""
         accelerator = self.accelerator
         if quality:
             self._log(step, {f"validation_{key}": value for key, value in quality.items()})
         accelerator.wait_for_everyone()
-        target = self.output_dir / STATE_FOLDER.format(step=step)
-        aside = target.with_suffix(".partial")
-        improved = quality.get("miou", 0.0) + quality.get("mbiou", 0.0) > self.progress.best if quality else False
+        improved = bool(quality) and quality["miou"] + quality["mbiou"] > self.progress.best
         if improved:
             self.progress.best = quality["miou"] + quality["mbiou"]
-        accelerator.save_state(str(aside), safe_serialization=False)
         if accelerator.is_main_process:
-            shutil.rmtree(target, ignore_errors=True)
-            aside.rename(target)
-            for old in self._states()[: -self.settings.keep_checkpoints]:
-                shutil.rmtree(old)
-            self.save(self.output_dir / "last", step, quality)
-            if improved:
-                self.save(self.output_dir / "best", step, quality)
+            about = {"step": step, **quality, "settings": self.settings.plain()}
+            with self._saved_weights() as model:
+                for name in ("last", "best") if improved else ("last",):
+                    self.folder.save_checkpoint(name, model, self.processor, about)
+        accelerator.save_state(str(self.folder.new_state(step)), safe_serialization=False)
+        accelerator.wait_for_everyone()  # before others' random states are all there, it is not whole
+        if accelerator.is_main_process:
+            self.folder.finish_state(step, self.settings, self.settings.keep_checkpoints)
         accelerator.wait_for_everyone()
 
-    def save(self, folder: Path, step: int, quality: dict[str, float]) -> None:
-        """Write a checkpoint that `from_pretrained` loads, LoRA merged into it, with the settings beside it."""
-        with self._saved_weights() as model:
-            model.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
-        with new_file(folder / "training.json") as aside:
-            aside.write_text(json.dumps({"step": step, **quality, "settings": _plain(self.settings)}, indent=2))
+
+def _common_size(model: Any, processor: Any) -> int:
+    size, pad = model.config.vision_config.image_size, processor.image_processor.pad_size
+    if (pad["height"], pad["width"]) != (size, size):
+        raise ValueError(
+            f"the processor pads to {pad['height']} x {pad['width']} pixels, but the model takes {size} x {size}"
+        )
+    return size
 
 
 def _moved(value: Any, device: torch.device) -> Any:
     return value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-
-
-def _plain(settings: TrainingSettings) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()}

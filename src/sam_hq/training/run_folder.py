@@ -1,0 +1,95 @@
+"""The folder of a training run: states to resume from, checkpoints, and the log."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..atomic_writing import new_file
+from .settings import TrainingSettings
+
+STATE_NAME = "state_{step:07d}"
+SETTINGS_FILE = "settings.json"
+
+
+class RunFolder:
+    """States and checkpoints appear whole or not at all, so that an interrupted run can always go on.
+
+    Args:
+        path: The folder; made if it is missing.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def states(self) -> list[Path]:
+        """The finished states, the newest last."""
+        return sorted(path for path in self.path.glob("state_*") if path.suffix != ".partial")
+
+    def new_state(self, step: int) -> Path:
+        """Where the state after a step is written to before `finish_state`."""
+        return self.path / (STATE_NAME.format(step=step) + ".partial")
+
+    def finish_state(self, step: int, settings: TrainingSettings, kept: int) -> None:
+        """Give a written state its name, and drop all but the `kept` newest."""
+        aside = self.new_state(step)
+        (aside / SETTINGS_FILE).write_text(json.dumps(settings.plain()))
+        _replace(self.path / STATE_NAME.format(step=step), aside)
+        for old in self.states()[:-kept]:
+            shutil.rmtree(old)
+
+    def save_checkpoint(self, name: str, model: Any, processor: Any, about: dict[str, Any]) -> None:
+        """Write model and processor as `from_pretrained` reads them, and `training.json` with what is known about it.
+
+        Args:
+            name: Of the folder, such as `best`; an earlier one is replaced.
+            model: The model.
+            processor: Its processor.
+            about: What goes into `training.json`.
+        """
+        aside = self.path / f"{name}.partial"
+        shutil.rmtree(aside, ignore_errors=True)
+        model.save_pretrained(aside)
+        processor.save_pretrained(aside)
+        (aside / "training.json").write_text(json.dumps(about, indent=2))
+        _replace(self.path / name, aside)
+
+    def log(self, step: int, measures: dict[str, float]) -> None:
+        """Add a line to the log."""
+        with (self.path / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, **measures}) + "\n")
+
+    def cut_log(self, step: int) -> None:
+        """Drop the log's lines of later steps, which will be taken again."""
+        path = self.path / "log.jsonl"
+        if not path.exists():
+            return
+        kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+        with new_file(path) as aside:
+            aside.write_text("".join(f"{line}\n" for line in kept))
+
+
+def settings_of(state: Path) -> dict[str, Any]:
+    """The settings that a state was saved with; empty where it does not say."""
+    path = state / SETTINGS_FILE
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):  # the last line of a run that was killed while writing it
+        return float("inf")
+
+
+def _replace(target: Path, aside: Path) -> None:
+    """Put a finished folder in the place of an earlier one, if there is one."""
+    old = target.with_name(f"{target.name}.old.partial")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    aside.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
