@@ -4,7 +4,7 @@ Frames: everything is in pixels of the photograph, x to the right, y down.
 """
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -29,9 +29,10 @@ def object_color(index: int) -> tuple[int, int, int]:
 
 def draw_masks(
     photo: Image.Image,
-    masks: np.ndarray | Sequence[np.ndarray],
+    masks: np.ndarray | Iterable[np.ndarray],
     opacity: float = 0.45,
     contour_width: int | None = None,
+    colors: Sequence[tuple[int, int, int]] | None = None,
 ) -> Image.Image:
     """Fill every mask with its colour and trace its edge.
 
@@ -40,6 +41,7 @@ def draw_masks(
         masks: boolean (P, H, W), one object each; later ones lie on top.
         opacity: of the filling, 0 to 1.
         contour_width: of the edge in pixels, inside the mask; follows the photograph's size if None.
+        colors: RGB of each mask; `object_color` of its position if None.
 
     Returns:
         A new RGB picture of the photograph's size.
@@ -60,7 +62,8 @@ def draw_masks(
         inside = mask[top : ys[-1] + 1, left : xs[-1] + 1]  # small masks of a large photograph stay cheap
         edge = mask_edge(inside, width)
         alpha = np.where(edge, 255, np.where(inside, round(255 * opacity), 0)).astype(np.uint8)
-        picture.paste(object_color(index), (left, top), mask=Image.fromarray(alpha))
+        color = object_color(index) if colors is None else colors[index]
+        picture.paste(color, (left, top), mask=Image.fromarray(alpha))
     return picture
 
 
