@@ -58,7 +58,7 @@ def mask_prompt_stacks(
         mask_size: (height, width) of the low-res frame.
 
     Returns:
-        Per image (p, *mask_size) float32 logits.
+        Per image (p, h, w) float32 logits, of `mask_size`.
 
     Raises:
         ValueError: a mask of another size, or values that are neither logits nor a rough mask.

@@ -1,0 +1,180 @@
+"""The code blocks of the documentation, and a place to run them in.
+
+Run as a script, it runs the blocks of each page as printed, in the order of the page and with one namespace: python
+blocks as they are, shell blocks of `sam-hq` and `python docs/examples/…` line by line. Each page has a process and a
+folder of its own, in which the names that pages use stand for small things: a Hub id is a directory with a small model.
+
+A block that is not run says why in a comment above it: `<!-- not run: REASON -->`.
+"""
+
+import os
+import re
+import runpy
+import shlex
+import shutil
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUN = ("python", "bash")
+TEXT = ("text", "json", "yaml", "bibtex", "console", "{toctree}", "{eval-rst}")
+NOT_RUN = re.compile(r"<!-- not run: (\S.*?) -->\s*\Z", re.DOTALL)
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+
+# What the pages print is run with smaller numbers where the printed ones take minutes or hours.
+SHORTENED = {
+    "--steps 2000": "--steps 2",
+    "--batch-size 4 --learning-rate 1e-3 --precision bf16": "--batch-size 2 --learning-rate 1e-3 --num-points 64",
+    "--prompts box points-1 clicks-5": "--prompts box points-1",
+    "points_per_crop=16": "points_per_crop=4",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block of a page: its language, code, the line where the code starts, and why it is not run."""
+
+    page: Path
+    language: str
+    code: str
+    line: int
+    reason: str | None
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(REPOSITORY)}:{self.line}"
+
+
+def pages() -> list[Path]:
+    """The README, and the pages of the site."""
+    skipped = {"command_line.md", "CREDITS.md"}
+    written = (path for path in sorted((REPOSITORY / "docs").rglob("*.md")) if path.name not in skipped)
+    return [REPOSITORY / "README.md", *written]
+
+
+def blocks(page: Path) -> list[Block]:
+    """The code blocks of a page, in its order."""
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for match in FENCE.finditer(text):
+        reason = NOT_RUN.search(text[: match.start()])
+        line = text.count("\n", 0, match.start("code")) + 1
+        code = re.sub(f"^{match['indent']}", "", match["code"], flags=re.MULTILINE)
+        language = match["language"].strip()
+        found.append(Block(page, language, code, line, " ".join(reason[1].split()) if reason else None))
+    return found
+
+
+def commands(code: str) -> list[list[str]]:
+    """The commands of a shell block: one a line, continued by a backslash; comments are left out."""
+    lines = re.sub(r"\\\n", " ", code).splitlines()
+    return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
+
+
+def run_page(page: Path) -> None:
+    """Run the blocks of a page in the current folder."""
+    names: dict = {"__name__": "__page__"}
+    for block in blocks(page):
+        if block.reason is not None or block.language not in RUN:
+            continue
+        code = block.code
+        for printed, shorter in SHORTENED.items():
+            code = code.replace(printed, shorter)
+        print(f"-- {block.place}", flush=True)
+        if block.language == "python":
+            exec(compile("\n" * (block.line - 1) + code, str(page), "exec"), names)
+        else:
+            for words in commands(code):
+                run_command(words)
+
+
+def run_command(words: list[str]) -> None:
+    """Run `sam-hq …` or `python docs/examples/….py …`."""
+    if words[0] == "sam-hq":
+        from sam_hq_cli.main import main
+
+        status = main(words[1:])
+    elif words[0] == "python" and words[1].endswith(".py"):
+        sys.argv = words[1:]
+        try:
+            runpy.run_path(words[1], run_name="__main__")
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+    else:
+        raise ValueError(f"only sam-hq and scripts are run; say why this is not: {shlex.join(words)}")
+    assert status == 0, f"{shlex.join(words)} ended with {status}"
+
+
+def furnish(folder: Path) -> None:
+    """Put into a folder what the pages take for granted."""
+    import torch
+    from PIL import Image
+    from stand_in import authors_weights, stand_in_model
+
+    import sam_hq
+    from sam_hq.checkpoint_conversion import processor_for
+
+    (folder / "docs").symlink_to(REPOSITORY / "docs", target_is_directory=True)
+    model = stand_in_model()
+    for name in ("my-model", "syscv-community/sam-hq-vit-base", "run/best"):
+        model.save_pretrained(folder / name)
+        processor_for(model.config).save_pretrained(folder / name)
+    torch.save(authors_weights(), folder / "sam_hq_vit_b.pth")
+    photos = REPOSITORY / "docs" / "photos"
+    for place in ("photos", "more", "my_photos", "my_validation"):
+        (folder / place).mkdir()
+    for name in ("kitten", "koala"):
+        photo = Image.open(photos / f"{name}.jpg").convert("RGB")
+        mask = Image.open(photos / "masks" / f"{name}.png").convert("L").resize((160, 120), Image.Resampling.NEAREST)
+        photo.save(folder / "photos" / f"{name}.jpg")
+        for place in ("my_photos", "my_validation"):
+            photo.resize((160, 120)).save(folder / place / f"{name}.jpg")
+            mask.save(folder / place / f"{name}.png")
+    Image.open(photos / "scissors.png").convert("RGB").save(folder / "photo.jpg")
+    Image.open(photos / "scissors.png").convert("RGB").save(folder / "more" / "scissors.jpg")
+    if not Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir():
+        sam_hq.EMBEDDED_CHECKPOINT = str(folder / "my-model")
+
+
+def run_in_a_process_of_its_own(page: Path, folder: Path, log: Path) -> int:
+    """Fork, run a page there, and return the exit status; what it prints goes to `log`."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 1
+    try:
+        with log.open("w") as out:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+        os.chdir(folder)
+        run_page(page)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def run_all(folder: Path) -> None:
+    """Run all pages, each in a copy of the furnished folder, and note the exit status of each in `folder`."""
+    import torch
+
+    torch.set_num_threads(1)  # a thread pool would not survive the forks
+    furnished = folder / "furnished"
+    furnished.mkdir()
+    furnish(furnished)
+    for number, page in enumerate(pages()):
+        own = folder / str(number)
+        shutil.copytree(furnished, own, symlinks=True)
+        status = run_in_a_process_of_its_own(page, own, folder / f"{number}.log")
+        (folder / f"{number}.status").write_text(str(status))
+        shutil.rmtree(own)
+
+
+if __name__ == "__main__":
+    run_all(Path(sys.argv[1]))

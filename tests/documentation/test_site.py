@@ -1,0 +1,78 @@
+"""The documentation builds without a warning, and no link in it or in the repository's pages leads nowhere."""
+
+import os
+import re
+import subprocess
+import sys
+from urllib.parse import unquote
+
+import pytest
+from markdown_blocks import FENCE, pages
+from site_links import faults
+
+from conftest import REPOSITORY
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+OTHER_PAGES = [REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "tests/parity/README.md")]
+PAGES = sorted({*pages(), *OTHER_PAGES, *(REPOSITORY / "model_cards").glob("*.md")})
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    command = ["sphinx", "--quiet", "--fail-on-warning", "--keep-going", "--doctree-dir", str(folder / "doctrees")]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, str(REPOSITORY / "docs"), str(folder / "html")],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+def test_every_link_of_the_site_leads_somewhere(site):
+    assert faults(site) == []
+
+
+def test_the_api_is_there(site):
+    model = (site / "api" / "model.html").read_text(encoding="utf-8")
+    for wanted in ("sam_hq.modeling_sam_hq.SamHQModel.forward", "Normalised, padded images", "Raises"):
+        assert wanted in model
+    assert "sam-hq segment" in (site / "command_line.html").read_text(encoding="utf-8")
+
+
+def test_the_check_of_links_finds_what_is_broken(tmp_path):
+    (tmp_path / "a.html").write_text('<a href="b.html#there"></a><a href="b.html#gone"></a><p id="top"></p>')
+    (tmp_path / "b.html").write_text(
+        '<p id="there"></p><a href="a.html#top"></a><a href="#nowhere"></a><a href="c.html"></a><img src="d.png">'
+        '<script src="https://example.org/x.js"></script><a href="https://example.org"></a>'
+    )
+    assert faults(tmp_path) == [
+        "a.html: b.html#gone: there is no such anchor",
+        "b.html: #nowhere: there is no such anchor",
+        "b.html: c.html is not there",
+        "b.html: d.png is not there",
+        "b.html: https://example.org/x.js is fetched from the network",
+    ]
+
+
+def heading_anchors(text):
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ +(.+?) *$", FENCE.sub("", text), flags=re.MULTILINE)
+    plain = (re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading).lower() for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_between_files_work_in_the_repository_too(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for target in LINK.findall(text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / unquote(name)).resolve() if name else page
+        assert file.exists(), f"{page.name}: {target}"
+        if anchor and file.suffix == ".md":
+            assert anchor in heading_anchors(file.read_text(encoding="utf-8")), f"{page.name}: {target}"
