@@ -52,6 +52,7 @@ class CompositeRenderer:
     foreground_shares: ClassVar = {"photo": 0.40, "textured": 0.27, "thin": 0.15, "drawn": 0.18}
     hidden_share = 0.5  # of images whose objects do not betray themselves by colour
     smallest_length = 0.16  # of an object, as a share of the image's side
+    plain_share = 0.05  # of images on a plain ground
 
     def __init__(self, sources_dir: str | Path, side: int = 320, fonts_dir: str | Path = SYSTEM_FONTS) -> None:
         self.side = side
@@ -152,11 +153,12 @@ class CompositeRenderer:
     def _background(self, rng: np.random.Generator) -> Image.Image:
         size = (self.side, self.side)
         draw = rng.random()
-        if draw < 0.05:
+        if draw < self.plain_share:
             return _plain(rng, size)
         photo = self._backgrounds[rng.integers(len(self._backgrounds))]
         crop = _recolour(_random_crop(photo, rng, size, smallest=0.4, largest=1.0), rng)
-        return crop.filter(ImageFilter.BoxBlur(float(rng.uniform(0.5, 5)))) if draw < 0.25 else crop
+        blurred = draw < self.plain_share + 0.2
+        return crop.filter(ImageFilter.BoxBlur(float(rng.uniform(0.5, 5)))) if blurred else crop
 
 
 class SimpleRenderer(CompositeRenderer):
@@ -166,6 +168,7 @@ class SimpleRenderer(CompositeRenderer):
     foreground_shares: ClassVar = {"photo": 0.65, "textured": 0.12, "thin": 0.08, "drawn": 0.15}
     hidden_share = 0.25
     smallest_length = 0.3
+    plain_share = 0.35
 
 
 class ThinRenderer(CompositeRenderer):
@@ -264,8 +267,10 @@ def _random_crop(
 
 
 def _plain(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """A colour gradient with a little grain."""
-    corners = Image.fromarray(np.clip(rng.uniform(0, 255, 3) + rng.normal(0, 30, (2, 2, 3)), 0, 255).astype(np.uint8))
+    """A colour gradient with a little grain; half of them white, grey or black as in a studio."""
+    base = rng.choice([255.0, 255.0, 240.0, 128.0, 8.0]) if rng.random() < 0.5 else rng.uniform(0, 255, 3)
+    spread = float(rng.choice([2.0, 12.0, 30.0]))
+    corners = Image.fromarray(np.clip(base + rng.normal(0, spread, (2, 2, 3)), 0, 255).astype(np.uint8))
     gradient = np.asarray(corners.resize(size, Image.Resampling.BILINEAR)).astype(np.float32)
     grain = rng.normal(0, rng.uniform(0, 8), gradient.shape[:2])[..., None]
     return Image.fromarray(np.clip(gradient + grain, 0, 255).astype(np.uint8))
