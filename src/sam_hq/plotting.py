@@ -334,7 +334,7 @@ def _axis(ax: "Axes | None", pixels: np.ndarray, panels: int = 1) -> "Axes":
     height, width = pixels.shape[:2]
     longest = _LONG_SIDE if panels == 1 else _LONG_SIDE * 0.6
     scale = longest / max(height, width)
-    size = (max(_SHORTEST_SIDE, width * scale) * panels, max(_SHORTEST_SIDE, height * scale) + 0.4)
+    size = (max(_SHORTEST_SIDE, width * scale) * panels, max(_SHORTEST_SIDE, height * scale) + 0.8)
     _, ax = plt.subplots(figsize=size, layout="constrained")
     return ax
 

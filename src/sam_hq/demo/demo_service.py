@@ -1,0 +1,169 @@
+"""The demo without HTTP: a model, the limits, and the sessions of all who use it."""
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..label_maps import label_map
+from ..mask_generator import SamHQMaskGenerator
+from ..modeling_sam_hq import SamHQModel
+from ..processing_sam_hq import SamHQProcessor
+from .model_turns import ModelTurns
+from .opened_photo import OpenedPhoto, PhotoLimits, open_photo
+from .photo_session import PhotoSession, css_color
+from .prompting import Prompter
+from .session_store import SessionStore
+
+_THUMBNAIL_SIDE = 320
+
+
+@dataclass(frozen=True, eq=False)
+class ExamplePhoto:
+    """A photograph that the page offers.
+
+    Args:
+        name: Its file name, without any folder.
+        data: The file.
+        thumbnail: A small JPEG.
+    """
+
+    name: str
+    data: bytes
+    thumbnail: bytes
+
+    @classmethod
+    def from_photo(cls, photo: OpenedPhoto) -> "ExamplePhoto":
+        """Make one of a photograph that was opened, so is known to be readable."""
+        picture = Image.open(io.BytesIO(photo.shown))
+        picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+        jpeg = io.BytesIO()
+        picture.save(jpeg, "JPEG", quality=85)
+        return cls(photo.name, photo.data, jpeg.getvalue())
+
+
+class DemoService:
+    """Opens photographs, embeds each once, and holds the sessions.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        model_name: What the page calls the model; never a path.
+        limits: What is accepted.
+        store: Holds the sessions.
+        examples: Files as (name, data) that the page offers.
+
+    Raises:
+        ValueError: If an example cannot be opened.
+    """
+
+    def __init__(
+        self,
+        model: SamHQModel,
+        processor: SamHQProcessor,
+        model_name: str = "SAM-HQ",
+        limits: PhotoLimits | None = None,
+        store: SessionStore | None = None,
+        examples: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        self.limits = limits or PhotoLimits()
+        self.store = store or SessionStore()
+        self.model_name = model_name
+        self.examples = [self._example(name, data) for name, data in examples]
+        self._prompter = Prompter(model, processor)
+        self._generator = SamHQMaskGenerator(model, processor.image_processor)
+        self._turns = ModelTurns()
+        self._searches = ThreadPoolExecutor(1, thread_name_prefix="sam-hq-generation")
+
+    def open(self, data: bytes, name: str) -> str:
+        """Embed a photograph and begin a session with it.
+
+        Args:
+            data: The file.
+            name: What somebody calls it.
+
+        Returns:
+            The name of the session.
+
+        Raises:
+            ValueError: If the photograph is refused.
+        """
+        photo, pixels = open_photo(data, name, self.limits)
+        with self._turns.short():
+            embeddings = self._generator.embed(pixels, self.limits.pixels)
+        return self.store.add(PhotoSession(photo, embeddings, self._prompter, self._generator, self._turns))
+
+    def start_generation(self, session: PhotoSession, **options: Any) -> None:
+        """Begin to find everything in the photograph of a session; one search after the other.
+
+        Args:
+            session: The session.
+            **options: See `GenerationRun`.
+        """
+        session.start_generation(self._searches.submit, **options)
+
+    def close(self) -> None:
+        """End all sessions and what goes on in the background."""
+        self.store.close()
+        self._searches.shutdown(cancel_futures=True)
+
+    def about(self) -> dict[str, Any]:
+        """What a page needs to know before a photograph is opened, ready for JSON."""
+        return {
+            "model": self.model_name,
+            "upload_bytes": self.limits.upload_bytes,
+            "pixels": self.limits.pixels,
+            "examples": [example.name for example in self.examples],
+        }
+
+    def _example(self, name: str, data: bytes) -> ExamplePhoto:
+        try:
+            return ExamplePhoto.from_photo(open_photo(data, name, self.limits)[0])
+        except ValueError as error:
+            raise ValueError(f"cannot offer {name!r}: {error}") from error
+
+
+def found_masks(session: PhotoSession) -> dict[str, Any]:
+    """What is known of everything that was found, ready for JSON.
+
+    Args:
+        session: The session.
+
+    Raises:
+        ValueError: If no search is done.
+    """
+    found = None if session.generation is None else session.generation.found
+    if found is None:
+        raise ValueError("nothing has been searched yet")
+    pixels = session.photo.size[0] * session.photo.size[1]
+    return {
+        "scores": found.scores.tolist(),
+        "shares": [mask.area / pixels for mask in found.masks],
+        "colors": [css_color(number) for number in range(1, len(found) + 1)],
+    }
+
+
+def found_labels(session: PhotoSession) -> np.ndarray:
+    """Everything that was found as one picture at the shown size, small masks on top.
+
+    Args:
+        session: The session.
+
+    Returns:
+        `(shown height, shown width)` little-endian uint16: 0, or the position of a mask from 1.
+
+    Raises:
+        ValueError: If no search is done.
+    """
+    found = None if session.generation is None else session.generation.found
+    if found is None:
+        raise ValueError("nothing has been searched yet")
+    (height, width), (shown_height, shown_width) = session.photo.size, session.photo.shown_size
+    rows = (np.arange(shown_height) + 0.5) * height / shown_height
+    columns = (np.arange(shown_width) + 0.5) * width / shown_width
+    labels = label_map(found.masks, session.photo.size)
+    return labels[rows.astype(int)][:, columns.astype(int)].astype("<u2")

@@ -1,0 +1,417 @@
+// The page: panels and buttons around the stage. All that is known of the session is the state that the backend gives.
+
+import { Backend, SessionLost } from "./backend.js";
+import { Stage } from "./stage.js";
+import { decodeRuns, paintMask } from "./mask_pixels.js";
+
+const POLL_MILLISECONDS = 300;
+const KEPT_SESSION = "sam-hq-session";
+
+const element = (id) => document.getElementById(id);
+const backend = new Backend();
+const stage = new Stage();
+let about = null;
+let state = null;
+let generated = null;
+let polled = 0; // which search is being watched
+let queue = Promise.resolve(); // actions go one after the other
+
+function percent(share) {
+  const value = 100 * share;
+  return `${value >= 10 ? value.toFixed(0) : value.toFixed(1)} %`;
+}
+
+function say(text) {
+  element("status").textContent = text || "\u00a0";
+}
+
+function showError(error) {
+  element("error").textContent = error.message;
+  element("error").hidden = false;
+  if (error instanceof SessionLost) {
+    sessionStorage.removeItem(KEPT_SESSION);
+    showStart();
+  }
+}
+
+function showStart() {
+  state = null;
+  element("work").hidden = true;
+  element("another").hidden = true;
+  element("start").hidden = false;
+}
+
+async function busy(work) {
+  document.body.classList.add("busy");
+  try {
+    return await work();
+  } finally {
+    document.body.classList.remove("busy");
+  }
+}
+
+// Opening
+
+async function open(ask, waiting) {
+  element("error").hidden = true;
+  document.querySelector(".drop-title").textContent = waiting;
+  try {
+    await busy(async () => {
+      const opened = await ask();
+      const picture = await backend.shownPicture();
+      sessionStorage.setItem(KEPT_SESSION, backend.session);
+      element("start").hidden = true;
+      element("work").hidden = false;
+      element("another").hidden = false;
+      generated = null;
+      polled++;
+      stage.setPicture(picture);
+      element("zoom").textContent = "fit";
+      show(opened);
+      say(`${opened.photo.name}, ${opened.photo.width} × ${opened.photo.height} pixels`);
+      element("marks").focus({ preventScroll: true });
+      if (opened.generation) {
+        watchGeneration(opened.generation);
+      }
+    });
+  } catch (error) {
+    showError(error);
+  } finally {
+    document.querySelector(".drop-title").textContent = "Open a photo";
+  }
+}
+
+function openFile(file) {
+  if (!file) {
+    return;
+  }
+  if (about && file.size > about.upload_bytes) {
+    const accepted = (about.upload_bytes / 1e6).toFixed(1);
+    showError(new Error(`The file has ${(file.size / 1e6).toFixed(1)} MB, but at most ${accepted} MB are accepted.`));
+    return;
+  }
+  open(() => backend.openFile(file), "Reading the photo …");
+}
+
+async function begin() {
+  try {
+    about = await backend.about();
+  } catch (error) {
+    showError(error);
+    return;
+  }
+  element("model").textContent = about.model;
+  element("everything").hidden = !backend.searches;
+  element("limits").textContent =
+    `JPEG, PNG, WebP, GIF, BMP or TIFF; up to ${Math.round(about.upload_bytes / 1e6)} MB and ` +
+    `${Math.round(about.pixels / 1e6)} million pixels. ${backend.privacy}`;
+  about.examples.forEach((name, number) => {
+    const button = document.createElement("button");
+    const picture = document.createElement("img");
+    picture.src = backend.exampleThumbnail(number);
+    picture.alt = name;
+    button.append(picture);
+    button.addEventListener("click", () => open(() => backend.openExample(number), "Reading the photo …"));
+    element("example-list").append(button);
+  });
+  element("examples").hidden = about.examples.length === 0;
+  const kept = sessionStorage.getItem(KEPT_SESSION);
+  if (kept) {
+    await open(() => backend.resume(kept), "Going on with your photo …");
+  }
+}
+
+// Prompts
+
+function act(action, values, announce = true) {
+  queue = queue.then(async () => {
+    element("error").hidden = true;
+    const start = performance.now();
+    try {
+      show(await backend.act(action, values));
+      if (announce) {
+        say(description(performance.now() - start));
+      }
+    } catch (error) {
+      if (state) {
+        stage.setState(state);
+      }
+      showError(error);
+    }
+  });
+  return queue;
+}
+
+function description(milliseconds) {
+  const shown = state.candidates[state.chosen];
+  if (!shown) {
+    return state.objects.length ? `${state.objects.length} kept. Click on another object.` : "";
+  }
+  const refined = state.refined ? ", refined from the mask before" : "";
+  return `Score ${shown.score.toFixed(2)}, ${percent(shown.share)} of the photo${refined}. ` +
+    `Answered in ${(milliseconds / 1000).toFixed(2)} s.`;
+}
+
+function show(next) {
+  state = next;
+  stage.setState(state);
+  element("undo").disabled = !state.can_undo;
+  element("redo").disabled = !state.can_redo;
+  element("clear").disabled = !state.points.length && !state.box;
+  element("keep").disabled = !state.candidates.length;
+  element("compare").disabled = !state.candidates.length;
+  element("refine").checked = state.options.refine;
+  element("hq-only").checked = state.options.hq_token_only;
+  element("how-many").value = state.options.candidates;
+  element("how-many").disabled = state.options.hq_token_only;
+  showCandidates();
+  showObjects();
+  showDownloads();
+  showSwipe();
+  element("marks").setAttribute("aria-label",
+    `Photo ${state.photo.name}: ${state.points.length} points, ${state.box ? "a box" : "no box"}, ` +
+    `${state.objects.length} objects kept`);
+}
+
+function showCandidates() {
+  const list = element("candidates");
+  const focused = list.contains(document.activeElement);
+  element("mask-hint").hidden = state.candidates.length > 0;
+  list.hidden = state.candidates.length === 0;
+  list.replaceChildren(...state.candidates.map((candidate, number) => {
+    const button = document.createElement("button");
+    button.setAttribute("role", "radio");
+    button.setAttribute("aria-checked", String(number === state.chosen));
+    button.setAttribute("aria-label",
+      `Candidate ${number + 1}: score ${candidate.score.toFixed(2)}, ${percent(candidate.share)} of the photo`);
+    button.tabIndex = number === state.chosen ? 0 : -1;
+    const score = document.createElement("span");
+    score.textContent = candidate.score.toFixed(2);
+    button.append(thumbnail(candidate), score);
+    button.addEventListener("click", () => act("choose", { candidate: number }));
+    return button;
+  }));
+  if (focused) {
+    list.children[state.chosen]?.focus();
+  }
+}
+
+element("candidates").addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (step && state.candidates.length > 1) {
+    event.preventDefault();
+    const count = state.candidates.length;
+    act("choose", { candidate: (state.chosen + step + count) % count });
+  }
+});
+
+function thumbnail(candidate) {
+  const { shown_width: width, shown_height: height } = state.photo;
+  const full = document.createElement("canvas");
+  full.width = width;
+  full.height = height;
+  const context = full.getContext("2d");
+  const image = context.createImageData(width, height);
+  const mask = decodeRuns(candidate.counts, width, height);
+  paintMask(image.data, mask, width, height, state.color, Math.max(1, Math.round(width / 90)), 0, width, 0.5);
+  context.putImageData(image, 0, 0);
+  const small = document.createElement("canvas");
+  small.width = 180;
+  small.height = Math.round((180 * height) / width);
+  const drawn = small.getContext("2d");
+  drawn.drawImage(stage.photo, 0, 0, small.width, small.height);
+  drawn.drawImage(full, 0, 0, small.width, small.height);
+  return small;
+}
+
+function showObjects() {
+  element("objects-section").hidden = state.objects.length === 0;
+  element("objects").replaceChildren(...state.objects.map((object) => {
+    const row = document.createElement("li");
+    const swatch = document.createElement("span");
+    swatch.className = "swatch";
+    swatch.style.background = object.color;
+    const text = document.createElement("span");
+    text.textContent = `Object ${object.number}: ${percent(object.share)}, score ${object.score.toFixed(2)}`;
+    const remove = document.createElement("button");
+    remove.textContent = "Remove";
+    remove.setAttribute("aria-label", `Remove object ${object.number}`);
+    remove.addEventListener("click", () => act("remove", { number: object.number }));
+    row.append(swatch, text, remove);
+    return row;
+  }));
+}
+
+function showSwipe() {
+  const on = element("compare").checked && state.candidates.length > 0 && !stage.generated;
+  element("swipe").hidden = !on;
+  stage.compare = on ? element("divider").value / 100 : null;
+  stage.drawMasks();
+  stage.drawMarks();
+}
+
+// Everything
+
+async function generate() {
+  element("error").hidden = true;
+  try {
+    watchGeneration(await backend.startGeneration({
+      points_per_side: Number(element("points").value),
+      least_score: Number(element("least-score").value),
+      least_stability: Number(element("least-stability").value),
+    }));
+  } catch (error) {
+    showError(error);
+  }
+}
+
+async function watchGeneration(run) {
+  const mine = ++polled;
+  showEverything(false);
+  element("show-everything-row").hidden = true;
+  generated = null;
+  showDownloads();
+  try {
+    while (run.status === "waiting" || run.status === "running") {
+      showProgress(run);
+      await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
+      run = await backend.generation();
+      if (mine !== polled) {
+        return;
+      }
+    }
+    if (run.status === "done") {
+      const found = await backend.generated();
+      if (mine !== polled) {
+        return;
+      }
+      generated = found;
+    }
+    showProgress(run);
+    showEverything(run.status === "done" && run.found > 0);
+  } catch (error) {
+    if (mine === polled) {
+      showProgress(null);
+      showError(error);
+    }
+  }
+}
+
+function showProgress(run) {
+  const going = run?.status === "waiting" || run?.status === "running";
+  element("progress-row").hidden = !going;
+  element("generate").hidden = going;
+  if (going) {
+    element("progress").max = run.points;
+    element("progress").value = run.points_done;
+  }
+  element("everything-hint").textContent = {
+    waiting: "Waiting for another search to end …",
+    running: `Searched ${run?.points_done} of ${run?.points} points …`,
+    done: run?.found ? `${run.found} masks found.` : "No mask passed: lower the score or the stability.",
+    cancelled: "Stopped.",
+    failed: "The search failed; the server's terminal says why.",
+  }[run?.status] ?? "Search the whole photo with a grid of points.";
+}
+
+function showEverything(on) {
+  stage.generated = on ? generated : null;
+  stage.highlighted = 0;
+  element("show-everything").checked = on;
+  element("show-everything-row").hidden = !generated || generated.scores.length === 0;
+  if (state) {
+    showSwipe();
+    showDownloads();
+  }
+  say(on ? "Point at a mask to see its score." : "");
+}
+
+// Downloads
+
+function showDownloads() {
+  const everything = Boolean(stage.generated);
+  const count = everything ? generated.scores.length : state.objects.length + (state.candidates.length ? 1 : 0);
+  element("download-hint").textContent =
+    count === 0 ? "Nothing to download yet." : `${count} ${count === 1 ? "mask" : "masks"} at the size of the photo.`;
+  for (const button of element("downloads").children) {
+    button.disabled = count === 0;
+  }
+}
+
+async function download(file) {
+  element("error").hidden = true;
+  try {
+    const { blob, name } = await busy(() => backend.file(stage.generated ? "everything" : "objects", file));
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    say(`Downloaded ${name}.`);
+  } catch (error) {
+    showError(error);
+  }
+}
+
+// Wires
+
+stage.addEventListener("point", (event) => act("point", event.detail));
+stage.addEventListener("box", (event) => act("box", event.detail));
+stage.addEventListener("keep", () => state.candidates.length && act("keep"));
+stage.addEventListener("hint", (event) => say(event.detail));
+stage.addEventListener("highlight", (event) => {
+  const place = event.detail - 1;
+  say(place < 0 ? "Point at a mask to see its score." :
+    `Mask ${place + 1}: score ${generated.scores[place].toFixed(2)}, ${percent(generated.shares[place])} of the photo`);
+});
+for (const input of document.querySelectorAll("input[name=tool]")) {
+  input.addEventListener("change", () => stage.setTool(input.value));
+}
+for (const action of ["undo", "redo", "clear", "keep"]) {
+  element(action).addEventListener("click", () => act(action));
+}
+for (const [id, change] of [["zoom-in", 1], ["zoom-out", -1], ["zoom-fit", 0]]) {
+  element(id).addEventListener("click", () => {
+    const zoom = stage.zoom(change);
+    element("zoom").textContent = zoom === 1 ? "fit" : `${zoom} ×`;
+  });
+}
+element("refine").addEventListener("change", (event) => act("options", { refine: event.target.checked }));
+element("hq-only").addEventListener("change", (event) => act("options", { hq_token_only: event.target.checked }));
+element("how-many").addEventListener("change", (event) => act("options", { candidates: event.target.value }));
+element("compare").addEventListener("change", showSwipe);
+element("divider").addEventListener("input", showSwipe);
+element("generate").addEventListener("click", generate);
+element("cancel").addEventListener("click", () => backend.cancelGeneration().catch(showError));
+element("show-everything").addEventListener("change", (event) => showEverything(event.target.checked));
+for (const button of element("downloads").children) {
+  button.addEventListener("click", () => download(button.dataset.file));
+}
+for (const input of document.querySelectorAll("input.file")) {
+  input.addEventListener("change", () => {
+    openFile(input.files[0]);
+    input.value = "";
+  });
+}
+document.addEventListener("keydown", (event) => {
+  if (state && (event.ctrlKey || event.metaKey) && !event.altKey) {
+    const key = event.key.toLowerCase();
+    const action = key === "z" ? (event.shiftKey ? "redo" : "undo") : key === "y" ? "redo" : null;
+    if (action) {
+      event.preventDefault();
+      act(action);
+    }
+  }
+});
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    element("drop").classList.toggle("over", kind === "dragover");
+    if (kind === "drop") {
+      openFile(event.dataTransfer.files[0]);
+    }
+  });
+}
+document.addEventListener("paste", (event) => openFile([...event.clipboardData.files][0]));
+
+begin();

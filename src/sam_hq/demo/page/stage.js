@@ -1,0 +1,321 @@
+// The photo on the page: draws picture, masks and prompts, and turns pointer and keys into points and boxes.
+
+import { decodeRuns, paintLabels, paintMask } from "./mask_pixels.js";
+
+const DRAG_PIXELS = 6; // how far the pointer moves before it draws a box
+const SAM_COLOR = "#ff851b";
+const ZOOMS = [1, 1.5, 2, 3, 4, 6];
+
+export class Stage extends EventTarget {
+  constructor() {
+    super();
+    this.viewport = document.getElementById("viewport");
+    this.stage = document.getElementById("stage");
+    this.photo = document.getElementById("photo");
+    this.masks = document.getElementById("masks");
+    this.marks = document.getElementById("marks");
+    this.tool = "object";
+    this.state = null;
+    this.pending = null; // a prompt that is not answered yet
+    this.drag = null; // {x0, y0, x1, y1} while a box is drawn
+    this.cursor = null; // where the keyboard is
+    this.corner = null; // first corner of a box made with the keyboard
+    this.compare = null; // share of the width where SAM ends, or null
+    this.generated = null; // what was found, while it is shown
+    this.highlighted = 0;
+    this.zoomStep = 0;
+    this.#listen();
+    new ResizeObserver(() => this.layout()).observe(this.viewport.parentElement);
+    window.addEventListener("resize", () => this.layout());
+  }
+
+  setPicture(bitmap) {
+    for (const canvas of [this.photo, this.masks]) {
+      canvas.width = bitmap.width;
+      canvas.height = bitmap.height;
+    }
+    this.photo.getContext("2d").drawImage(bitmap, 0, 0);
+    this.cursor = this.corner = this.drag = this.pending = this.generated = null;
+    this.zoomStep = 0;
+    this.layout();
+  }
+
+  setState(state) {
+    this.state = state;
+    this.pending = null;
+    this.drawMasks();
+    this.drawMarks();
+  }
+
+  setTool(tool) {
+    this.tool = tool;
+    this.marks.classList.toggle("box", tool === "box");
+  }
+
+  zoom(change) {
+    this.zoomStep = change === 0 ? 0 : Math.min(ZOOMS.length - 1, Math.max(0, this.zoomStep + change));
+    this.layout();
+    return ZOOMS[this.zoomStep];
+  }
+
+  layout() {
+    if (!this.photo.width || this.viewport.clientWidth === 0) {
+      return;
+    }
+    const room = Math.max(240, Math.min(window.innerHeight - 210, 1000));
+    const fit = Math.min(this.viewport.clientWidth / this.photo.width, room / this.photo.height);
+    const scale = fit * ZOOMS[this.zoomStep];
+    this.viewport.style.maxHeight = `${room + 2}px`;
+    this.stage.style.width = `${Math.floor(this.photo.width * scale)}px`;
+    this.stage.style.height = `${Math.floor(this.photo.height * scale)}px`;
+    this.scale = scale;
+    const ratio = window.devicePixelRatio || 1;
+    this.marks.width = Math.min(8192, Math.floor(this.photo.width * scale * ratio));
+    this.marks.height = Math.min(8192, Math.floor(this.photo.height * scale * ratio));
+    this.drawMasks();
+    this.drawMarks();
+  }
+
+  drawMasks() {
+    const { width, height } = this.masks;
+    if (!this.state || !width) {
+      return;
+    }
+    const context = this.masks.getContext("2d");
+    const image = context.createImageData(width, height);
+    const edge = Math.max(1, Math.round(1.6 / (this.scale || 1)));
+    if (this.generated) {
+      paintLabels(image.data, this.generated.labels, width, this.generated.colors, this.highlighted);
+    } else {
+      const paint = (counts, color, left, right) =>
+        paintMask(image.data, decodeRuns(counts, width, height), width, height, color, edge, left, right);
+      for (const object of this.state.objects) {
+        paint(object.counts, object.color);
+      }
+      const shown = this.state.candidates[this.state.chosen];
+      if (shown) {
+        const split = this.compare === null ? 0 : Math.round(this.compare * width);
+        paint(shown.counts, this.state.color, split, width);
+        if (split) {
+          paint(this.state.sam.counts, SAM_COLOR, 0, split);
+        }
+      }
+    }
+    context.putImageData(image, 0, 0);
+  }
+
+  drawMarks() {
+    if (!this.state) {
+      return;
+    }
+    const context = this.marks.getContext("2d");
+    const ratio = this.marks.width / (this.photo.width * this.scale || 1);
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, this.marks.width, this.marks.height);
+    const { width, height } = this.state.photo;
+    const onPage = (x, y) => [(x / width) * this.photo.width * this.scale, (y / height) * this.photo.height * this.scale];
+    if (!this.generated) {
+      const box = this.drag ?? this.pending?.box ?? this.state.box;
+      if (box) {
+        drawBox(context, ...onPage(box[0], box[1]), ...onPage(box[2], box[3]));
+      }
+      for (const [x, y, label] of [...this.state.points, ...(this.pending?.points ?? [])]) {
+        drawPoint(context, ...onPage(x, y), label);
+      }
+      if (this.compare !== null && this.state.candidates.length) {
+        drawDivider(context, this.compare * this.photo.width * this.scale, this.photo.height * this.scale);
+      }
+    }
+    if (this.cursor && document.activeElement === this.marks) {
+      drawCross(context, ...onPage(...this.cursor));
+    }
+  }
+
+  // From a pointer event to pixels of the photo, kept within it.
+  #position(event) {
+    const frame = this.marks.getBoundingClientRect();
+    const { width, height } = this.state.photo;
+    const clamp = (value, most) => Math.min(most, Math.max(0, value));
+    return [
+      clamp(((event.clientX - frame.left) / frame.width) * width, width),
+      clamp(((event.clientY - frame.top) / frame.height) * height, height),
+    ];
+  }
+
+  #say(kind, detail) {
+    this.dispatchEvent(new CustomEvent(kind, { detail }));
+  }
+
+  #point(position, label) {
+    this.pending = { points: [[...position, label]] };
+    this.drawMarks();
+    this.#say("point", { x: position[0], y: position[1], label });
+  }
+
+  #box(box) {
+    this.drag = this.corner = null;
+    const { width, height } = this.state.photo;
+    const one = 1 / Math.min(this.scale, 1);
+    if (Math.abs(box[2] - box[0]) < one || Math.abs(box[3] - box[1]) < one || !width || !height) {
+      this.drawMarks();
+      return;
+    }
+    this.pending = { box };
+    this.drawMarks();
+    this.#say("box", { x0: box[0], y0: box[1], x1: box[2], y1: box[3] });
+  }
+
+  #listen() {
+    let start = null;
+    this.marks.addEventListener("contextmenu", (event) => event.preventDefault());
+    this.marks.addEventListener("pointerdown", (event) => {
+      if (this.generated) {
+        this.#say("hint", "To set points again, untick “Show everything that was found”.");
+      }
+      if (!this.state || this.generated || (event.button !== 0 && event.button !== 2)) {
+        return;
+      }
+      start = { at: this.#position(event), x: event.clientX, y: event.clientY, button: event.button };
+      this.cursor = null;
+      if (event.pointerType === "mouse" || this.tool === "box") {
+        this.marks.setPointerCapture(event.pointerId);
+      }
+    });
+    this.marks.addEventListener("pointermove", (event) => {
+      if (this.generated) {
+        this.#highlight(event);
+      } else if (start && start.button === 0 && (event.pointerType === "mouse" || this.tool === "box")) {
+        if (this.drag || Math.hypot(event.clientX - start.x, event.clientY - start.y) > DRAG_PIXELS) {
+          this.drag = [...start.at, ...this.#position(event)];
+          this.drawMarks();
+        }
+      }
+    });
+    this.marks.addEventListener("pointerup", (event) => {
+      if (!start) {
+        return;
+      }
+      const { at, button } = start;
+      start = null;
+      if (this.drag) {
+        this.#box([...at, ...this.#position(event)]);
+      } else if (this.tool !== "box" || button === 2) {
+        const negative = button === 2 || event.shiftKey || this.tool === "background";
+        this.#point(at, negative ? 0 : 1);
+      } else {
+        this.#say("hint", "Drag from one corner of the box to the other.");
+      }
+    });
+    this.marks.addEventListener("pointercancel", () => {
+      start = this.drag = null;
+      this.drawMarks();
+    });
+    this.marks.addEventListener("pointerleave", () => this.generated && this.#highlight(null));
+    this.marks.addEventListener("keydown", (event) => this.#key(event));
+    for (const kind of ["focus", "blur"]) {
+      this.marks.addEventListener(kind, () => this.drawMarks());
+    }
+  }
+
+  #highlight(event) {
+    let label = 0;
+    if (event) {
+      const [x, y] = this.#position(event);
+      const column = Math.min(this.photo.width - 1, Math.floor((x / this.state.photo.width) * this.photo.width));
+      const row = Math.min(this.photo.height - 1, Math.floor((y / this.state.photo.height) * this.photo.height));
+      label = this.generated.labels[row * this.photo.width + column];
+    }
+    if (label !== this.highlighted) {
+      this.highlighted = label;
+      this.drawMasks();
+      this.#say("highlight", label);
+    }
+  }
+
+  #key(event) {
+    if (!this.state || this.generated || event.ctrlKey || event.metaKey || event.altKey) {
+      return;
+    }
+    const { width, height } = this.state.photo;
+    this.cursor ??= [width / 2, height / 2];
+    const step = (event.shiftKey ? 10 : 1) * Math.max(1, Math.round(4 / this.scale));
+    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (moves[event.key]) {
+      const [dx, dy] = moves[event.key];
+      this.cursor = [
+        Math.min(width, Math.max(0, this.cursor[0] + dx * step)),
+        Math.min(height, Math.max(0, this.cursor[1] + dy * step)),
+      ];
+      this.drag = this.corner ? [...this.corner, ...this.cursor] : null;
+    } else if (event.key === "b" || event.key === "B" || (this.tool === "box" && event.key === "Enter")) {
+      if (this.corner) {
+        this.#box([...this.corner, ...this.cursor]);
+      } else {
+        this.corner = [...this.cursor];
+        this.#say("hint", "First corner set: move the cross and press B for the second.");
+      }
+    } else if (event.key === "Enter" || event.key === " ") {
+      this.#point([...this.cursor], event.shiftKey || this.tool === "background" ? 0 : 1);
+    } else if (event.key === "k" || event.key === "K") {
+      this.#say("keep");
+    } else if (event.key === "Escape") {
+      this.corner = this.drag = null;
+    } else {
+      return;
+    }
+    event.preventDefault();
+    this.drawMarks();
+  }
+}
+
+function drawPoint(context, x, y, label) {
+  context.beginPath();
+  context.arc(x, y, 7, 0, 2 * Math.PI);
+  context.fillStyle = label ? "#2ecc40" : "#ff4136";
+  context.fill();
+  context.lineWidth = 2.5;
+  context.strokeStyle = "#fff";
+  context.stroke();
+  // A sign as well: colours alone do not tell everybody the difference.
+  context.beginPath();
+  context.moveTo(x - 3.5, y);
+  context.lineTo(x + 3.5, y);
+  if (label) {
+    context.moveTo(x, y - 3.5);
+    context.lineTo(x, y + 3.5);
+  }
+  context.lineWidth = 1.8;
+  context.stroke();
+}
+
+function drawBox(context, x0, y0, x1, y1) {
+  for (const [color, width] of [["#000a", 4], ["#fff", 2]]) {
+    context.strokeStyle = color;
+    context.lineWidth = width;
+    context.strokeRect(Math.min(x0, x1), Math.min(y0, y1), Math.abs(x1 - x0), Math.abs(y1 - y0));
+  }
+}
+
+function drawDivider(context, x, height) {
+  for (const [color, width] of [["#000a", 4], ["#fff", 2]]) {
+    context.strokeStyle = color;
+    context.lineWidth = width;
+    context.beginPath();
+    context.moveTo(x, 0);
+    context.lineTo(x, height);
+    context.stroke();
+  }
+}
+
+function drawCross(context, x, y) {
+  for (const [color, width] of [["#000c", 4], ["#fff", 2]]) {
+    context.strokeStyle = color;
+    context.lineWidth = width;
+    context.beginPath();
+    context.moveTo(x - 14, y);
+    context.lineTo(x + 14, y);
+    context.moveTo(x, y - 14);
+    context.lineTo(x, y + 14);
+    context.stroke();
+  }
+}

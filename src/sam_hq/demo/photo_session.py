@@ -1,0 +1,388 @@
+"""What one person does with one photograph: prompts, candidates, kept objects, undo, and everything found."""
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ..embedding_files import PhotoEmbeddings
+from ..mask_generator import SamHQMaskGenerator
+from ..mask_rle import RunLengthMask, encode_masks
+from ..overlays import object_color
+from .generation_run import GenerationRun
+from .model_turns import ModelTurns
+from .opened_photo import OpenedPhoto
+from .prompting import Answer, Prompter, Prompts
+
+CANDIDATE_CHOICES = ("auto", "three", "one")
+MOST_POINTS = 100  # of one object
+MOST_OBJECTS = 100
+MOST_UNDO = 50
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedObject:
+    """An object with its mask.
+
+    Args:
+        number: From 1; gives its colour and its pixel value, and stays.
+        logits: `(h, w)` low-res logits.
+        score: Predicted IoU.
+    """
+
+    number: int
+    logits: torch.Tensor
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What undo goes back to."""
+
+    prompts: Prompts = field(default_factory=Prompts)
+    chosen: int = 0
+    kept: tuple[SegmentedObject, ...] = ()
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How the model is asked.
+
+    Args:
+        candidates: "three", "one", or "auto" for three where the prompts are ambiguous.
+        hq_token_only: Whether the mask is the HQ token's alone, not added to SAM's.
+        refine: Whether a further point refines the mask that is shown, rather than starting from the prompts alone.
+
+    Raises:
+        TypeError: If an option has the wrong type.
+        ValueError: If `candidates` is another word.
+    """
+
+    candidates: str = "auto"
+    hq_token_only: bool = False
+    refine: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the values, which come from a page."""
+        if self.candidates not in CANDIDATE_CHOICES:
+            raise ValueError(f"candidates must be one of {', '.join(CANDIDATE_CHOICES)}, got {self.candidates!r}")
+        for name in ("hq_token_only", "refine"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be true or false, got {getattr(self, name)!r}")
+
+
+class PhotoSession:
+    """One embedded photograph and what is segmented in it.
+
+    All methods may be called from any thread; one at a time does its work. An action that is refused changes nothing.
+
+    Args:
+        photo: The photograph.
+        embeddings: Its embeddings.
+        prompter: Answers prompts.
+        generator: Finds everything.
+        turns: Who may use the model.
+    """
+
+    def __init__(
+        self,
+        photo: OpenedPhoto,
+        embeddings: PhotoEmbeddings,
+        prompter: Prompter,
+        generator: SamHQMaskGenerator,
+        turns: ModelTurns,
+    ) -> None:
+        self.photo = photo
+        self.generation: GenerationRun | None = None
+        self._embeddings = embeddings
+        self._prompter = prompter
+        self._generator = generator
+        self._turns = turns
+        self._lock = threading.RLock()
+        self._options = SessionOptions()
+        self._step = _Step()
+        self._answer: Answer | None = None
+        self._past: deque[_Step] = deque(maxlen=MOST_UNDO)
+        self._future: list[_Step] = []
+
+    def add_point(self, x: float, y: float, label: int = 1) -> None:
+        """Show the object by one point more.
+
+        Args:
+            x: In pixels of the photograph.
+            y: Likewise.
+            label: 1 on the object, 0 not.
+
+        Raises:
+            TypeError: If a coordinate is no number.
+            ValueError: If it lies outside the photograph, the label is another, or there are too many points.
+        """
+        point = (self._coordinate("x", x), self._coordinate("y", y))
+        if label not in (0, 1) or isinstance(label, bool):
+            raise ValueError(f"label must be 1 (on the object) or 0 (not), got {label!r}")
+        with self._lock:
+            prompts = self._step.prompts
+            if len(prompts.points) >= MOST_POINTS:
+                raise ValueError(f"an object can have at most {MOST_POINTS} points")
+            previous = None
+            if self._options.refine and self._answer is not None:
+                previous = self._answer.masks[self._step.chosen]
+            self._prompt(prompts.with_point(point, label, previous))
+
+    def set_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Show the object by a box, in the place of an earlier one; points stay.
+
+        Args:
+            x0: A corner, in pixels of the photograph.
+            y0: Likewise.
+            x1: The corner opposite.
+            y1: Likewise.
+
+        Raises:
+            TypeError: If a coordinate is no number.
+            ValueError: If it lies outside the photograph, or the box is empty.
+        """
+        xs = sorted((self._coordinate("x0", x0), self._coordinate("x1", x1)))
+        ys = sorted((self._coordinate("y0", y0), self._coordinate("y1", y1)))
+        if xs[1] - xs[0] < 1 or ys[1] - ys[0] < 1:
+            raise ValueError("a box must be at least one pixel wide and high")
+        with self._lock:
+            # What was found without the box is no mask of what the box shows.
+            self._prompt(replace(self._step.prompts, box=(xs[0], ys[0], xs[1], ys[1]), previous_mask=None))
+
+    def choose(self, candidate: int) -> None:
+        """Take another candidate.
+
+        Args:
+            candidate: From 0, the best scored.
+
+        Raises:
+            ValueError: If there is none of that number.
+        """
+        with self._lock:
+            count = 0 if self._answer is None else len(self._answer.masks)
+            if isinstance(candidate, bool) or not isinstance(candidate, int) or not 0 <= candidate < count:
+                raise ValueError(f"there are {count} candidates, got number {candidate!r}")
+            self._step = replace(self._step, chosen=candidate)
+
+    def keep(self) -> None:
+        """Keep the object with the mask that is shown, and begin another.
+
+        Raises:
+            ValueError: If there is no mask, or no room for more.
+        """
+        with self._lock:
+            shown = self._shown()
+            if shown is None:
+                raise ValueError("there is no mask to keep: click on an object first")
+            if len(self._step.kept) >= MOST_OBJECTS:
+                raise ValueError(f"at most {MOST_OBJECTS} objects can be kept")
+            self._go_to(_Step(kept=(*self._step.kept, shown)), None)
+
+    def remove(self, number: int) -> None:
+        """Drop a kept object.
+
+        Args:
+            number: Its number.
+
+        Raises:
+            ValueError: If there is none of that number.
+        """
+        with self._lock:
+            kept = tuple(each for each in self._step.kept if each.number != number)
+            if len(kept) == len(self._step.kept):
+                raise ValueError(f"there is no object {number!r}")
+            self._go_to(replace(self._step, kept=kept), self._answer)
+
+    def clear(self) -> None:
+        """Drop the prompts of the object in work; kept objects stay."""
+        with self._lock:
+            if not self._step.prompts.is_empty:
+                self._go_to(_Step(kept=self._step.kept), None)
+
+    def undo(self) -> None:
+        """Take back the last action; does nothing where there is none."""
+        with self._lock:
+            if self._past:
+                answer = self._asked(self._past[-1].prompts)
+                self._future.append(self._step)
+                self._step, self._answer = self._past.pop(), answer
+                self._keep_choice_in_range()
+
+    def redo(self) -> None:
+        """Do again what was taken back; does nothing where there is none."""
+        with self._lock:
+            if self._future:
+                answer = self._asked(self._future[-1].prompts)
+                self._past.append(self._step)
+                self._step, self._answer = self._future.pop(), answer
+                self._keep_choice_in_range()
+
+    def set_options(self, **changes: Any) -> None:
+        """Ask the model in another way, and again at once.
+
+        Args:
+            **changes: Fields of `SessionOptions`.
+
+        Raises:
+            TypeError: If there is no such option, or it has the wrong type.
+            ValueError: If it has an impossible value.
+        """
+        with self._lock:
+            before, self._options = self._options, replace(self._options, **changes)
+            try:
+                answer = self._asked(self._step.prompts)
+            except BaseException:
+                self._options = before
+                raise
+            self._answer = answer
+            self._keep_choice_in_range()
+
+    def start_generation(self, submit: Callable[[Callable[[], None]], Any], **options: Any) -> None:
+        """Begin to find everything, in the place of what was found before.
+
+        Args:
+            submit: Calls a function in another thread, now or later.
+            **options: See `GenerationRun`.
+
+        Raises:
+            TypeError: If there is no such option, or it has the wrong type.
+            ValueError: If an option has an impossible value, or a search goes on already.
+        """
+        with self._lock:
+            if self.generation is not None and not self.generation.is_over:
+                raise ValueError("the photo is being searched already")
+            run = GenerationRun(
+                self._generator,
+                self._embeddings,
+                self._turns,
+                **{"hq_token_only": self._options.hq_token_only, **options},
+            )
+            self.generation = run
+        submit(run.run)
+
+    def close(self) -> None:
+        """End what goes on in the background."""
+        if self.generation is not None:
+            self.generation.cancel()
+
+    def objects(self) -> list[SegmentedObject]:
+        """The kept objects and the one in work, in the order of their making."""
+        with self._lock:
+            shown = self._shown()
+            return [*self._step.kept, *([] if shown is None else [shown])]
+
+    def masks_at(self, size: tuple[int, int]) -> list[RunLengthMask]:
+        """The masks of `objects()`.
+
+        Args:
+            size: Height and width wanted, in the photograph's proportions.
+        """
+        return [self._encoded(each.logits, size) for each in self.objects()]
+
+    def state(self) -> dict[str, Any]:
+        """All that a page shows, ready for JSON; masks are run lengths down the columns of the shown picture."""
+        with self._lock:
+            size = self.photo.shown_size
+            prompts = self._step.prompts
+            return {
+                "photo": {
+                    "name": self.photo.name,
+                    "width": self.photo.size[1],
+                    "height": self.photo.size[0],
+                    "shown_width": size[1],
+                    "shown_height": size[0],
+                },
+                "points": [[x, y, label] for (x, y), label in zip(prompts.points, prompts.labels, strict=True)],
+                "box": prompts.box,
+                "refined": prompts.previous_mask is not None,
+                "number": self._free_number(),
+                "color": css_color(self._free_number()),
+                "chosen": self._step.chosen,
+                "candidates": self._candidates(size),
+                "sam": None if self._answer is None else self._summary(self._answer.sam_mask(self._step.chosen), size),
+                "objects": [
+                    {
+                        "number": each.number,
+                        "color": css_color(each.number),
+                        "score": each.score,
+                        **self._summary(each.logits, size),
+                    }
+                    for each in self._step.kept
+                ],
+                "can_undo": bool(self._past),
+                "can_redo": bool(self._future),
+                "options": {
+                    "candidates": self._options.candidates,
+                    "hq_token_only": self._options.hq_token_only,
+                    "refine": self._options.refine,
+                },
+                "generation": None if self.generation is None else self.generation.state(),
+            }
+
+    def _prompt(self, prompts: Prompts) -> None:
+        self._go_to(_Step(prompts, 0, self._step.kept), self._asked(prompts))
+
+    def _go_to(self, step: _Step, answer: Answer | None) -> None:
+        self._past.append(self._step)
+        self._future.clear()
+        self._step, self._answer = step, answer
+
+    def _asked(self, prompts: Prompts) -> Answer | None:
+        if prompts.is_empty:
+            return None
+        wanted = self._options.candidates
+        three = prompts.is_ambiguous if wanted == "auto" else wanted == "three"
+        with self._turns.short():
+            return self._prompter.answer(self._embeddings, prompts, three, self._options.hq_token_only)
+
+    def _keep_choice_in_range(self) -> None:
+        # Other options may give fewer candidates than there were.
+        count = 1 if self._answer is None else len(self._answer.masks)
+        if self._step.chosen >= count:
+            self._step = replace(self._step, chosen=0)
+
+    def _shown(self) -> SegmentedObject | None:
+        if self._answer is None:
+            return None
+        chosen = self._step.chosen
+        return SegmentedObject(
+            self._free_number(), self._answer.masks[chosen].clone(), float(self._answer.scores[chosen])
+        )
+
+    def _free_number(self) -> int:
+        taken = {each.number for each in self._step.kept}
+        return next(number for number in range(1, len(taken) + 2) if number not in taken)
+
+    def _candidates(self, size: tuple[int, int]) -> list[dict[str, Any]]:
+        if self._answer is None:
+            return []
+        return [
+            {"score": float(score), **self._summary(logits, size)}
+            for logits, score in zip(self._answer.masks, self._answer.scores, strict=True)
+        ]
+
+    def _summary(self, logits: torch.Tensor, size: tuple[int, int]) -> dict[str, Any]:
+        mask = self._encoded(logits, size)
+        return {"share": mask.area / (size[0] * size[1]), "counts": mask.counts.tolist()}
+
+    def _encoded(self, logits: torch.Tensor, size: tuple[int, int]) -> RunLengthMask:
+        return encode_masks(self._prompter.photo_masks(self._embeddings, logits[None], size))[0]
+
+    def _coordinate(self, name: str, value: float) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+        limit = self.photo.size[1] if name.startswith("x") else self.photo.size[0]
+        if not math.isfinite(value) or not 0 <= value <= limit:
+            raise ValueError(f"{name} must be from 0 to {limit}, within the photo, got {value:g}")
+        return float(value)
+
+
+def css_color(number: int) -> str:
+    """The colour of the object `number`, from 1, as style sheets write it."""
+    red, green, blue = object_color(number - 1)
+    return f"#{red:02x}{green:02x}{blue:02x}"

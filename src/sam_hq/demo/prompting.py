@@ -1,0 +1,129 @@
+"""Prompts on an embedded photograph, and what the model answers."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..embedding_files import PhotoEmbeddings
+from ..mask_frames import low_res_masks_to_photo
+from ..modeling_sam_hq import SamHQModel
+from ..processing_sam_hq import SamHQProcessor
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """What shows one object, in pixels of the photograph.
+
+    Args:
+        points: x, y each.
+        labels: 1 on the object, 0 not; one per point.
+        box: x0, y0, x1, y1.
+        previous_mask: `(h, w)` low-res logits of an earlier answer, to be refined.
+    """
+
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    previous_mask: torch.Tensor | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is shown."""
+        return not self.points and self.box is None
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether they leave open which of several nested objects is meant, as a single point does."""
+        return len(self.points) <= 1 and self.box is None and self.previous_mask is None
+
+    def with_point(self, point: tuple[float, float], label: int, previous_mask: torch.Tensor | None) -> "Prompts":
+        """The same and one point more.
+
+        Args:
+            point: x, y.
+            label: 1 or 0.
+            previous_mask: The mask to refine, if any.
+        """
+        return replace(self, points=(*self.points, point), labels=(*self.labels, label), previous_mask=previous_mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the model says to prompts; tensors are on the CPU.
+
+    Args:
+        masks: `(M, h, w)` low-res logits, best first.
+        sam_masks: `(M', h, w)`: SAM's own part; M' is 1 or M.
+        scores: `(M,)` predicted IoU.
+    """
+
+    masks: torch.Tensor
+    sam_masks: torch.Tensor
+    scores: torch.Tensor
+
+    def sam_mask(self, rank: int) -> torch.Tensor:
+        """SAM's own logits `(h, w)` beside candidate `rank`."""
+        return self.sam_masks[min(rank, len(self.sam_masks) - 1)]
+
+
+class Prompter:
+    """Answers prompts on photographs that are embedded already.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+    """
+
+    def __init__(self, model: SamHQModel, processor: SamHQProcessor) -> None:
+        self.model = model
+        self.processor = processor
+
+    @torch.no_grad()
+    def answer(
+        self, embeddings: PhotoEmbeddings, prompts: Prompts, multimask_output: bool, hq_token_only: bool
+    ) -> Answer:
+        """Run the decoder once.
+
+        Args:
+            embeddings: Of the photograph.
+            prompts: At least a point or a box.
+            multimask_output: Whether three candidates are wanted.
+            hq_token_only: Whether the mask is the HQ token's alone; there is one candidate then.
+        """
+        arguments: dict = {}
+        if prompts.points:
+            arguments["input_points"] = [[[list(point) for point in prompts.points]]]
+            arguments["input_labels"] = [[list(prompts.labels)]]
+        if prompts.box is not None:
+            arguments["input_boxes"] = [[list(prompts.box)]]
+        inputs = self.processor(original_sizes=[embeddings.original_size], return_tensors="pt", **arguments)
+        tensors = {name: inputs[name].to(self.model.device) for name in arguments}
+        if prompts.previous_mask is not None:
+            tensors["input_masks"] = prompts.previous_mask[None, None].to(self.model.device)
+        outputs = self.model(
+            image_embeddings=embeddings.image_embeddings,
+            hq_features=embeddings.hq_features,
+            multimask_output=multimask_output,
+            hq_token_only=hq_token_only,
+            output_branches=True,
+            **tensors,
+        )
+        masks, sam_masks, scores = (
+            tensor[0, 0].float().cpu() for tensor in (outputs.pred_masks, outputs.sam_masks, outputs.iou_scores)
+        )
+        return Answer(masks, sam_masks, scores)
+
+    def photo_masks(self, embeddings: PhotoEmbeddings, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Low-res logits as masks of the photograph at any size.
+
+        Args:
+            embeddings: Of the photograph.
+            logits: `(N, h, w)`.
+            size: Height and width wanted, in the photograph's proportions.
+
+        Returns:
+            `(N, *size)` boolean.
+        """
+        pad_size = self.processor.image_processor.pad_size
+        frame_size = (pad_size["height"], pad_size["width"])
+        return low_res_masks_to_photo(logits, embeddings.reshaped_size, size, frame_size)

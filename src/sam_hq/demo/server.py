@@ -1,0 +1,303 @@
+"""The demo's server: sessions over HTTP, and the page.
+
+No address is ever turned into a path: the page's files are read when the server starts, and photographs come as bytes.
+"""
+
+import gzip
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import anyio
+
+from .demo_service import DemoService, found_labels, found_masks
+from .downloads import FILES, ROWS
+from .photo_session import PhotoSession
+
+try:
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+except ImportError as error:
+    raise ImportError("the demo needs Starlette and uvicorn: pip install 'sam-hq[demo]'") from error
+
+MEDIA_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+UPLOAD_SECONDS = 120.0
+_MOST_JSON_BYTES = 10_000
+_UPLOADS_AT_ONCE = 2
+_SECONDS_BETWEEN_CLEANING = 30.0
+
+# What a page may do with a session; arguments come as JSON and are those of the methods.
+ACTIONS: dict[str, Callable[..., None]] = {
+    "point": PhotoSession.add_point,
+    "box": PhotoSession.set_box,
+    "choose": PhotoSession.choose,
+    "keep": PhotoSession.keep,
+    "remove": PhotoSession.remove,
+    "clear": PhotoSession.clear,
+    "undo": PhotoSession.undo,
+    "redo": PhotoSession.redo,
+    "options": PhotoSession.set_options,
+}
+
+
+def build_app(service: DemoService, allowed_hosts: Sequence[str] | None = LOOPBACK_HOSTS) -> Starlette:
+    """Return the web application.
+
+    Args:
+        service: The model and the sessions.
+        allowed_hosts: Host names that requests may be addressed to, without ports; None allows all. It keeps other
+            sites from reaching a server on this machine under a name of theirs.
+    """
+    handlers = _Handlers(service)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_close_idle_sessions, service)
+            yield
+            group.cancel_scope.cancel()
+        service.close()
+
+    photo = "/api/photos/{session}"
+    routes = [
+        *(Route(path, _page_file(name)) for path, name in _page_paths().items()),
+        Route("/api/about", handlers.about),
+        Route("/api/examples/{number:int}", handlers.example),
+        Route("/api/photos", handlers.open, methods=["POST"]),
+        Route(photo, handlers.state),
+        Route(photo, handlers.forget, methods=["DELETE"]),
+        Route(f"{photo}/shown.jpg", handlers.shown),
+        Route(f"{photo}/generation", handlers.generation),
+        Route(f"{photo}/generation", handlers.start_generation, methods=["POST"]),
+        Route(f"{photo}/generation", handlers.cancel_generation, methods=["DELETE"]),
+        Route(f"{photo}/generation/masks", handlers.generated_masks),
+        Route(f"{photo}/generation/labels", handlers.generated_labels),
+        Route(f"{photo}/files/{{rows}}/{{file}}", handlers.file),
+        Route(f"{photo}/{{action}}", handlers.act, methods=["POST"]),
+    ]
+    middleware = [Middleware(_SafeHeaders), Middleware(_SameOrigin)]
+    if allowed_hosts is not None:
+        middleware.insert(1, Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False))
+    return Starlette(
+        routes=routes,
+        middleware=middleware,
+        exception_handlers={HTTPException: _http_error, ValueError: _refused, TypeError: _refused},  # type: ignore[dict-item]
+        lifespan=lifespan,
+    )
+
+
+class _Handlers:
+    """What the addresses under /api do; work that takes time goes to other threads."""
+
+    def __init__(self, service: DemoService) -> None:
+        self.service = service
+        self._uploads = anyio.Semaphore(_UPLOADS_AT_ONCE)
+
+    async def about(self, _: Request) -> Response:
+        return JSONResponse(self.service.about())
+
+    async def example(self, request: Request) -> Response:
+        return Response(self._example(request.path_params["number"]).thumbnail, media_type="image/jpeg")
+
+    async def open(self, request: Request) -> Response:
+        number = request.query_params.get("example")
+        if number is not None:
+            example = self._example(int(number) if number.isascii() and number.isdigit() else -1)
+            data, name = example.data, example.name
+        else:
+            data, name = await self._upload(request), unquote(request.headers.get("x-file-name", ""))
+        session = await run_in_threadpool(self.service.open, data, name)
+        state = await run_in_threadpool(self.service.store.get(session).state)
+        return JSONResponse({"session": session, **state}, status_code=201)
+
+    async def state(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self._session(request).state))
+
+    async def forget(self, request: Request) -> Response:
+        self.service.store.remove(request.path_params["session"])
+        return Response(status_code=204)
+
+    async def shown(self, request: Request) -> Response:
+        return Response(self._session(request).photo.shown, media_type="image/jpeg")
+
+    async def act(self, request: Request) -> Response:
+        session, action = self._session(request), ACTIONS.get(request.path_params["action"])
+        if action is None:
+            raise HTTPException(404, "there is no such action")
+        arguments = await _json_object(request)
+
+        def work() -> dict[str, Any]:
+            action(session, **arguments)
+            return session.state()
+
+        return JSONResponse(await run_in_threadpool(work))
+
+    async def generation(self, request: Request) -> Response:
+        run = self._session(request).generation
+        return JSONResponse(None if run is None else run.state())
+
+    async def start_generation(self, request: Request) -> Response:
+        session = self._session(request)
+        self.service.start_generation(session, **await _json_object(request))
+        return await self.generation(request)
+
+    async def cancel_generation(self, request: Request) -> Response:
+        self._session(request).close()
+        return await self.generation(request)
+
+    async def generated_masks(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(found_masks, self._session(request)))
+
+    async def generated_labels(self, request: Request) -> Response:
+        session = self._session(request)
+        data = await run_in_threadpool(lambda: gzip.compress(found_labels(session).tobytes(), 1))
+        return Response(data, media_type="application/octet-stream", headers={"Content-Encoding": "gzip"})
+
+    async def file(self, request: Request) -> Response:
+        session = self._session(request)
+        rows, known = ROWS.get(request.path_params["rows"]), FILES.get(request.path_params["file"])
+        if rows is None or known is None:
+            raise HTTPException(404, "there is no such file")
+        make, media_type = known
+        data = await run_in_threadpool(lambda: make(session, rows(session)))
+        name = f"{session.photo.name.rsplit('.', 1)[0]}-{request.path_params['file']}"
+        return Response(
+            data,
+            media_type=media_type,
+            headers={"Content-Disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}"},
+        )
+
+    def _session(self, request: Request) -> PhotoSession:
+        try:
+            return self.service.store.get(request.path_params["session"])
+        except KeyError:
+            raise HTTPException(410, "the server no longer holds this photo: open it again") from None
+
+    def _example(self, number: int) -> Any:
+        if not 0 <= number < len(self.service.examples):
+            raise HTTPException(404, "there is no such example")
+        return self.service.examples[number]
+
+    async def _upload(self, request: Request) -> bytes:
+        limit = self.service.limits.upload_bytes
+        try:
+            with anyio.fail_after(UPLOAD_SECONDS):
+                async with self._uploads:
+                    return await _body(request, limit, f"at most {limit / 1e6:.1f} MB are accepted")
+        except TimeoutError:
+            raise HTTPException(408, f"the photo did not arrive within {UPLOAD_SECONDS:.0f} seconds") from None
+
+
+async def _body(request: Request, limit: int, what_is_accepted: str) -> bytes:
+    announced = request.headers.get("content-length", "0")
+    if announced.isascii() and announced.isdigit() and int(announced) > limit:
+        raise HTTPException(413, f"the file has {int(announced) / 1e6:.1f} MB, but {what_is_accepted}")
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise HTTPException(413, f"the file is too large: {what_is_accepted}")
+    except ClientDisconnect:
+        raise HTTPException(400, "the file did not arrive whole") from None
+    return bytes(body)
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    body = await _body(request, _MOST_JSON_BYTES, f"at most {_MOST_JSON_BYTES} bytes are accepted")
+    try:
+        values = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise HTTPException(400, "the request must be a JSON object")
+    return values
+
+
+def _page_paths() -> dict[str, str]:
+    """The page's addresses, and the file behind each."""
+    names = [file.name for file in resources.files(__package__).joinpath("page").iterdir()]
+    named = {f"/{name}": name for name in names if name.rsplit(".", 1)[-1] in MEDIA_TYPES}
+    return {"/": "index.html", **named}
+
+
+def _page_file(name: str) -> Callable[[Request], Response]:
+    data = resources.files(__package__).joinpath("page").joinpath(name).read_bytes()
+
+    async def answer(_: Request) -> Response:
+        return Response(data, media_type=MEDIA_TYPES[name.rsplit(".", 1)[-1]])
+
+    return answer  # type: ignore[return-value]
+
+
+async def _close_idle_sessions(service: DemoService) -> None:
+    while True:
+        await anyio.sleep(_SECONDS_BETWEEN_CLEANING)
+        service.store.close_idle()
+
+
+async def _http_error(_: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": error.detail}, status_code=error.status_code)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, status_code=400)
+
+
+class _SafeHeaders:
+    """Adds `HEADERS` to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *added]}
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class _SameOrigin:
+    """Refuses what another site's page sends: it could make a visitor's browser upload and prompt."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
+            headers = Request(scope).headers
+            origin = headers.get("origin")
+            if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+                response = JSONResponse({"error": "requests from other sites are refused"}, status_code=403)
+                await response(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

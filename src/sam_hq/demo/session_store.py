@@ -1,0 +1,98 @@
+"""The sessions of all who use a server: kept apart by unguessable names, bounded in number, forgotten when idle."""
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from .photo_session import PhotoSession
+
+
+class SessionStore:
+    """Sessions by name, the least recently used first.
+
+    Args:
+        most_sessions: When one more comes, the least recently used is closed.
+        idle_seconds: A session that nobody used for so long is closed.
+        clock: Gives the time in seconds.
+
+    Raises:
+        ValueError: If a limit is not positive.
+    """
+
+    def __init__(
+        self, most_sessions: int = 16, idle_seconds: float = 1800.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        if most_sessions < 1 or not idle_seconds > 0:
+            raise ValueError(
+                f"most_sessions must be at least 1 and idle_seconds above 0, got {most_sessions} and {idle_seconds}"
+            )
+        self._most = most_sessions
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[str, tuple[PhotoSession, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Number of sessions that are held."""
+        return len(self._sessions)
+
+    def add(self, session: PhotoSession) -> str:
+        """Hold a session.
+
+        Args:
+            session: The session.
+
+        Returns:
+            Its name: whoever knows it may use the session, and nobody can guess it.
+        """
+        name = secrets.token_urlsafe(24)
+        with self._lock:
+            self._close_idle()
+            while len(self._sessions) >= self._most:
+                self._sessions.popitem(last=False)[1][0].close()
+            self._sessions[name] = (session, self._clock())
+        return name
+
+    def get(self, name: str) -> PhotoSession:
+        """Return a session, which counts as used now.
+
+        Args:
+            name: From `add`.
+
+        Raises:
+            KeyError: If there is none, or no longer.
+        """
+        with self._lock:
+            self._close_idle()
+            session, _ = self._sessions[name]
+            self._sessions[name] = (session, self._clock())
+            self._sessions.move_to_end(name)
+            return session
+
+    def remove(self, name: str) -> None:
+        """Close a session; does nothing where there is none.
+
+        Args:
+            name: From `add`.
+        """
+        with self._lock:
+            if name in self._sessions:
+                self._sessions.pop(name)[0].close()
+
+    def close_idle(self) -> None:
+        """Close the sessions that nobody used for long."""
+        with self._lock:
+            self._close_idle()
+
+    def close(self) -> None:
+        """Close all sessions."""
+        with self._lock:
+            while self._sessions:
+                self._sessions.popitem()[1][0].close()
+
+    def _close_idle(self) -> None:
+        oldest_allowed = self._clock() - self._idle_seconds
+        while self._sessions and next(iter(self._sessions.values()))[1] < oldest_allowed:
+            self._sessions.popitem(last=False)[1][0].close()

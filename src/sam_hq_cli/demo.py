@@ -1,0 +1,112 @@
+"""`sam-hq demo`: a page on which to click on objects."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from pathlib import Path
+
+DESCRIPTION = """\
+Open a page in the browser: click on objects, drag boxes, choose among candidates, compare SAM with SAM-HQ, find
+everything, download the masks. The server answers on this machine only, unless --host says otherwise; it has no
+passwords, so whoever can reach it can use it. A photo stays in memory until another takes its place, or nobody has used it for
+a while."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the sub-command `demo`."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="open a page on which to click on objects",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photographs that the page offers as examples")
+    parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
+    parser.add_argument("--device", help="such as cpu, cuda, cuda:1 or mps (default: the fastest there is)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to answer on (127.0.0.1: this machine only)")
+    parser.add_argument("--port", type=int, default=7860, help="port to answer on, 0 for any that is free (7860)")
+    parser.add_argument("--max-upload-mb", type=float, default=20.0, help="largest file that is accepted, in MB (20)")
+    parser.add_argument("--max-pixels", type=int, default=25_000_000, help="largest photograph accepted (25000000)")
+    parser.add_argument("--sessions", type=int, default=16, help="photographs held in memory at once (16)")
+    parser.add_argument("--idle-minutes", type=float, default=30.0, help="forget a photograph nobody used for so long")
+    parser.add_argument("--browser", action="store_true", help="open the page in the browser of this machine")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Load the model, then answer until interrupted."""
+    if not 0 <= args.port <= 65535:
+        raise ValueError(f"--port must be from 0 to 65535, got {args.port}")
+    try:
+        import uvicorn
+
+        from sam_hq.demo.server import build_app
+    except ImportError as error:
+        raise ValueError("the demo needs Starlette and uvicorn: pip install 'sam-hq[demo]'") from error
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    from sam_hq.demo.demo_service import DemoService
+    from sam_hq.demo.opened_photo import PhotoLimits
+    from sam_hq.demo.session_store import SessionStore
+    from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
+
+    limits = PhotoLimits(round(args.max_upload_mb * 1e6), args.max_pixels)
+    store = SessionStore(args.sessions, 60 * args.idle_minutes)
+    examples = [(Path(photo).name, Path(photo).read_bytes()) for photo in args.photos]
+    disable_progress_bar()
+    set_verbosity_error()
+    name = model_name(args.model)
+    with listening_socket(args.host, args.port) as listener:
+        processor = load_processor(name)
+        model = load_model(name, chosen_device(args.device))
+        # The page gets the last part of the name only: a directory's path is nobody's business there.
+        service = DemoService(model, processor, Path(name).name, limits, store, examples)
+        address = page_address(args.host, listener.getsockname()[1])
+        if args.host not in LOOPBACK:
+            print(f"sam-hq: warning: whoever can reach {args.host} can use this server", file=sys.stderr)
+        print(f"model    {name}, {model.device}")
+        print(f"page     {address} (stop with Ctrl-C)", flush=True)
+        app = build_app(service) if args.host in LOOPBACK else build_app(service, allowed_hosts=None)
+        config = uvicorn.Config(
+            app, log_level="warning", limit_concurrency=64, server_header=False, timeout_graceful_shutdown=3
+        )
+        if args.browser:
+            import webbrowser
+
+            webbrowser.open(address)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Take the address, so that a port in use is known before the model is loaded.
+
+    Args:
+        host: Address or name.
+        port: 0 for any that is free.
+
+    Raises:
+        OSError: If it cannot be had.
+    """
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, kind)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot answer on {host} port {port}: {error.strerror}; try another --port") from error
+    return listener
+
+
+def page_address(host: str, port: int) -> str:
+    """The address of the page, for people on this machine.
+
+    Args:
+        host: What the server listens on.
+        port: Its port.
+    """
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
+    return f"http://{shown}:{port}/"
