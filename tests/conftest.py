@@ -1,5 +1,6 @@
 """What tests share: small models whose grids do not fit their windows, and real photographs."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from sam_hq.modeling_sam_hq import SamHQModel
 REPOSITORY = Path(__file__).resolve().parents[1]
 PHOTOS = REPOSITORY / "docs" / "photos"
 sys.path.insert(0, str(REPOSITORY / "tests"))
+
+pytest_plugins = ["demo_fixtures"]
 
 VIT = {
     "hidden_size": 32,
@@ -70,3 +73,22 @@ def model(request) -> SamHQModel:
 def photos() -> Path:
     """The folder of photographs."""
     return PHOTOS
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory):
+    """Small models as ONNX, see `exported_models.Exports`."""
+    from exported_models import Exports
+
+    own = tmp_path_factory.getbasetemp()
+    return Exports(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+
+
+@pytest.fixture
+def any_precision():
+    """Lets a test train in several precisions; accelerate otherwise keeps to the first of a process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield AcceleratorState._reset_state
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -2,12 +2,16 @@
 
 import dataclasses
 import json
+import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import sam_hq
 from conftest import small_config
+from sam_hq.evaluation import PromptedModel, evaluate
 from sam_hq.segmentation_data import ImageMaskFolder
 from sam_hq.training.initialisation import start_from_scratch
 from sam_hq.training.settings import TrainingSettings
@@ -98,6 +102,25 @@ def test_the_best_checkpoint_is_kept_and_loads(tmp_path):
     assert all(torch.equal(value, last.state_dict()[name]) for name, value in state_of(run).items())
     sam_hq.SamHQProcessor.from_pretrained(tmp_path / "run" / "last")
     assert len(list((tmp_path / "run").glob("state_*"))) == 2
+    assert not list((tmp_path / "run").glob("*.partial"))
+
+
+@pytest.mark.parametrize(("trainable", "also_sam"), [("hq", True), ("sam", False)])
+def test_with_hq_parts_the_validation_tells_sams_mask_from_the_sum(tmp_path, trainable, also_sam):
+    write_pairs(tmp_path / "data", shapes(3, seed=1))
+    seen = []
+    run = trainer(tmp_path / "run", validation=ImageMaskFolder(tmp_path / "data"), trainable=trainable, steps=1)
+    run.on_progress = lambda *step: seen.append(step)
+    quality = run.train()
+    assert set(quality) == {"miou", "mbiou"} | ({"sam_miou", "sam_mbiou"} if also_sam else set())
+    model = sam_hq.SamHQModel.from_pretrained(tmp_path / "run" / "last")
+    report = evaluate(PromptedModel(model, processor()), ImageMaskFolder(tmp_path / "data"))
+    means = report.means()
+    assert quality["miou"] == pytest.approx(means["box", "sum" if also_sam else "sam"][0])
+    if also_sam:
+        assert quality["sam_mbiou"] == pytest.approx(means["box", "sam"][1])
+        assert quality["sam_miou"] != quality["miou"]
+    assert seen == [("training", 1, 1), *[("validation", done, 3) for done in (1, 2, 3)]]
 
 
 def test_four_images_are_learnt_by_heart(tmp_path):
@@ -124,6 +147,100 @@ def test_four_images_are_learnt_by_heart(tmp_path):
     assert run.validate()["miou"] > 0.98
 
 
+@pytest.mark.parametrize("trainable", ["hq", "all"])
+def test_bf16_trains_without_nan_and_saves_float32(tmp_path, any_precision, trainable):
+    run = trainer(tmp_path, trainable=trainable, precision="bf16", steps=4, ema_decay=0.9)
+    before = state_of(run)
+    dtypes = []
+    run._own().plain_model.mask_decoder.encoder_conv1.register_forward_hook(lambda *call: dtypes.append(call[2].dtype))
+    run.train()
+    assert set(dtypes) == {torch.bfloat16}
+    after = state_of(run)
+    assert all(value.isfinite().all() for value in after.values())
+    assert not torch.equal(before["mask_decoder.mask_conv1.weight"], after["mask_decoder.mask_conv1.weight"])
+    saved = sam_hq.SamHQModel.from_pretrained(tmp_path / "last")
+    assert {value.dtype for value in saved.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(line["loss"]) for line in lines)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights_take_it(tmp_path):
+    run = trainer(tmp_path, trainable="hq")
+    before = state_of(run)
+    run._own().model.mask_decoder.hq_token.weight.register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(FloatingPointError, match="gradient of step 0"):
+        run.train()
+    assert all(torch.equal(value, before[name]) for name, value in state_of(run).items())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_training_data_is_named_and_counted_once_whoever_reads_it(tmp_path, workers):
+    write_pairs(tmp_path / "data", shapes(4))
+    masks = sorted((tmp_path / "data").glob("photo[01]_*.png"))
+    for path in masks:
+        Image.fromarray(np.zeros((128, 128), np.uint8)).save(path)
+    lines = []
+    settings = dataclasses.replace(SETTINGS, trainable="hq", workers=workers)
+    images = ImageMaskFolder(tmp_path / "data")
+    run = Trainer(fresh_model(), processor(), images, tmp_path / "run", settings, report=lines.append)
+    run.train()
+    assert run.left_out.counts == {"empty mask": len(masks)}
+    assert sorted(run.left_out.cases["empty mask"]) == [path.name for path in masks]
+    assert sum("left out photo" in line for line in lines) == 1
+
+
+def test_a_run_says_what_changed_and_refuses_what_cannot_go_on(tmp_path):
+    trainer(tmp_path, trainable="hq").train(stop_after=3)
+    lines = []
+    again = trainer(tmp_path, trainable="hq", learning_rate=1e-4, accumulation=2)
+    again.report = lines.append
+    assert again.resume() == 3
+    assert len(lines) == 1
+    assert "accumulation 1 -> 2" in lines[0]
+    assert "learning_rate 0.001 -> 0.0001" in lines[0]
+    again.train()
+    for changes, name in (({"trainable": "all"}, "trainable"), ({"ema_decay": 0.5}, "ema_decay")):
+        with pytest.raises(ValueError, match=f"its {name} is .* name a new output folder"):
+            trainer(tmp_path, **{"trainable": "hq", **changes}).resume()
+    other = trainer(tmp_path, fresh_model("vit"), trainable="hq")
+    with pytest.raises(ValueError, match="is it of another model"):
+        other.resume()
+
+
+def test_what_a_killed_run_left_behind_is_cleared_away(tmp_path):
+    whole = trainer(tmp_path / "whole", trainable="hq")
+    whole.train()
+    trainer(tmp_path / "run", trainable="hq").train(stop_after=3)
+    with (tmp_path / "run" / "log.jsonl").open("a") as log:
+        log.write('{"step": 4, "loss": 1.0}\n{"step": 5, "lo')  # beyond the state, and cut off
+    for name in ("state_0000006.partial", "last.partial"):
+        (tmp_path / "run" / name).mkdir()
+        (tmp_path / "run" / name / "junk").write_text("half")
+    again = trainer(tmp_path / "run", trainable="hq")
+    assert again.resume() == 3
+    again.train()
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "run")
+    ]
+    assert logs[0] == logs[1]
+    assert not list((tmp_path / "run").glob("*.partial"))
+
+
+def test_a_processor_for_another_size_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="pads to 1024 x 1024 pixels, but the model takes 128 x 128"):
+        Trainer(fresh_model(), sam_hq.SamHQProcessor(sam_hq.SamHQImageProcessor()), shapes(1), tmp_path, SETTINGS)
+
+
+def test_images_are_normalised_as_the_processor_does(tmp_path):
+    other = processor()
+    other.image_processor.image_mean, other.image_processor.image_std = [0.5] * 3, [0.25] * 3
+    images = large_shapes(1)
+    settings = dataclasses.replace(SETTINGS, whole_images=True, batch_size=1)
+    batch = Trainer(fresh_model(), other, images, tmp_path, settings).batches[0]
+    torch.testing.assert_close(batch["pixel_values"], other(images[0][0], return_tensors="pt")["pixel_values"])
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path):
     run = trainer(tmp_path)
     with torch.no_grad():
@@ -138,7 +255,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path):
         ({"trainable": "everything"}, "trainable"),
         ({"steps": 0}, "steps"),
         ({"prompt_shares": {"box": 0.5}}, "add up to 1"),
+        ({"prompt_shares": {"box": 0.5, "scribbles": 0.5}}, "scribbles"),
+        ({"prompt_shares": {"box": 1.5, "points": -0.5}}, "negative"),
         ({"learning_rate": -1.0}, "learning_rate"),
+        ({"clip_norm": float("nan")}, "clip_norm"),
+        ({"smallest_crop": 0.0}, "smallest_crop"),
+        ({"scale_jitter": (2.0, 0.1)}, "scale_jitter"),
+        ({"scale_jitter": (0.1, 2.0), "whole_images": True}, "whole_images"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints"),
+        ({"workers": -1}, "workers"),
     ],
 )
 def test_senseless_settings_are_refused(changes, message):

@@ -34,12 +34,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--images", metavar="DIR", help="photographs of a COCO file")
     parser.add_argument("--output", required=True, metavar="DIR", help="where states and checkpoints go")
-    parser.add_argument("--model", metavar="DIR_OR_ID", help="the start point (default: the embedded checkpoint)")
+    parser.add_argument(
+        "--model",
+        metavar="DIR_OR_ID_OR_PTH",
+        help="the start point: SAM-HQ, transformers' SAM, or an authors' file of either (default: the embedded model)",
+    )
     parser.add_argument("--config", metavar="FILE", help="train from scratch the model that this config.json describes")
     parser.add_argument(
         "--image-size", type=int, help="train a TinyViT for inputs of another size than the start point's"
     )
     parser.add_argument("--validation", metavar="DIR_OR_JSON", help="image + mask pairs or COCO to validate on")
+    parser.add_argument("--validation-images", metavar="DIR", help="photographs of a COCO file to validate on")
     parser.add_argument("--on-bad", choices=("skip", "raise"), default="skip", help="what to do with unusable data")
     _add_settings(parser)
 
@@ -72,6 +77,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", type=float)
     for name in ("smallest-crop", "dense-weight"):
         group.add_argument(f"--{name}", type=float)
+    group.add_argument("--scale-jitter", nargs=2, type=float, metavar=("LOW", "HIGH"), help="the paper's: 0.1 2.0")
+    group.add_argument("--whole-images", action="store_true", default=None, help="no crops, flips or other colours")
+    group.add_argument(
+        "--embedding-cache", metavar="DIR", help="keep a frozen encoder's embeddings here; means --whole-images"
+    )
     group.add_argument("--precision", choices=("no", "bf16", "fp16"))
     group.add_argument("--gradient-checkpointing", action="store_true", default=None)
     group.add_argument("--trackers", nargs="+", metavar="NAME", help="of accelerate, such as tensorboard or wandb")
@@ -84,8 +94,13 @@ def run(args: argparse.Namespace) -> int:
     """Train, or prepare data."""
     try:
         return _prepare(args) if args.command == "train-data" else _train(args)
-    except ImportError as error:  # an extra that is not installed: the message says how to get it
+    # An extra that is not installed: the message says how to get it. Numbers that are not: it says what to lower.
+    except (ImportError, FloatingPointError) as error:
         raise ValueError(str(error)) from error
+    except ValueError as error:
+        if "DataLoader worker" in str(error):  # a whole traceback, whose last line is the message
+            raise ValueError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
+        raise
 
 
 def _prepare(args: argparse.Namespace) -> int:
@@ -103,7 +118,6 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    import torch
     from transformers.utils import logging
 
     from sam_hq.checkpoint_conversion import processor_for
@@ -111,31 +125,38 @@ def _train(args: argparse.Namespace) -> int:
     from sam_hq.training.settings import TrainingSettings
     from sam_hq.training.trainer import Trainer
     from sam_hq_cli.masked_images import open_images
-    from sam_hq_cli.model_loading import load_model, load_processor, model_name
+    from sam_hq_cli.training_display import TrainingDisplay
+    from sam_hq_cli.training_start import load_start
 
     if args.model is not None and args.config is not None:
         raise ValueError("give --model (a start point) or --config (from scratch), not both")
     settings = TrainingSettings(**_given_settings(args))
     images = open_images(args.data, args.images, args.on_bad)
-    validation = None if args.validation is None else open_images([args.validation], on_bad=args.on_bad)
+    validation = None
+    if args.validation is not None:
+        validation = open_images([args.validation], args.validation_images, args.on_bad)
     logging.set_verbosity_error()
-    if args.config is not None:
-        model, processor = _from_scratch(args.config, settings.seed)
-    else:
-        start = model_name(args.model)
-        # The trainer moves the model to its devices; float32 weights are what mixed precision updates.
-        model, processor = load_model(start, torch.device("cpu"), torch.float32), load_processor(start)
+    model, processor = (
+        load_start(args.model, settings.seed) if args.config is None else _from_scratch(args.config, settings.seed)
+    )
     if args.image_size is not None:
         model = resized(model, args.image_size)
         processor = processor_for(model.config)
-    trainer = Trainer(model, processor, images, args.output, settings, validation, report=_print_line)
+    display = TrainingDisplay()
+    trainer = Trainer(
+        model, processor, images, args.output, settings, validation, report=display.line, progress=display.progress
+    )
+    first = trainer.accelerator.is_main_process
     step = trainer.resume()
-    if step:
-        _print_line(f"going on from step {step}")
-    quality = trainer.train()
-    if getattr(images, "report", None) and images.report.counts:
-        print(images.report)
-    if quality:
+    if step and first:
+        display.line(f"going on from step {step}" if step < settings.steps else f"all {step} steps were done before")
+    try:
+        quality = trainer.train()
+    finally:
+        display.close()
+    if first and trainer.left_out.cases:
+        print(trainer.left_out)
+    if first and quality:
         print("validation, prompted with boxes: " + ", ".join(f"{key} {value:.3f}" for key, value in quality.items()))
     return 0
 
@@ -158,8 +179,9 @@ def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
 
     names = [field.name for field in fields(TrainingSettings)]
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
-    if "trackers" in given:
-        given["trackers"] = tuple(given["trackers"])
+    for name in ("trackers", "scale_jitter"):
+        if name in given:
+            given[name] = tuple(given[name])
     if "prompt_shares" in given:
         given["prompt_shares"] = _pairs("--prompt-shares", "KIND=SHARE", given["prompt_shares"], float)
     return given
@@ -172,7 +194,3 @@ def _pairs(option: str, form: str, texts: Sequence[str], convert: Callable[[str]
         return {name: convert(value) for name, _, value in pairs}
     except ValueError as error:
         raise ValueError(f"{option} takes {form} pairs, got {list(texts)}") from error
-
-
-def _print_line(line: str) -> None:
-    print(line, flush=True)

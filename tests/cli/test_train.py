@@ -10,7 +10,10 @@ from PIL import Image
 
 import sam_hq
 from conftest import small_config
+from sam_hq.checkpoint_keys import our_name
 from sam_hq_cli.main import main
+from test_checkpoint_conversion import small_authors_weights
+from test_training_start_points import plain_sam
 from training_data import large_shapes, shapes, write_pairs
 
 
@@ -79,6 +82,49 @@ def test_rendered_folders_train_together_and_are_measured(data, capsys):
     assert "only where all hold rendered images" in capsys.readouterr().err
 
 
+def test_an_authors_file_of_plain_sam_is_a_start_point(data, capsys):
+    weights = small_authors_weights(without_hq=True)
+    torch.save(weights, data / "sam_vit_s.pth")
+    arguments = ["--model", data / "sam_vit_s.pth", "--steps", 1, "--embedding-cache", data / "kept"]
+    assert train(data, *arguments) == 0
+    assert "plain SAM: its 25 HQ weights were drawn fresh" in capsys.readouterr().err
+    trained = sam_hq.SamHQModel.from_pretrained(data / "run" / "last").state_dict()
+    assert all(torch.equal(trained[our_name(name)], value) for name, value in weights.items())
+    assert len(list((data / "kept").rglob("*.safetensors"))) == 2
+
+
+def test_transformers_sam_is_a_start_point(data, capsys):
+    plain_sam().save_pretrained(data / "sam")
+    assert train(data, "--model", data / "sam", "--steps", 1, "--scale-jitter", 0.5, 2) == 0
+    assert "plain SAM: its 25 HQ weights were drawn fresh" in capsys.readouterr().err
+    settings = json.loads((data / "run" / "last" / "training.json").read_text())["settings"]
+    assert settings["scale_jitter"] == [0.5, 2.0]
+
+
+def test_bars_are_drawn_where_a_person_watches(data, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    arguments = ["--config", data / "config.json", "--steps", 2, "--validation", data / "data"]
+    assert train(data, *arguments, "--trainable", "sam") == 0
+    shown = capsys.readouterr()
+    assert "training: 100%" in shown.err
+    assert "validation:" in shown.err
+    assert "step 2/2: " in shown.out
+    (data / "run").rename(data / "before")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    assert train(data, *arguments, "--trainable", "sam") == 0
+    assert "training:" not in capsys.readouterr().err
+
+
+def test_bad_data_in_another_process_is_one_line_too(data, capsys):
+    for path in (data / "data").glob("*.png"):
+        path.write_bytes(b"no picture")
+    arguments = ["--config", data / "config.json", "--steps", 1, "--workers", 1, "--on-bad", "raise"]
+    assert train(data, *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("sam-hq: error: photo")
+    assert error.endswith("unreadable mask (UnidentifiedImageError)\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -86,6 +132,8 @@ def test_rendered_folders_train_together_and_are_measured(data, capsys):
         (["--config", "b", "--steps", "0"], "steps must be at least 1"),
         (["--config", "b", "--prompt-shares", "box=much"], "KIND=SHARE"),
         (["--config", "b", "--data", "nowhere"], "nowhere"),
+        (["--model", "nothing.pth"], "nothing.pth"),
+        (["--trainable", "all", "--embedding-cache", "kept"], "needs a frozen encoder"),
     ],
 )
 def test_bad_input_is_one_line(data, capsys, arguments, message):

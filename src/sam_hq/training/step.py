@@ -86,6 +86,8 @@ class TrainingStep(nn.Module):
             if kept is not None:
                 return kept
         late, intermediate = model.get_image_embeddings(pixel_values)
+        # Files hold plain layouts; another one would let later kernels sum in another order.
+        late, early = late.contiguous(), intermediate[0].contiguous()
         if self.cache is not None and key is not None:
-            self.cache.write(key, late, intermediate[0])
-        return late, intermediate[0]
+            self.cache.write(key, late, early)
+        return late, early

@@ -1,0 +1,47 @@
+"""How a training shows itself: lines for logs, and a bar where a person watches."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+class TrainingDisplay:
+    """Prints lines, and draws a bar of updates and one of a validation's photographs on a terminal."""
+
+    def __init__(self) -> None:
+        self.bars: dict[str, Any] = {}
+        self.draws = sys.stderr.isatty()
+
+    def line(self, text: str) -> None:
+        """Print a line above the bars."""
+        if self.draws:
+            from tqdm import tqdm
+
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+        else:
+            print(text, flush=True)
+
+    def progress(self, what: str, done: int, count: int) -> None:
+        """Move a bar to `done` of `count`; that of a validation goes when it is full."""
+        if not self.draws:
+            return
+        from tqdm import tqdm
+
+        if what not in self.bars:
+            training = what == "training"
+            # What was done before this run took no time of it.
+            self.bars[what] = tqdm(
+                total=count, initial=done - 1 if training else 0, desc=what, leave=training, file=sys.stderr
+            )
+        bar = self.bars[what]
+        bar.update(done - bar.n)
+        if done == count:
+            self.bars.pop(what).close()
+
+    def close(self) -> None:
+        """Leave the bars as they are."""
+        for bar in self.bars.values():
+            bar.close()
+        self.bars = {}
