@@ -17,13 +17,15 @@ FLOORS = {
     "layers": set(),
     "outputs": set(),
     "losses": set(),
-    "mask_ops": {"mask_rle"},
+    "box_suppression": set(),
+    "mask_ops": {"box_suppression", "mask_rle"},
     "mask_rle": set(),
-    "prompt_validation": set(),
+    "prompt_labels": set(),
+    "prompt_validation": {"prompt_labels"},
     "forward_validation": {"configuration_sam_hq", "losses", "prompt_validation"},
     "vision_vit": {"configuration_sam_hq", "layers", "outputs"},
     "vision_tiny_vit": {"configuration_sam_hq", "layers", "outputs"},
-    "prompt_encoder": {"configuration_sam_hq", "layers", "prompt_validation"},
+    "prompt_encoder": {"configuration_sam_hq", "layers", "prompt_labels"},
     "decoder_attention": {"configuration_sam_hq"},
     "two_way_transformer": {"configuration_sam_hq", "decoder_attention", "layers"},
     "mask_rendering": {"configuration_sam_hq", "layers", "mask_decoder"},
@@ -141,6 +143,21 @@ def test_the_command_starts_without_torch_and_transformers():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SOURCE)}
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_runner_without_torch_imports_nothing_of_it():
+    """Neither does anything of ours that it imports."""
+    waiting, seen = [*(CORE / "onnx_runtime").glob("*.py")], set()
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for name in imports(path, at_the_top_only=True):
+            assert name.split(".")[0] not in {"torch", "transformers", "safetensors"}, (path, name)
+            module = SOURCE.joinpath(*name.split("."))
+            waiting += [found for found in (module.with_suffix(".py"), module / "__init__.py") if found.is_file()]
+    assert {"mask_rle", "prompt_nesting", "photo_files"} <= {path.stem for path in seen}
 
 
 def test_the_architecture_page_names_every_module():

@@ -1,15 +1,18 @@
 """SAM-HQ for transformers: `import sam_hq`, then the Auto classes and `pipeline("mask-generation")` use it.
 
-Parts that need transformers are loaded only where it is installed; the larger ones when they are first asked for.
+Importing the package alone imports neither torch nor transformers: every public name is loaded when it is first asked
+for, and registration waits for transformers where that is not imported yet.
 """
 
 import importlib
 import importlib.metadata
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if importlib.util.find_spec("transformers") is not None or TYPE_CHECKING:
+from .late_registration import register_when_possible
+
+if TYPE_CHECKING:
+    from .checkpoint_conversion import convert_checkpoint
     from .configuration_sam_hq import (
         SamHQConfig,
         SamHQMaskDecoderConfig,
@@ -18,11 +21,12 @@ if importlib.util.find_spec("transformers") is not None or TYPE_CHECKING:
         SamHQVisionConfig,
     )
     from .image_processing_sam_hq import SamHQImageProcessor
+    from .mask_generation import SamHQMaskGenerationPipeline
+    from .mask_generator import SamHQMaskGenerator
     from .modeling_sam_hq import SamHQModel, SamHQTinyVitModel, SamHQVisionModel
     from .processing_sam_hq import SamHQProcessor
-    from .registration import register, replace_builtin
-
-    register()
+    from .region_prompting import segment_regions
+    from .registration import replace_builtin
 
 try:
     __version__ = importlib.metadata.version("sam-hq")
@@ -31,22 +35,40 @@ except importlib.metadata.PackageNotFoundError:  # run from the sources
 
 EMBEDDED_CHECKPOINT = str(Path(__file__).with_name("checkpoints") / "sam-hq-small")
 
-_LOADED_WHEN_ASKED = {
+_MODULES = {
+    "SamHQConfig": "configuration_sam_hq",
+    "SamHQImageProcessor": "image_processing_sam_hq",
+    "SamHQMaskDecoderConfig": "configuration_sam_hq",
     "SamHQMaskGenerationPipeline": "mask_generation",
     "SamHQMaskGenerator": "mask_generator",
+    "SamHQModel": "modeling_sam_hq",
+    "SamHQProcessor": "processing_sam_hq",
+    "SamHQPromptEncoderConfig": "configuration_sam_hq",
+    "SamHQTinyVitConfig": "configuration_sam_hq",
+    "SamHQTinyVitModel": "modeling_sam_hq",
+    "SamHQVisionConfig": "configuration_sam_hq",
+    "SamHQVisionModel": "modeling_sam_hq",
     "convert_checkpoint": "checkpoint_conversion",
+    "replace_builtin": "registration",
     "segment_regions": "region_prompting",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load the module of a public name that is not needed by everyone."""
-    if name not in _LOADED_WHEN_ASKED:
+    """Load the module of a public name."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_LOADED_WHEN_ASKED[name]}", __name__), name)
+    value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
     globals()[name] = value
     return value
 
+
+def __dir__() -> list[str]:
+    """All names, those that are not loaded yet too."""
+    return sorted({*globals(), *__all__})
+
+
+register_when_possible()
 
 __all__ = [
     "EMBEDDED_CHECKPOINT",

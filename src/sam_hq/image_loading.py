@@ -4,23 +4,19 @@ Everything ends as uint8 because the authors resize 8-bit images with Pillow: a 
 whether it comes as a file, an array or a tensor.
 """
 
-import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers.image_utils import load_image
 
-EXIF_ORIENTATION = 0x0112
+from .photo_files import check_pixel_count, check_range, decoded_photo, decoded_pixels, opened_photo
+
 CHANNELS = (1, 3, 4)
 # Filters that made a [0, 1] photograph overshoot by a rounding error must not turn it into a black [0, 255] one.
 UNIT_RANGE_TOLERANCE = 1e-3
-
-_bomb_limit_lock = threading.Lock()
 
 
 def flat_image_list(images: Any) -> list:
@@ -93,88 +89,14 @@ def _open_rgb(source: str | Path, max_pixels: int | None) -> np.ndarray:
         except Exception as error:  # network, base64 and decoder errors have no common base
             raise ValueError(f"images: cannot load {source[:80]!r}: {error}") from error
         return _decoded_rgb(image, max_pixels, name=source[:80])
-    try:
-        if not Path(source).is_file():
-            raise ValueError(f"images: no such file: {str(source)[:200]!r}")
-        with _raised_bomb_limit(max_pixels), open(source, "rb") as file:
-            image = Image.open(file)
-            return _decoded_rgb(image, max_pixels, name=str(source))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"images: cannot read {str(source)[:200]!r} as an image: {str(error)[:200]}") from error
-
-
-def decoded_photo(source: str | Path, *, max_pixels: int | None = None) -> Image.Image:
-    """Decode a file once and keep it as Pillow holds it, upright, in its own mode: for large photographs.
-
-    Args:
-        source: a path.
-        max_pixels: see `load_rgb`.
-
-    Raises:
-        ValueError: a file that cannot be read, or a too large image.
-    """
-    try:
-        with _raised_bomb_limit(max_pixels), open(source, "rb") as file:
-            image = Image.open(file)
-            _check_pixel_count(*image.size, max_pixels)
-            image.load()
-        oriented = image.getexif().get(EXIF_ORIENTATION, 1) != 1
-        return ImageOps.exif_transpose(image) if oriented else image
-    except ValueError:
-        raise
-    except Exception as error:  # damaged files raise OSError, SyntaxError, struct.error and others
-        raise ValueError(f"images: cannot read {str(source)!r} as an image: {error}") from error
-
-
-@contextmanager
-def _temporary_bomb_limit(max_pixels: int) -> Iterator[None]:
-    with _bomb_limit_lock:
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = max_pixels
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
-def _raised_bomb_limit(max_pixels: int | None) -> AbstractContextManager[None]:
-    # Pillow looks at its own limit while it opens a file, and that limit is a global of the process.
-    pillow_limit = Image.MAX_IMAGE_PIXELS
-    if max_pixels is None or pillow_limit is None or max_pixels <= pillow_limit:
-        return nullcontext()
-    return _temporary_bomb_limit(max_pixels)
-
-
-def _check_pixel_count(width: int, height: int, max_pixels: int | None) -> None:
-    if width == 0 or height == 0:
-        raise ValueError(f"images: got an empty image of {width} x {height} pixels")
-    limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
-    if limit is not None and width * height > limit:
-        raise ValueError(
-            f"images: got {width} x {height} = {width * height} pixels, more than max_pixels={limit}; "
-            "raise max_pixels if the image is to be trusted"
-        )
+    with opened_photo(source, max_pixels) as image:
+        return _decoded_rgb(image, max_pixels, name=str(source))
 
 
 def _decoded_rgb(image: Image.Image, max_pixels: int | None, name: str) -> np.ndarray:
-    _check_pixel_count(*image.size, max_pixels)
-    try:
-        image.load()
-        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        if image.mode == "F" or image.mode.startswith("I"):
-            gray = np.asarray(image)
-        else:
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")  # Pillow warns when such a palette goes to RGB directly
-            return np.asarray(image.convert("RGB"))
-    except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and others
-        raise ValueError(f"images: cannot decode {name}: {error}") from error
-    # Mode I is what Pillow makes of 16-bit gray files, in 32 bits.
-    if gray.dtype.kind in "iu":
-        _check_range(gray, 0, 65535)
-        gray = gray.astype(np.uint16)
-    return np.asarray(_array_rgb(gray, None, None)[0])
+    pixels = decoded_pixels(image, max_pixels, name)
+    # Gray of 16 bits or floating point is scaled as arrays are.
+    return pixels if pixels.ndim == 3 else np.asarray(_array_rgb(pixels, None, None)[0])
 
 
 def _array_rgb(
@@ -182,7 +104,7 @@ def _array_rgb(
 ) -> tuple[np.ndarray | torch.Tensor, bool]:
     axis = _channel_axis(tuple(image.shape), input_data_format)
     height, width = (side for index, side in enumerate(image.shape) if index != axis)
-    _check_pixel_count(width, height, max_pixels)
+    check_pixel_count(width, height, max_pixels)
     if isinstance(image, torch.Tensor) and (image.is_complex() or image.layout != torch.strided or image.is_meta):
         raise TypeError(f"images must hold numbers, got a {image.layout} tensor of {image.dtype} on {image.device}")
     on_accelerator = isinstance(image, torch.Tensor) and image.device.type != "cpu"
@@ -230,16 +152,16 @@ def _as_uint8(pixels: torch.Tensor) -> tuple[torch.Tensor, bool]:
         return ((pixels.to(torch.int32) + 128) // 257).to(torch.uint8), False
     if not pixels.is_floating_point():
         pixels = pixels.to(torch.int64)  # the other unsigned dtypes have no minimum
-        _check_range(pixels, 0, 255)
+        check_range(pixels, 0, 255)
         return pixels.to(torch.uint8), False
     if not torch.isfinite(pixels).all():
         raise ValueError("images must be finite, got NaN or infinity")
     pixels = pixels.to(torch.float32)
     unit_range = bool(pixels.max() <= 1 + UNIT_RANGE_TOLERANCE)
     if unit_range:
-        _check_range(pixels, -UNIT_RANGE_TOLERANCE, 1 + UNIT_RANGE_TOLERANCE)
+        check_range(pixels, -UNIT_RANGE_TOLERANCE, 1 + UNIT_RANGE_TOLERANCE)
         return (pixels * 255).round().clamp(0, 255).to(torch.uint8), True
-    _check_range(pixels, 0, 255)
+    check_range(pixels, 0, 255)
     if pixels.max() < 2:
         raise ValueError(
             f"images of floats must be in [0, 1] or in [0, 255], got a maximum of {float(pixels.max()):g}, "
@@ -248,9 +170,4 @@ def _as_uint8(pixels: torch.Tensor) -> tuple[torch.Tensor, bool]:
     return pixels.round().to(torch.uint8), False
 
 
-def _check_range(pixels: np.ndarray | torch.Tensor, low: float, high: float) -> None:
-    if pixels.min() < low or pixels.max() > high:
-        raise ValueError(
-            f"images of {pixels.dtype} must hold values in [{low}, {high}], "
-            f"got {float(pixels.min()):g} to {float(pixels.max()):g}"
-        )
+__all__ = ["decoded_photo", "flat_image_list", "load_rgb"]

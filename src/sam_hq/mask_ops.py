@@ -6,8 +6,9 @@ suppression. Nothing here needs torchvision.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
+
+from .box_suppression import unsuppressed
 
 
 def stability_scores(mask_logits: torch.Tensor, mask_threshold: float = 0.0, offset: float = 1.0) -> torch.Tensor:
@@ -90,21 +91,7 @@ def non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_thres
     order = scores.argsort(descending=True, stable=True)
     # A loop of small steps: on the CPU even when the boxes are elsewhere.
     sorted_boxes = boxes[order].to("cpu", torch.float64 if boxes.dtype == torch.float64 else torch.float32).numpy()
-    x0, y0, x1, y1 = sorted_boxes.T.copy()
-    areas = (x1 - x0) * (y1 - y0)
-    remaining = np.arange(len(order))
-    kept = []
-    while remaining.size:
-        best, rest = remaining[0], remaining[1:]
-        kept.append(int(best))
-        overlap_width = x1[rest].clip(max=x1[best]) - x0[rest].clip(min=x0[best])
-        overlap_height = y1[rest].clip(max=y1[best]) - y0[rest].clip(min=y0[best])
-        intersection = overlap_width.clip(min=0) * overlap_height.clip(min=0)
-        with np.errstate(invalid="ignore"):  # 0/0, two boxes without area: NaN, which suppresses nothing
-            iou = intersection / (areas[best] + areas[rest] - intersection)
-        # In float64, or numpy would round the threshold to float32 first.
-        remaining = rest[~(iou.astype(np.float64) > iou_threshold)]
-    return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
+    return order[torch.from_numpy(unsuppressed(sorted_boxes, iou_threshold)).to(order.device)]
 
 
 def _count(masks: torch.Tensor) -> torch.Tensor:

@@ -5,11 +5,16 @@ Runs go down the columns (COCO's order) and alternate outside, inside, outside, 
 Source: `maskApi.c` of pycocotools for the byte format; `utils/amg.py` of `segment-anything-hq` for the counts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +40,7 @@ class RunLengthMask:
     __hash__ = None  # type: ignore[assignment]
 
     @classmethod
-    def from_runs(cls, height: int, width: int, starts: np.ndarray, ends: np.ndarray) -> "RunLengthMask":
+    def from_runs(cls, height: int, width: int, starts: np.ndarray, ends: np.ndarray) -> RunLengthMask:
         """The mask whose pixels `starts[i] <= position < ends[i]`, counted down the columns, are inside.
 
         Args:
@@ -54,7 +59,7 @@ class RunLengthMask:
         return cls(height, width, counts[:-1] if len(counts) > 1 and counts[-1] == 0 else counts)
 
     @classmethod
-    def from_mask(cls, mask: np.ndarray) -> "RunLengthMask":
+    def from_mask(cls, mask: np.ndarray) -> RunLengthMask:
         """Encode one mask.
 
         Args:
@@ -72,7 +77,7 @@ class RunLengthMask:
         return cls.from_runs(height, width, changes[::2], changes[1::2])
 
     @classmethod
-    def from_dict(cls, rle: Mapping) -> "RunLengthMask":
+    def from_dict(cls, rle: Mapping) -> RunLengthMask:
         """Read `{"size": [height, width], "counts": ...}`: a list of counts, or COCO's compressed string or bytes.
 
         Args:
@@ -156,7 +161,7 @@ class RunLengthMask:
         np.add.at(changes, (columns[kept] - x0, bottoms[kept]), -1)
         return np.cumsum(changes[:, :-1], axis=1, dtype=np.int8).T.astype(bool)
 
-    def joined(self, others: Sequence["RunLengthMask"]) -> "RunLengthMask":
+    def joined(self, others: Sequence[RunLengthMask]) -> RunLengthMask:
         """The union of this mask and others of the same size."""
         starts, ends = (
             np.concatenate(bounds) for bounds in zip(*(mask.runs() for mask in (self, *others)), strict=True)
@@ -167,7 +172,7 @@ class RunLengthMask:
         begins = (depth == 1) & (np.concatenate([[0], depth[:-1]]) == 0)
         return RunLengthMask.from_runs(self.height, self.width, places[order][begins], places[order][depth == 0])
 
-    def pasted(self, x0: int, y0: int, image_size: tuple[int, int]) -> "RunLengthMask":
+    def pasted(self, x0: int, y0: int, image_size: tuple[int, int]) -> RunLengthMask:
         """The mask of a crop, put back into its photograph.
 
         Args:
@@ -205,6 +210,8 @@ def encode_masks_on_device(masks: torch.Tensor) -> list[RunLengthMask]:
     Args:
         masks: `(N, H, W)` boolean.
     """
+    import torch  # here, so that the rest of this module does without
+
     n_masks, height, width = masks.shape
     pixels = masks.transpose(1, 2).flatten(1)  # (N, H, W) -> (N, W*H), down the columns
     framed = torch.nn.functional.pad(pixels, (1, 1))

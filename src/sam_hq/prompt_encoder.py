@@ -13,10 +13,7 @@ from transformers.activations import ACT2FN
 
 from .configuration_sam_hq import SamHQPromptEncoderConfig
 from .layers import LayerNorm2d
-from .prompt_validation import NOT_A_POINT_LABEL, PADDING_LABEL
-
-FOREGROUND_LABEL = 1
-BACKGROUND_LABEL = 0
+from .prompt_labels import BACKGROUND_LABEL, FOREGROUND_LABEL, NOT_A_POINT_LABEL, PADDING_LABEL
 
 
 class SamHQPositionalEmbedding(nn.Module):
@@ -114,22 +111,23 @@ class SamHQPromptEncoder(nn.Module):
         """
         tokens, counts = [], None
         if input_points is not None and input_labels is not None:
-            points, counts = self._embed_points(encode_positions, input_points, input_labels, pad=input_boxes is None)
+            points, counts = self.embed_points(encode_positions, input_points, input_labels, pad=input_boxes is None)
             tokens.append(points)
         if input_boxes is not None:
-            tokens.append(self._embed_boxes(encode_positions, input_boxes))
+            tokens.append(self.embed_boxes(encode_positions, input_boxes))
             if counts is not None:
                 counts = F.pad(counts, (0, 2), value=True)
         sparse_embeddings = torch.cat(tokens, dim=2) if tokens else None
-        return sparse_embeddings, self._embed_masks(input_masks, device), counts
+        return sparse_embeddings, self.embed_masks(input_masks, device), counts
 
-    def _embed_points(
+    def embed_points(
         self,
         encode_positions: Callable[[torch.Tensor], torch.Tensor],
         points: torch.Tensor,
         labels: torch.Tensor,
         pad: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (B, P, n, hidden_size) of points and which count (B, P, n); `pad` adds the token that ends them."""
         labels = labels.to(torch.long)  # the token below has a label that unsigned numbers and booleans cannot hold
         if pad:
             # Points without a box are followed by one token that says there is none, unless all of them only pad.
@@ -145,14 +143,16 @@ class SamHQPromptEncoder(nn.Module):
         counts = labels != PADDING_LABEL
         return embedded * counts, counts.squeeze(-1)
 
-    def _embed_boxes(
+    def embed_boxes(
         self, encode_positions: Callable[[torch.Tensor], torch.Tensor], boxes: torch.Tensor
     ) -> torch.Tensor:
+        """Tokens (B, P, 2, hidden_size) of the corners of boxes (B, P, 4)."""
         corners = boxes.float().unflatten(-1, (2, 2))  # (B, P, 4) -> (B, P, corner, 2)
         kinds = torch.cat([_row(self.point_embed[2], boxes.device), _row(self.point_embed[3], boxes.device)])
         return encode_positions((corners + 0.5) / self.config.image_size).to(kinds.dtype) + kinds
 
-    def _embed_masks(self, masks: torch.Tensor | None, device: torch.device) -> torch.Tensor:
+    def embed_masks(self, masks: torch.Tensor | None, device: torch.device) -> torch.Tensor:
+        """Dense embeddings (B, P, hidden_size, h, w) of mask prompts, or (1, 1, hidden_size, 1, 1) of none."""
         if masks is None:
             return _row(self.no_mask_embed, device)[None, :, :, None, None]
         batch_size, count = masks.shape[:2]

@@ -2,16 +2,22 @@
 
 What a caller passes is nested image, object, point, and may be ragged at every level. Here it becomes one list per
 image with one entry per object, then one padded tensor per prompt. Coordinates stay in the caller's frame, in float64.
+torch is imported only where tensors are made: `sam_hq.onnx_runtime` reads prompts here too, without it.
 """
 
+from __future__ import annotations
+
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-import torch
 from PIL import Image
 
-from .prompt_validation import PADDING_LABEL
+from .prompt_labels import PADDING_LABEL
+
+if TYPE_CHECKING:
+    import torch
 
 
 def points_per_object(input_points: Any, batch_size: int) -> list[list[np.ndarray]]:
@@ -156,8 +162,8 @@ def masks_per_object(masks: Any, batch_size: int, name: str) -> list[list[torch.
     return split
 
 
-def pad_objects(objects: list[list[np.ndarray]], item_shape: tuple[int, ...], fill: float) -> torch.Tensor:
-    """Pad ragged lists of objects to one tensor.
+def padded_objects(objects: list[list[np.ndarray]], item_shape: tuple[int, ...], fill: float) -> np.ndarray:
+    """Pad ragged lists of objects to one array.
 
     Args:
         objects: one list per image with an array (n, *item_shape) per object.
@@ -174,11 +180,20 @@ def pad_objects(objects: list[list[np.ndarray]], item_shape: tuple[int, ...], fi
     for i, image in enumerate(objects):
         for j, of_object in enumerate(image):
             padded[i, j, : len(of_object)] = of_object
-    return torch.from_numpy(padded)
+    return padded
+
+
+def pad_objects(objects: list[list[np.ndarray]], item_shape: tuple[int, ...], fill: float) -> torch.Tensor:
+    """As `padded_objects`, as a tensor."""
+    import torch
+
+    return torch.from_numpy(padded_objects(objects, item_shape, fill))
 
 
 def pad_stacks(stacks: Sequence[torch.Tensor], item_shape: tuple[int, ...], fill: float) -> torch.Tensor:
     """Pad per-image stacks (p, *item_shape) to (B, P, *item_shape), the missing objects filled with `fill`."""
+    import torch
+
     object_count = max(len(stack) for stack in stacks)
     padded = torch.full((len(stacks), object_count, *item_shape), fill, dtype=stacks[0].dtype)
     for i, stack in enumerate(stacks):
@@ -217,12 +232,17 @@ def object_counts(batch_size: int, **prompts: Sequence | None) -> list[int]:
     return counts
 
 
+def _is_tensor(value: Any) -> TypeGuard[torch.Tensor]:
+    # Where nobody has imported torch, nothing can be a tensor.
+    return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
+
+
 def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray | torch.Tensor)
+    return isinstance(value, np.ndarray) or _is_tensor(value)
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, list | tuple | np.ndarray | torch.Tensor) and len(value) == 0)
+    return value is None or ((isinstance(value, list | tuple) or _is_array(value)) and len(value) == 0)
 
 
 def _entries(value: Any) -> list:
@@ -265,8 +285,8 @@ def _numbers(value: Any, name: str, allow_bool: bool = False) -> np.ndarray:
 
 def _without_tensors(value: Any) -> Any:
     """The same nesting, its tensors of any dtype, on any device, with or without a gradient, as arrays."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", torch.float64).numpy()
+    if _is_tensor(value):
+        return value.detach().cpu().double().numpy()
     return [_without_tensors(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
@@ -280,6 +300,8 @@ def _rows(value: Any, width: int, name: str) -> np.ndarray:
 
 
 def _mask(value: Any, name: str) -> torch.Tensor:
+    import torch
+
     if isinstance(value, Image.Image):
         value = np.array(value)
     if not _is_array(value):

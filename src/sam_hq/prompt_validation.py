@@ -10,9 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-NOT_A_POINT_LABEL = -1
-PADDING_LABEL = -10
-POINT_LABELS = (1, 0, NOT_A_POINT_LABEL, PADDING_LABEL)
+from .prompt_labels import POINT_LABELS
 
 
 def check_points(input_points: torch.Tensor, check_values: bool = True) -> None:

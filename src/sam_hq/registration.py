@@ -77,12 +77,12 @@ def replace_builtin() -> None:
     register()
     import transformers.models.sam_hq as package
 
-    modules = [transformers, package] + [
-        module for name, module in sys.modules.items() if name.startswith(f"{package.__name__}.")
-    ]
-    for module in modules:
+    # transformers executes itself a second time while it is imported, so that there may be two of it.
+    public = [transformers, sys.modules[transformers.__name__], package]
+    others = [module for name, module in sys.modules.items() if name.startswith(f"{package.__name__}.")]
+    for module in public + others:
         for name, ours in _BUILTIN_NAMES.items():
-            if module in (transformers, package) or name in vars(module):
+            if module in public or name in vars(module):
                 setattr(module, name, ours)
 
 

@@ -71,7 +71,7 @@ class SamHQVisionAttention(nn.Module):
         count, height, width, channels = hidden_states.shape
         qkv = self.qkv(hidden_states).view(count, height * width, 3, self.num_attention_heads, self.head_dim)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, n*n, d) each
-        attend = self._attend_plainly if self.config._attn_implementation == "eager" else self._attend_fast
+        attend = self.attend_plainly if self.config._attn_implementation == "eager" else self._attend_fast
         attended, weights = attend(query, key, value)
         attended = attended.transpose(1, 2).reshape(count, height, width, channels)
         return self.proj(attended), weights if output_attentions else None
@@ -87,9 +87,10 @@ class SamHQVisionAttention(nn.Module):
         by_column = torch.einsum("byxd,xud->byxu", query, self.rel_pos_w[offsets])
         return by_row.reshape(count, heads, tokens, size), by_column.reshape(count, heads, tokens, size)
 
-    def _attend_plainly(
+    def attend_plainly(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attended values (N, heads, n*n, d) and the weights, by the definition, for any of the heads."""
         scores = (query * self.scale) @ key.transpose(-2, -1)
         if self.config.use_rel_pos:
             by_row, by_column = self._position_scores(query)
