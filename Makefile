@@ -46,6 +46,7 @@ format: $(READY) ## rewrite files to the house's format
 bench: $(READY) ## time the encoder, the decoder and mask generation here
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/bench.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/growth.py
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/deployment.py
 
 compat: ## the tests with the oldest supported versions (.venv-compat)
 	$(PYTHON) -m venv .venv-compat

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
     from PIL import Image
 
 MASK_SUFFIXES = (".png", ".npz", ".json")
 
 
-def write_masks(path: Path, image_name: str, masks: torch.Tensor, scores: torch.Tensor) -> None:
+def write_masks(path: Path, image_name: str, masks: np.ndarray, scores: np.ndarray) -> None:
     """Write masks in the format that the suffix names.
 
     Args:
@@ -28,14 +28,14 @@ def write_masks(path: Path, image_name: str, masks: torch.Tensor, scores: torch.
     import numpy as np
 
     if path.suffix == ".npz":
-        np.savez_compressed(path, masks=masks.numpy(), scores=scores.numpy())
+        np.savez_compressed(path, masks=masks, scores=scores)
     elif path.suffix == ".json":
         path.write_text(json.dumps(coco(image_name, masks, scores)), encoding="utf-8")
     else:
         _numbered(masks).save(path)
 
 
-def coco(image_name: str, masks: torch.Tensor, scores: torch.Tensor) -> dict[str, Any]:
+def coco(image_name: str, masks: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
     """Return masks as a COCO data set of one image, with the score and the candidate's rank beside COCO's own fields.
 
     Args:
@@ -49,7 +49,7 @@ def coco(image_name: str, masks: torch.Tensor, scores: torch.Tensor) -> dict[str
     annotations: list[dict[str, Any]] = []
     for number, (candidates, values) in enumerate(zip(masks, scores, strict=True), start=1):
         for rank, (mask, score) in enumerate(zip(candidates, values, strict=True), start=1):
-            runs = RunLengthMask.from_mask(mask.numpy())
+            runs = RunLengthMask.from_mask(mask)
             left, top, right, bottom = runs.box()
             size = [right - left + 1, bottom - top + 1] if runs.area else [0, 0]
             annotations.append(
@@ -73,7 +73,7 @@ def coco(image_name: str, masks: torch.Tensor, scores: torch.Tensor) -> dict[str
     }
 
 
-def _numbered(masks: torch.Tensor) -> Image.Image:
+def _numbered(masks: np.ndarray) -> Image.Image:
     """One picture in which a pixel's value is its object's number, shown in the overlay's colours."""
     import numpy as np
     from PIL import Image
@@ -83,7 +83,7 @@ def _numbered(masks: torch.Tensor) -> Image.Image:
     if len(masks) > 255:
         raise ValueError(f"a .png numbers up to 255 objects, but there are {len(masks)}; write .npz or .json")
     numbers = np.zeros(tuple(masks.shape[-2:]), dtype=np.uint8)
-    for number, candidates in enumerate(masks.numpy(), start=1):
+    for number, candidates in enumerate(masks, start=1):
         numbers[candidates[0]] = number
     picture = Image.fromarray(numbers, mode="P")
     picture.putpalette([0, 0, 0] + [value for index in range(len(masks)) for value in object_color(index)])

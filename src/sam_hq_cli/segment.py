@@ -15,6 +15,7 @@ from sam_hq_cli.mask_files import MASK_SUFFIXES, write_masks
 from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from PIL import Image
 
@@ -35,7 +36,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("image", metavar="IMAGE", help="a photograph")
-    parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
+    parser.add_argument(
+        "--model",
+        metavar="DIR_OR_ID",
+        help="a SAM-HQ directory or Hub id (default: the embedded one), or a directory that `sam-hq export` wrote, "
+        "which runs without torch",
+    )
     parser.add_argument(
         "--box", nargs=4, type=float, action="append", default=[], metavar=("X0", "Y0", "X1", "Y1"), help="an object"
     )
@@ -125,6 +131,11 @@ def run(args: argparse.Namespace) -> None:
     """Segment one photograph, print scores and times, write what was asked for."""
     prompts = objects_from(args.box, args.point, args.negative_point)
     _check_outputs(args.image, args.output, args.masks)
+    if args.model is not None and (Path(args.model) / "decoder.onnx").is_file():
+        from sam_hq_cli.onnx_segment import run_exported
+
+        run_exported(args, prompts)
+        return
 
     import numpy as np
     import torch
@@ -173,16 +184,32 @@ def run(args: argparse.Namespace) -> None:
             scores = result.iou_scores[0].float().cpu()  # (P, M)
             clock.lap("masks")
 
-        print(f"photo    {args.image}, {photo.width} x {photo.height}")
-        print(f"model    {name}, {device}")
-        print_scores(masks, scores)
-        print("time     " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in clock.laps.items()))
+        report(args.image, photo, f"{name}, {device}", masks.numpy(), scores.numpy(), clock.laps)
         if overlay_file:
-            overlay(photo, masks, prompts).save(overlay_file)
+            overlay(photo, masks.numpy(), prompts).save(overlay_file)
         if masks_file:
-            write_masks(masks_file, Path(args.image).name, masks, scores)
+            write_masks(masks_file, Path(args.image).name, masks.numpy(), scores.numpy())
     for written in filter(None, (args.output, args.masks)):
         print(f"wrote    {written}")
+
+
+def report(
+    image: str, photo: Image.Image, model: str, masks: np.ndarray, scores: np.ndarray, laps: dict[str, float]
+) -> None:
+    """Print what was found and how long each step took.
+
+    Args:
+        image: the photograph's path.
+        photo: the photograph.
+        model: what found them, and where it ran.
+        masks: (P, M, H, W) boolean.
+        scores: (P, M).
+        laps: seconds of the steps by name.
+    """
+    print(f"photo    {image}, {photo.width} x {photo.height}")
+    print(f"model    {model}")
+    print_scores(masks, scores)
+    print("time     " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in laps.items()))
 
 
 def encode(model: Any, pixel_values: torch.Tensor) -> dict[str, Any]:
@@ -262,7 +289,7 @@ class Clock:
         self.laps[step], self._start = now - self._start, now
 
 
-def print_scores(masks: torch.Tensor, scores: torch.Tensor) -> None:
+def print_scores(masks: np.ndarray, scores: np.ndarray) -> None:
     """Print a line for each mask.
 
     Args:
@@ -277,7 +304,7 @@ def print_scores(masks: torch.Tensor, scores: torch.Tensor) -> None:
             print(f"{which}: score {float(score):.3f}, {area} pixels ({100 * area / pixels:.1f} % of the photo)")
 
 
-def overlay(photo: Image.Image, masks: torch.Tensor, prompts: Prompts) -> Image.Image:
+def overlay(photo: Image.Image, masks: np.ndarray, prompts: Prompts) -> Image.Image:
     """Return the photograph with masks and prompts; one panel beside the other for each candidate.
 
     Args:
@@ -292,8 +319,7 @@ def overlay(photo: Image.Image, masks: torch.Tensor, prompts: Prompts) -> Image.
     points = [point for of_object in prompts.points for point in of_object]
     labels = [label for of_object in prompts.labels for label in of_object]
     panels = [
-        draw_prompts(draw_masks(photo, masks[:, rank].numpy()), prompts.boxes, points, labels)
-        for rank in range(masks.shape[1])
+        draw_prompts(draw_masks(photo, masks[:, rank]), prompts.boxes, points, labels) for rank in range(masks.shape[1])
     ]
     sheet = Image.new("RGB", (photo.width * len(panels), photo.height))
     for rank, panel in enumerate(panels):

@@ -115,11 +115,11 @@ def test_coco_file_is_read_by_pycocotools(directory, tmp_path):
 
 
 def test_png_numbers_the_objects_and_the_last_lies_on_top(tmp_path):
-    masks = torch.zeros(3, 2, 4, 5, dtype=torch.bool)
+    masks = np.zeros((3, 2, 4, 5), dtype=bool)
     masks[0, 0, :, :3] = True
     masks[1, 0, 1:3, 2:] = True
     masks[:, 1] = True  # second candidates are not shown
-    write_masks(tmp_path / "masks.png", "photo.jpg", masks, torch.zeros(3, 2))
+    write_masks(tmp_path / "masks.png", "photo.jpg", masks, np.zeros((3, 2)))
     picture = Image.open(tmp_path / "masks.png")
     wanted = np.zeros((4, 5), dtype=np.uint8)
     wanted[:, :3] = 1
@@ -127,7 +127,7 @@ def test_png_numbers_the_objects_and_the_last_lies_on_top(tmp_path):
     np.testing.assert_array_equal(np.asarray(picture), wanted)
     assert picture.convert("RGB").getpixel((0, 0)) == object_color(0)
     with pytest.raises(ValueError, match=r"255 objects, but there are 256; write \.npz or \.json"):
-        write_masks(tmp_path / "many.png", "photo.jpg", masks[:1].expand(256, -1, -1, -1), torch.zeros(256, 2))
+        write_masks(tmp_path / "many.png", "photo.jpg", np.repeat(masks[:1], 256, axis=0), np.zeros((256, 2)))
 
 
 def test_overlay_shows_every_candidate(directory, tmp_path):

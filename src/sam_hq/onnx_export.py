@@ -1,0 +1,214 @@
+"""The model written as ONNX: two graphs, checked against torch before they get their name.
+
+docs/export.md describes the graphs; `export_graphs.py` holds what is traced, `onnx_runtime` what runs the result.
+"""
+
+import copy
+import hashlib
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from . import __version__
+from .atomic_writing import new_directory
+from .export_check import Agreement, checked_agreement
+from .export_graphs import (
+    DECODER_INPUTS,
+    DECODER_OUTPUTS,
+    ENCODER_INPUTS,
+    ENCODER_OUTPUTS,
+    traced_decoder,
+    traced_encoder,
+)
+from .image_options import mean_and_std
+from .image_processing_sam_hq import SamHQImageProcessor
+from .modeling_sam_hq import SamHQModel
+from .onnx_runtime import OnnxSamHQ
+from .onnx_runtime.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
+
+DTYPES = ("fp32", "fp16", "int8")
+DEFAULT_OPSET = 18
+_OPSETS = range(18, 24)
+# A file of protobuf ends at 2 GB.
+_BYTES_WITHIN_THE_FILE = 1_500_000_000
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """What was written.
+
+    Attributes:
+        directory: With both graphs and the metadata.
+        metadata: What the graphs say about themselves.
+        agreement: How near their answers are to torch's.
+    """
+
+    directory: Path
+    metadata: GraphMetadata
+    agreement: Agreement
+
+
+def export_onnx(
+    model: SamHQModel,
+    image_processor: SamHQImageProcessor,
+    directory: str | Path,
+    dtype: str = "fp32",
+    opset: int = DEFAULT_OPSET,
+) -> OnnxExport:
+    """Write a model as ONNX, and check it against torch on prompts of every kind.
+
+    Args:
+        model: The model; left as it is.
+        image_processor: Its image processor.
+        directory: A new or empty directory; it appears whole or not at all.
+        dtype: "fp32"; "fp16" for weights and work in half precision; "int8" for an encoder with 8-bit weights.
+        opset: The version of ONNX's operators, 18 to 23.
+
+    Raises:
+        ValueError: If an option is unknown, the processor prepares photographs in a way that the runner does not, or
+            the graphs' answers differ from torch's by more than they may.
+        ImportError: If the extra `onnx` is not installed.
+        OSError: If the directory cannot be written.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    if opset not in _OPSETS:
+        raise ValueError(f"opset must be {_OPSETS.start} to {_OPSETS.stop - 1}, got {opset}")
+    require_onnx()
+    metadata = graph_metadata(model, image_processor, dtype)
+    working = model if dtype != "fp16" else _half(model)
+    with new_directory(directory) as aside:
+        _write(
+            _program(traced_encoder(working), ENCODER_INPUTS, ENCODER_OUTPUTS, opset), aside / ENCODER_FILE, metadata
+        )
+        _write(
+            _program(traced_decoder(working), DECODER_INPUTS, DECODER_OUTPUTS, opset), aside / DECODER_FILE, metadata
+        )
+        if dtype == "int8":
+            from .onnx_quantization import quantize_encoder
+
+            quantize_encoder(aside / ENCODER_FILE, metadata)
+        (aside / METADATA_FILE).write_text(json.dumps(metadata.to_strings(), indent=1) + "\n", encoding="utf-8")
+        agreement = checked_agreement(model, image_processor, OnnxSamHQ(aside, providers="cpu"))
+    return OnnxExport(Path(directory), metadata, agreement)
+
+
+def require_onnx() -> None:
+    """Say which extra is missing, if one is.
+
+    Raises:
+        ImportError: If onnx, onnxscript or onnxruntime is not installed.
+    """
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f"exporting needs {', '.join(missing)}: pip install 'sam-hq[onnx]'")
+
+
+def graph_metadata(model: SamHQModel, image_processor: SamHQImageProcessor, dtype: str) -> GraphMetadata:
+    """What the graphs of a model have to say about themselves.
+
+    Args:
+        model: The model.
+        image_processor: Its image processor.
+        dtype: As in `export_onnx`.
+
+    Raises:
+        ValueError: If the processor prepares photographs in a way that the runner does not.
+    """
+    options = image_processor.options_of_call({})
+    side = model.config.vision_config.image_size
+    switched_off = [name for name in ("do_resize", "do_pad", "do_rescale", "do_normalize") if not options[name]]
+    if switched_off:
+        raise ValueError(f"the image processor must resize, rescale, normalise and pad, but {switched_off} are False")
+    if options["pad_size"] != {"height": side, "width": side}:
+        raise ValueError(f"pad_size must be the model's {side} x {side}, got {options['pad_size']}")
+    mean, std = ([float(value) for value in part.flatten().expand(3)] for part in mean_and_std(options))
+    return GraphMetadata(
+        version=__version__,
+        model_type=model.config.vision_config.model_type,
+        model=weights_digest(model),
+        dtype=dtype,
+        image_size=side,
+        mask_size=model.config.prompt_encoder_config.mask_input_size,
+        size=dict(options["size"]),
+        image_mean=tuple(mean),
+        image_std=tuple(std),
+        resample=Image.Resampling(options["resample"]).name.lower(),
+    )
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A digest of all weights, by which graphs of one model are known to belong together."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _half(model: SamHQModel) -> SamHQModel:
+    return copy.deepcopy(model).half()
+
+
+def _program(
+    traced: torch.export.ExportedProgram, inputs: tuple[str, ...], outputs: tuple[str, ...], opset: int
+) -> Any:
+    with _quiet():
+        return torch.onnx.export(
+            traced,
+            dynamo=True,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=opset,
+            verbose=False,
+        )
+
+
+def _write(program: Any, path: Path, metadata: GraphMetadata) -> None:
+    model = program.model
+    which = path.stem
+    model.metadata_props.clear()
+    model.metadata_props.update({**metadata.to_strings(), "graph": which})
+    model.producer_name, model.producer_version = "sam-hq", metadata.version
+    model.graph.name = f"sam_hq_{which}"
+    for node in model.graph:
+        node.metadata_props.clear()  # stack traces of this machine
+    if which == "decoder":
+        _name_candidates(model)
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values())
+    program.save(str(path), external_data=weights > _BYTES_WITHIN_THE_FILE)
+
+
+def _name_candidates(model: Any) -> None:
+    """The number of masks depends on the flags; the exporter gives its axis a number for a name."""
+    for output in model.graph.outputs:
+        sides = list(output.shape)
+        sides[2] = "candidates"
+        output.shape = type(output.shape)(sides)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on libraries that are not installed and axes that have one name."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+__all__ = ["DEFAULT_OPSET", "DTYPES", "OnnxExport", "export_onnx", "graph_metadata", "require_onnx", "weights_digest"]

@@ -1,0 +1,108 @@
+"""The encoder's graph with 8-bit weights, for CPUs.
+
+Two ways. *Dynamic*: the weights of the linear layers are rounded, and what comes in is rounded anew at each call; needs
+no photographs. *Calibrated*: convolutions too, with the ranges of everything measured on photographs beforehand.
+docs/benchmarks.md has what each costs and gains. The decoder stays as it is: it is a small part of the time, and its
+masks are what the eye sees.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .onnx_runtime.metadata import GraphMetadata
+from .onnx_runtime.photographs import encoder_input
+
+LINEAR_OPERATORS = ("MatMul", "Gemm")
+
+
+def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[np.ndarray] = ()) -> None:
+    """Replace an encoder's graph by one with 8-bit weights.
+
+    Args:
+        path: The graph; written over.
+        metadata: What the new one says about itself.
+        photos: Photographs (H, W, 3) uint8 to measure ranges on; with none, the dynamic way is taken.
+    """
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_dynamic,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    external = path.with_name(f"{path.name}.data").exists()
+    prepared, rounded = path.with_suffix(".prepared.onnx"), path.with_suffix(".rounded.onnx")
+    with _quiet():
+        # Folds constants, so that every weight is one, and knows every shape.
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True, save_as_external_data=external)
+        common: dict[str, Any] = {
+            "per_channel": True,
+            "weight_type": QuantType.QInt8,
+            "use_external_data_format": external,
+        }
+        if photos:
+            quantize_static(
+                str(prepared),
+                str(rounded),
+                _CalibrationPhotos(photos, metadata),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", *LINEAR_OPERATORS],
+                activation_type=QuantType.QUInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"MatMulConstBOnly": True},
+                **common,
+            )
+        else:
+            quantize_dynamic(
+                str(prepared),
+                str(rounded),
+                op_types_to_quantize=list(LINEAR_OPERATORS),
+                extra_options={"MatMulConstBOnly": True},
+                **common,
+            )
+    # Saved once more: with the metadata, which the tools drop, and under the name that its external data belong to.
+    graph = onnx.load(str(rounded))
+    for leftover in path.parent.glob(f"{path.stem}.*"):
+        leftover.unlink()
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {**metadata.to_strings(), "graph": path.stem})
+    onnx.save_model(
+        graph, str(path), save_as_external_data=external, location=f"{path.name}.data" if external else None
+    )
+
+
+class _CalibrationPhotos:
+    """Feeds photographs one by one, as onnxruntime's calibration asks for them."""
+
+    def __init__(self, photos: Sequence[np.ndarray], metadata: GraphMetadata):
+        self._inputs = ({"pixel_values": encoder_input([photo], metadata)[0]} for photo in photos)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next photograph as the encoder's input, or None."""
+        return next(self._inputs, None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without onnxruntime's advice on what was done already."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
+
+
+__all__ = ["quantize_encoder"]

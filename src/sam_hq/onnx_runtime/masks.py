@@ -1,0 +1,51 @@
+"""Low-resolution logits at photo size, with numpy."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class PhotoFrame:
+    """The way of low-resolution masks to one photograph.
+
+    Up to the padded square, padding cut off, on to the photograph: both steps are bilinear, so that together they are
+    one matrix for the rows and one for the columns.
+
+    Args:
+        original_size: Height and width of the photograph.
+        reshaped_size: Height and width in the resized frame.
+        image_size: Side of the padded square.
+        mask_size: Side of a low-resolution mask.
+
+    Source: `low_res_masks_to_photo` of this package's `mask_frames`.
+    """
+
+    def __init__(self, original_size: Sequence[int], reshaped_size: Sequence[int], image_size: int, mask_size: int):
+        up = interpolation_weights(mask_size, image_size)
+        self.rows, self.columns = (
+            (interpolation_weights(reshaped, original) @ up[:reshaped]).astype(np.float32)
+            for original, reshaped in zip(original_size, reshaped_size, strict=True)
+        )
+
+    def logits(self, mask: np.ndarray) -> np.ndarray:
+        """Bring one mask's logits (s, s) to photo size: (H, W) float32."""
+        return self.rows @ mask.astype(np.float32) @ self.columns.T
+
+
+def interpolation_weights(source: int, target: int) -> np.ndarray:
+    """Bilinear interpolation along one axis, half-pixel centres, as a matrix (target, source).
+
+    Args:
+        source: Number of values.
+        target: Number wanted.
+    """
+    # In float32, as torch computes the places.
+    places = np.float32(source / target) * (np.arange(target, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
+    places = np.maximum(places, 0)
+    first = np.minimum(places.astype(np.int64), source - 1)
+    share = (places - first.astype(np.float32)).astype(np.float64)
+    weights = np.zeros((target, source))
+    rows = np.arange(target)
+    np.add.at(weights, (rows, first), 1 - share)
+    np.add.at(weights, (rows, np.minimum(first + 1, source - 1)), share)
+    return weights

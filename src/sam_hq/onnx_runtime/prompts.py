@@ -1,0 +1,119 @@
+"""Nested prompts in pixels of the photograph to the decoder's inputs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..prompt_labels import PADDING_LABEL, POINT_LABELS
+from ..prompt_nesting import boxes_per_image, labels_per_object, object_counts, padded_objects, points_per_object
+
+Size = tuple[int, int]
+
+
+def decoder_prompts(
+    original_sizes: Sequence[Size],
+    reshaped_sizes: Sequence[Size],
+    mask_size: int,
+    input_points: Any = None,
+    input_labels: Any = None,
+    input_boxes: Any = None,
+    input_masks: Any = None,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Bring prompts, ragged ones too, into the form that the decoder takes.
+
+    Args:
+        original_sizes: Height and width of each of B photographs.
+        reshaped_sizes: Height and width of each in the resized frame.
+        mask_size: Side of a mask prompt.
+        input_points: [image][object][point][x, y] in pixels of the photograph, see `SamHQProcessor`.
+        input_labels: 1 foreground, 0 background; all foreground where they are left out.
+        input_boxes: [image][object][x0, y0, x1, y1] in pixels of the photograph.
+        input_masks: [image][object] of mask logits (s, s), such as an earlier `low_res_masks[:, 0]`.
+
+    Returns:
+        The decoder's inputs by name, and which of the P objects of each image are more than padding (B, P).
+
+    Raises:
+        TypeError: If a prompt holds no numbers.
+        ValueError: If a prompt is misshapen or not finite, or prompts contradict each other.
+    """
+    batch_size = len(original_sizes)
+    if input_labels is not None and input_points is None:
+        raise ValueError("input_labels were given without input_points, every label belongs to a point")
+    points = None if input_points is None else points_per_object(input_points, batch_size)
+    boxes = None if input_boxes is None else boxes_per_image(input_boxes, batch_size)
+    masks = None if input_masks is None else _mask_stacks(input_masks, batch_size, mask_size)
+    counts = object_counts(batch_size, input_points=points, input_boxes=boxes, input_masks=masks) or [1] * batch_size
+    objects = max(counts)
+    valid = np.arange(objects) < np.array(counts)[:, None]
+    scales = np.array(reshaped_sizes, dtype=np.float64)[:, ::-1] / np.array(original_sizes, dtype=np.float64)[:, ::-1]
+    prompts = {
+        **_points(points, input_labels, (batch_size, objects), scales, alone=boxes is None and masks is None),
+        **_boxes(boxes, valid, scales),
+        "input_masks": np.zeros((batch_size, objects, mask_size, mask_size), dtype=np.float32),
+        "has_mask": np.zeros_like(valid) if masks is None else valid,
+    }
+    for row, stack in zip(prompts["input_masks"], masks or (), strict=False):
+        row[: len(stack)] = stack
+    return prompts, valid
+
+
+def _points(
+    points: list[list[np.ndarray]] | None, input_labels: Any, shape: Size, scales: np.ndarray, alone: bool
+) -> dict[str, np.ndarray]:
+    if points is None:
+        return {
+            "input_points": np.zeros((*shape, 1, 2), dtype=np.float32),
+            "input_labels": np.full((*shape, 1), PADDING_LABEL, dtype=np.int64),
+        }
+    labels = labels_per_object(input_labels, points)
+    for i, image in enumerate(points):
+        for j, of_object in enumerate(image):
+            _check_finite(f"input_points[{i}][{j}]", of_object)
+            if alone and not len(of_object):
+                raise ValueError(f"input_points[{i}][{j}] has no point, and the object has neither a box nor a mask")
+            if not np.isin(labels[i][j], POINT_LABELS).all():
+                raise ValueError(f"input_labels[{i}][{j}] may hold {POINT_LABELS}, got {labels[i][j].tolist()}")
+    if not any(len(of_object) for image in points for of_object in image):
+        return _points(None, None, shape, scales, alone)
+    padded = padded_objects(points, (2,), 0.0) * scales[:, None, None]
+    return {
+        "input_points": padded.astype(np.float32),
+        "input_labels": padded_objects(labels, (), PADDING_LABEL).astype(np.int64),
+    }
+
+
+def _boxes(boxes: list[np.ndarray] | None, valid: np.ndarray, scales: np.ndarray) -> dict[str, np.ndarray]:
+    padded = np.zeros((*valid.shape, 4), dtype=np.float64)
+    for i, of_image in enumerate(boxes or ()):
+        _check_finite(f"input_boxes[{i}]", of_image)
+        if (of_image[:, 2:] < of_image[:, :2]).any():
+            raise ValueError(f"input_boxes[{i}] must be x0, y0, x1, y1 with x1 >= x0 and y1 >= y0")
+        padded[i, : len(of_image)] = of_image
+    return {
+        "input_boxes": (padded * np.tile(scales, 2)[:, None]).astype(np.float32),
+        "has_box": np.zeros_like(valid) if boxes is None else valid,
+    }
+
+
+def _mask_stacks(input_masks: Any, batch_size: int, mask_size: int) -> list[np.ndarray]:
+    """Mask prompts of each image, (p, s, s)."""
+    if not isinstance(input_masks, list | tuple | np.ndarray) or len(input_masks) != batch_size:
+        raise ValueError(f"input_masks must be nested [image][object] of mask logits, for {batch_size} images")
+    stacks = []
+    for i, of_image in enumerate(input_masks):
+        stack = np.zeros((0, mask_size, mask_size)) if of_image is None or not len(of_image) else np.asarray(of_image)
+        if stack.ndim != 3 or stack.shape[1:] != (mask_size, mask_size) or stack.dtype.kind != "f":
+            raise ValueError(
+                f"input_masks[{i}] must be floating point logits of shape (objects, {mask_size}, {mask_size}), got "
+                f"{stack.dtype} {stack.shape}"
+            )
+        _check_finite(f"input_masks[{i}]", stack)
+        stacks.append(stack)
+    return stacks
+
+
+def _check_finite(name: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")

@@ -1,0 +1,292 @@
+"""The exported model as an object: photographs and prompts to masks at photo size."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..mask_generation_options import MaskGenerationOptions
+from .generation import GeneratedMasks, generated_masks
+from .masks import PhotoFrame
+from .metadata import DECODER_FILE, ENCODER_FILE, GraphMetadata
+from .photographs import encoder_input, load_photo
+from .prompts import decoder_prompts
+
+_SHORT_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxEmbeddings:
+    """What the encoder makes of B photographs, to be prompted any number of times.
+
+    Attributes:
+        image_embeddings: (B, C, h, w) float32.
+        hq_features: (B, C / 8, 4h, 4w) float32.
+        original_sizes: Height and width of each photograph.
+        reshaped_sizes: Height and width of each in the resized frame.
+    """
+
+    image_embeddings: np.ndarray
+    hq_features: np.ndarray
+    original_sizes: list[tuple[int, int]]
+    reshaped_sizes: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoMasks:
+    """The masks of P objects of one photograph, M candidates each, best first.
+
+    Attributes:
+        masks: (P, M, H, W) boolean, at photo size.
+        scores: Predicted IoU (P, M) float32.
+        low_res_masks: Logits (P, M, s, s) float32; `low_res_masks[:, 0]` can be mask prompts of a next call.
+    """
+
+    masks: np.ndarray
+    scores: np.ndarray
+    low_res_masks: np.ndarray
+
+
+class OnnxSamHQ:
+    """SAM-HQ as `sam-hq export` wrote it.
+
+    Args:
+        directory: With `encoder.onnx` and `decoder.onnx`.
+        providers: onnxruntime's execution providers in the order of preference, "cpu" or "cuda"; None takes CUDA where
+            this onnxruntime has it, else the CPU.
+        threads: Threads of the CPU's operators; None leaves it to onnxruntime.
+
+    Raises:
+        ValueError: If the directory holds no graphs of ours, two that do not belong together, or a provider is missing.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        providers: str | Sequence[str | tuple[str, Mapping[str, Any]]] | None = None,
+        threads: int | None = None,
+    ):
+        directory = Path(directory)
+        chosen = _chosen_providers(providers)
+        self.encoder, self.decoder = (
+            _session(directory / name, chosen, threads) for name in (ENCODER_FILE, DECODER_FILE)
+        )
+        self.metadata, of_decoder = (
+            GraphMetadata.from_strings(session.get_modelmeta().custom_metadata_map, str(directory / name))
+            for session, name in ((self.encoder, ENCODER_FILE), (self.decoder, DECODER_FILE))
+        )
+        if of_decoder.model != self.metadata.model:
+            raise ValueError(f"the encoder and the decoder in {str(directory)!r} are of different models")
+
+    @classmethod
+    def from_sessions(cls, encoder: Any, decoder: Any, metadata: GraphMetadata) -> "OnnxSamHQ":
+        """Make a runner of graphs that are loaded already.
+
+        Args:
+            encoder: Anything with onnxruntime's `run(output_names, inputs)`.
+            decoder: Likewise.
+            metadata: Of both.
+        """
+        runner = cls.__new__(cls)
+        runner.encoder, runner.decoder, runner.metadata = encoder, decoder, metadata
+        return runner
+
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers that are in use, in order of preference."""
+        return self.encoder.get_providers()
+
+    def embed(self, images: object, max_pixels: int | None = None) -> OnnxEmbeddings:
+        """Encode photographs once, to prompt them many times.
+
+        Args:
+            images: One photograph or a list of them: paths, PIL images or uint8 arrays (H, W, 3).
+            max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+
+        Raises:
+            TypeError: If something is no photograph.
+            ValueError: If there is none, or one cannot be read.
+        """
+        listed = list(images) if isinstance(images, list | tuple) else [images]
+        if not listed:
+            raise ValueError("images is empty, at least one image is needed")
+        pixel_values, original, reshaped = encoder_input(
+            [load_photo(image, max_pixels) for image in listed], self.metadata
+        )
+        image_embeddings, hq_features = self.encoder.run(
+            ["image_embeddings", "hq_features"], {"pixel_values": pixel_values}
+        )
+        return OnnxEmbeddings(image_embeddings, hq_features, original, reshaped)
+
+    def decode(
+        self,
+        embeddings: OnnxEmbeddings,
+        prompts: Mapping[str, np.ndarray],
+        multimask_output: bool = True,
+        hq_token_only: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run the decoder as it is.
+
+        Args:
+            embeddings: From `embed`.
+            prompts: The decoder's inputs from `input_points` to `has_mask`, in the resized frame.
+            multimask_output: Whether the three candidates are returned, or the mask for clear prompts.
+            hq_token_only: Whether masks are the HQ token's alone.
+
+        Returns:
+            `pred_masks` (B, P, M, s, s) and `iou_scores` (B, P, M), float32.
+        """
+        pred_masks, iou_scores = self.decoder.run(
+            ["pred_masks", "iou_scores"],
+            {
+                "image_embeddings": embeddings.image_embeddings,
+                "hq_features": embeddings.hq_features,
+                **prompts,
+                "multimask_output": np.array(multimask_output),
+                "hq_token_only": np.array(hq_token_only),
+            },
+        )
+        return pred_masks, iou_scores
+
+    def segment(
+        self,
+        images: object,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+        multimask_output: bool = True,
+        hq_token_only: bool = False,
+        max_pixels: int | None = None,
+    ) -> list[PhotoMasks]:
+        """Segment what prompts show. Coordinates are x, y in pixels of the upright photograph.
+
+        Images may differ in their number of objects and objects in their number of points. Without any prompt there is
+        one object per image, of the model's own choice.
+
+        Args:
+            images: One photograph or a list of them, see `embed`; or the embeddings that it returned.
+            input_points: [image][object][point][x, y], or [image][point][x, y] for one object per image.
+            input_labels: 1 foreground, 0 background, nested as the points; all foreground where they are left out.
+            input_boxes: [image][object][x0, y0, x1, y1].
+            input_masks: [image][object] of mask logits (s, s).
+            multimask_output: Whether three candidates are returned for each object, best first, or one mask.
+            hq_token_only: Whether the mask is the HQ token's alone.
+            max_pixels: As in `embed`.
+
+        Returns:
+            The masks of each image.
+
+        Raises:
+            TypeError: If something is no photograph or no prompt.
+            ValueError: If a photograph cannot be read, or prompts are misshapen or contradict each other.
+        """
+        embeddings = images if isinstance(images, OnnxEmbeddings) else None
+        if embeddings is None:
+            embeddings = self.embed(images, max_pixels)
+        prompts, valid = decoder_prompts(
+            embeddings.original_sizes,
+            embeddings.reshaped_sizes,
+            self.metadata.mask_size,
+            input_points,
+            input_labels,
+            input_boxes,
+            input_masks,
+        )
+        pred_masks, iou_scores = self.decode(embeddings, prompts, multimask_output, hq_token_only)
+        return [
+            PhotoMasks(self._at_photo_size(masks[kept], original, reshaped), scores[kept], masks[kept])
+            for masks, scores, kept, original, reshaped in zip(
+                pred_masks, iou_scores, valid, embeddings.original_sizes, embeddings.reshaped_sizes, strict=True
+            )
+        ]
+
+    def generate(
+        self, image: object, options: MaskGenerationOptions | None = None, **more_options: Any
+    ) -> dict | list[dict]:
+        """Find the masks of everything in a photograph, as `SamHQMaskGenerator.generate` does.
+
+        Args:
+            image: A path, a PIL image or a uint8 array (H, W, 3).
+            options: All options; those in `more_options` go before them.
+            **more_options: See `sam_hq.mask_generation_options.MaskGenerationOptions`; `tile_size` is not supported.
+
+        Returns:
+            With `output_mode` None a dictionary of `masks`, `scores` (N,) and, on request, `rle_mask` and
+            `bounding_boxes`; otherwise a list of records.
+
+        Raises:
+            TypeError: If an option does not exist.
+            ValueError: If an option has an impossible value, or the photograph cannot be read.
+        """
+        chosen = (options or MaskGenerationOptions()).updated(more_options)
+        return self.candidates(image, chosen).result(chosen)
+
+    def iterate(self, image: object, **options: Any) -> Iterator[dict]:
+        """Find the masks of everything in a photograph and give the records one by one.
+
+        Args:
+            image: As in `generate`.
+            **options: As in `generate`; `output_mode` is "binary_mask" unless given.
+        """
+        chosen = MaskGenerationOptions().updated(options)
+        yield from self.candidates(image, chosen).records(chosen.output_mode or "binary_mask")
+
+    def candidates(self, image: object, options: MaskGenerationOptions) -> GeneratedMasks:
+        """As `generate`, with the masks still run-length encoded.
+
+        Args:
+            image: As in `generate`.
+            options: All options.
+        """
+        return generated_masks(self, load_photo(image, options.max_pixels), options)
+
+    def frame(self, original_size: tuple[int, int], reshaped_size: tuple[int, int]) -> PhotoFrame:
+        """The way of low-resolution masks to a photograph of a size.
+
+        Args:
+            original_size: Its height and width.
+            reshaped_size: Its height and width in the resized frame.
+        """
+        return PhotoFrame(original_size, reshaped_size, self.metadata.image_size, self.metadata.mask_size)
+
+    def _at_photo_size(self, masks: np.ndarray, original: tuple[int, int], reshaped: tuple[int, int]) -> np.ndarray:
+        frame, threshold = self.frame(original, reshaped), self.metadata.mask_threshold
+        photo_masks = np.empty((*masks.shape[:2], *original), dtype=bool)
+        for into, candidates in zip(photo_masks, masks, strict=True):
+            for place, mask in zip(into, candidates, strict=True):
+                np.greater(frame.logits(mask), threshold, out=place)
+        return photo_masks
+
+
+def _chosen_providers(
+    providers: str | Sequence[str | tuple[str, Mapping[str, Any]]] | None,
+) -> list[str | tuple[str, Mapping[str, Any]]]:
+    import onnxruntime
+
+    there = onnxruntime.get_available_providers()
+    if providers is None:
+        return [name for name in (_SHORT_NAMES["cuda"], _SHORT_NAMES["cpu"]) if name in there]
+    listed = [providers] if isinstance(providers, str) else list(providers)
+    chosen = [_SHORT_NAMES.get(entry, entry) if isinstance(entry, str) else entry for entry in listed]
+    for entry in chosen:
+        name = entry if isinstance(entry, str) else entry[0]
+        if name not in there:
+            raise ValueError(f"provider {name!r} is not in this onnxruntime, which has {', '.join(there)}")
+    return chosen
+
+
+def _session(path: Path, providers: list, threads: int | None) -> Any:
+    import onnxruntime
+
+    if not path.is_file():
+        raise ValueError(f"there is no {str(path)!r}; `sam-hq export` writes encoder.onnx and decoder.onnx")
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's errors have no common base
+        raise ValueError(f"cannot load {str(path)!r}: {error}") from error

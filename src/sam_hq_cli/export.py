@@ -1,0 +1,65 @@
+"""`sam-hq export`: a model to graphs that run without this package or without torch."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the sub-command `export`."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write the whole model as ONNX, or as programs of torch.export",
+        description="Write encoder and decoder as two graphs, for any number of photographs, objects and points, and "
+        "check them against torch on prompts of every kind before they get their name. docs/export.md describes them.",
+    )
+    parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="a new or empty directory")
+    parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
+    parser.add_argument(
+        "--format",
+        choices=("onnx", "torch-export"),
+        default="onnx",
+        help="onnx needs the extra `onnx` (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("fp32", "fp16", "int8"),
+        default="fp32",
+        help="of the weights; int8: of the encoder's, for CPUs (default: %(default)s)",
+    )
+    parser.add_argument("--opset", type=int, default=18, help="version of ONNX's operators (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export, check, and say how near the graphs are."""
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
+
+    disable_progress_bar()
+    set_verbosity_error()
+    start = time.perf_counter()
+    name = model_name(args.model)
+    processor = load_processor(name)
+    import torch
+
+    model = load_model(name, chosen_device("cpu"), torch.float32)
+    if args.format == "onnx":
+        from sam_hq.onnx_export import export_onnx
+
+        written = export_onnx(model, processor.image_processor, args.output_dir, args.dtype, args.opset)
+        directory, agreement = written.directory, written.agreement
+    else:
+        from sam_hq.program_export import export_programs
+
+        programs = export_programs(model, processor.image_processor, args.output_dir, args.dtype)
+        directory, agreement = programs.directory, programs.agreement
+    print(f"model    {name}")
+    print(
+        f"checked  masks within {agreement.largest_difference:.1e} of torch's (of the largest logit), scores within "
+        f"{agreement.largest_score_difference:.1e}, mean IoU with torch's masks {agreement.mask_iou:.4f}"
+    )
+    for path in sorted(directory.iterdir()):
+        print(f"wrote    {path}, {path.stat().st_size / 1e6:.1f} MB")
+    print(f"time     {time.perf_counter() - start:.1f} s")
