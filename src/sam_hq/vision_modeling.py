@@ -57,6 +57,21 @@ class SamHQPreTrainedModel(PreTrainedModel):
         elif isinstance(module, SamHQVisionEncoder) and module.pos_embed is not None:
             initialization.zeros_(module.pos_embed)
 
+    def train(self, mode: bool = True) -> "SamHQPreTrainedModel":
+        """Set the mode; batch norms whose weights are frozen keep their statistics, as they are frozen too.
+
+        Args:
+            mode: Whether the model trains.
+
+        Returns:
+            Itself.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and not any(weight.requires_grad for weight in module.parameters()):
+                module.eval()
+        return self
+
     def set_attn_implementation(
         self,
         attn_implementation: str | dict,
