@@ -10,8 +10,8 @@ from pathlib import Path
 DESCRIPTION = """\
 Open a page in the browser: click on objects, drag boxes, choose among candidates, compare SAM with SAM-HQ, find
 everything, download the masks. The server answers on this machine only, unless --host says otherwise; it has no
-passwords, so whoever can reach it can use it. A photo stays in memory until another takes its place, or nobody has used it for
-a while."""
+passwords, so whoever can reach it can use it. A photo stays in memory until another takes its place, or nobody has
+used it for a while."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -34,12 +34,30 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--sessions", type=int, default=16, help="photographs held in memory at once (16)")
     parser.add_argument("--idle-minutes", type=float, default=30.0, help="forget a photograph nobody used for so long")
     parser.add_argument("--browser", action="store_true", help="open the page in the browser of this machine")
+    parser.add_argument(
+        "--static",
+        metavar="DIR",
+        help="write DIR, a page with the exported model inside, which runs in the browser, and serve it; any web server "
+        "can. A DIR that is there already is served as it is. --device, limits and sessions do not apply",
+    )
+    parser.add_argument(
+        "--runtime",
+        metavar="DIR",
+        help="with --static: the folder dist of onnxruntime-web (default: fetched once with npm)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Load the model, then answer until interrupted."""
     if not 0 <= args.port <= 65535:
         raise ValueError(f"--port must be from 0 to 65535, got {args.port}")
+    if args.runtime and not args.static:
+        raise ValueError("--runtime is for a page with the model inside: name one with --static DIR")
+    if args.static:
+        from sam_hq_cli.static_demo import run_static
+
+        run_static(args)
+        return
     try:
         import uvicorn
 

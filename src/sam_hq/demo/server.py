@@ -16,6 +16,7 @@ import anyio
 from .demo_service import DemoService, found_labels, found_masks
 from .downloads import FILES, ROWS
 from .photo_session import PhotoSession
+from .web_safety import LOOPBACK_HOSTS, ResponseHeaders
 
 try:
     from starlette.applications import Starlette
@@ -26,7 +27,7 @@ try:
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 except ImportError as error:
     raise ImportError("the demo needs Starlette and uvicorn: pip install 'sam-hq[demo]'") from error
 
@@ -36,7 +37,6 @@ MEDIA_TYPES = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -101,7 +101,7 @@ def build_app(service: DemoService, allowed_hosts: Sequence[str] | None = LOOPBA
         Route(f"{photo}/files/{{rows}}/{{file}}", handlers.file),
         Route(f"{photo}/{{action}}", handlers.act, methods=["POST"]),
     ]
-    middleware = [Middleware(_SafeHeaders), Middleware(_SameOrigin)]
+    middleware = [Middleware(ResponseHeaders, headers=HEADERS), Middleware(_SameOrigin)]
     if allowed_hosts is not None:
         middleware.insert(1, Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False))
     return Starlette(
@@ -268,22 +268,6 @@ async def _http_error(_: Request, error: HTTPException) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, status_code=400)
-
-
-class _SafeHeaders:
-    """Adds `HEADERS` to every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*message["headers"], *added]}
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
 
 
 class _SameOrigin:

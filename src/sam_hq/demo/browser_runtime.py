@@ -1,0 +1,107 @@
+"""The files of onnxruntime-web that a browser needs: one pinned version, fetched once with npm, checked each time."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..atomic_writing import new_directory
+
+PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
+_FETCH_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class RuntimeFile:
+    """One file.
+
+    Args:
+        name: In the folder `dist` of the package.
+        served_as: On the page. Some web servers do not know `.mjs`, and browsers refuse scripts of unknown types.
+        sha256: Of its contents.
+    """
+
+    name: str
+    served_as: str
+    sha256: str
+
+
+FILES = (
+    RuntimeFile(
+        "ort.wasm.bundle.min.mjs", "ort.js", "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90"
+    ),
+    RuntimeFile(
+        "ort-wasm-simd-threaded.wasm",
+        "ort-wasm-simd-threaded.wasm",
+        "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+    ),
+)
+
+
+def runtime_folder(folder: str | Path | None = None) -> Path:
+    """Find the folder with the files; fetch them if they are not on this machine.
+
+    Args:
+        folder: Where they are; None for the cache, which is filled by npm when it is empty.
+
+    Raises:
+        ValueError: If a file is missing or another one than it should be, or npm is needed and not installed.
+        OSError: If the cache cannot be written, or npm cannot fetch the package.
+    """
+    if folder is not None:
+        return _checked(Path(folder))
+    cached = cache_folder()
+    if not cached.is_dir():
+        _fetch(cached)
+    return _checked(cached)
+
+
+def cache_folder() -> Path:
+    """Where the files are kept: below `XDG_CACHE_HOME`, or `~/.cache`."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "sam-hq" / f"{PACKAGE}-{VERSION}"
+
+
+def _fetch(folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ValueError(
+            f"the runtime of the page is fetched with npm, which is not installed: install it, or unpack {PACKAGE} "
+            f"{VERSION} and name its folder dist with --runtime"
+        )
+    with tempfile.TemporaryDirectory() as work:
+        packed = subprocess.run(
+            [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", work],
+            capture_output=True,
+            text=True,
+            timeout=_FETCH_SECONDS,
+            check=False,
+        )
+        archives = list(Path(work).glob("*.tgz"))
+        if packed.returncode or len(archives) != 1:
+            raise OSError(f"npm could not fetch {PACKAGE} {VERSION}: {packed.stderr.strip()[-500:]}")
+        with new_directory(folder) as aside, tarfile.open(archives[0]) as archive:
+            for file in FILES:
+                member = archive.extractfile(f"package/dist/{file.name}")
+                if member is None:
+                    raise OSError(f"{PACKAGE} {VERSION} has no file dist/{file.name}")
+                (aside / file.name).write_bytes(member.read())
+            _checked(aside)
+
+
+def _checked(folder: Path) -> Path:
+    for file in FILES:
+        path = folder / file.name
+        if not path.is_file():
+            raise ValueError(f"there is no {file.name} in {str(folder)!r}; it must hold the dist files of {PACKAGE}")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != file.sha256:
+            raise ValueError(f"{str(path)!r} is not the file of {PACKAGE} {VERSION}")
+    return folder
+
+
+if __name__ == "__main__":
+    print(runtime_folder())  # noqa: T201

@@ -1,0 +1,120 @@
+"""The page as a folder for any web server: its own files, an exported model, the runtime, example photographs."""
+
+import io
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from ..atomic_writing import new_directory
+from ..onnx_runtime.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
+from .browser_runtime import FILES, runtime_folder
+
+ABOUT_FILE = "about.json"
+_SERVER_ONLY = {"server_backend.js"}
+_UPLOAD_BYTES = 100_000_000
+_PIXELS = 50_000_000
+_THUMBNAIL_SIDE = 320
+_MOST_MODEL_BYTES = 1_500_000_000
+
+
+def write_static_demo(
+    directory: str | Path,
+    model: str | Path,
+    name: str,
+    photos: Sequence[str | Path] = (),
+    runtime: str | Path | None = None,
+) -> Path:
+    """Write the folder.
+
+    Args:
+        directory: A new or empty directory; it appears whole or not at all.
+        model: A directory that `sam-hq export` wrote.
+        name: What the page calls the model.
+        photos: Photographs that the page offers; whoever can open the page can take them away.
+        runtime: Folder with onnxruntime-web's files; None for the cache, see `runtime_folder`.
+
+    Returns:
+        The directory.
+
+    Raises:
+        ValueError: If the model is not one that a browser can run, a photograph cannot be read, or the runtime is
+            another one than it should be.
+        OSError: If something cannot be read or written.
+    """
+    model = Path(model)
+    _check_model(model)
+    found_runtime = runtime_folder(runtime)
+    with new_directory(directory) as aside:
+        for file in page_files():
+            (aside / file.name).write_bytes(file.read_bytes())
+        (aside / "model").mkdir()
+        for graph in (ENCODER_FILE, DECODER_FILE, METADATA_FILE):
+            shutil.copyfile(model / graph, aside / "model" / graph)
+        (aside / "runtime").mkdir()
+        for file in FILES:
+            shutil.copyfile(found_runtime / file.name, aside / "runtime" / file.served_as)
+        about = {
+            "model": name,
+            "upload_bytes": _UPLOAD_BYTES,
+            "pixels": _PIXELS,
+            "examples": [_write_example(aside, i, Path(photo)) for i, photo in enumerate(photos)],
+        }
+        (aside / ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return Path(directory)
+
+
+def is_static_demo(directory: str | Path) -> bool:
+    """Whether a directory was written by `write_static_demo`.
+
+    Args:
+        directory: The directory.
+    """
+    return (Path(directory) / ABOUT_FILE).is_file() and (Path(directory) / "model" / METADATA_FILE).is_file()
+
+
+def page_files() -> list[Any]:
+    """The files of the page: those of the server's demo, and those that stand in the place of its server."""
+    own, shared = (_files(folder) for folder in ("static", "page"))
+    return list({file.name: file for file in (*shared, *own) if file.name not in _SERVER_ONLY}.values())
+
+
+def _files(folder: str) -> Iterable[Any]:
+    return [file for file in resources.files(__package__).joinpath(folder).iterdir() if file.is_file()]
+
+
+def _check_model(model: Path) -> None:
+    missing = [name for name in (ENCODER_FILE, DECODER_FILE, METADATA_FILE) if not (model / name).is_file()]
+    if missing:
+        raise ValueError(f"{str(model)!r} must be written by `sam-hq export`, but has no {', '.join(missing)}")
+    metadata = GraphMetadata.from_strings(
+        json.loads((model / METADATA_FILE).read_text(encoding="utf-8")), str(model / METADATA_FILE)
+    )
+    if metadata.resample != "bilinear":
+        raise ValueError(f"the page resizes photographs bilinearly, but the model wants {metadata.resample}")
+    size = sum((model / name).stat().st_size for name in (ENCODER_FILE, DECODER_FILE))
+    if size > _MOST_MODEL_BYTES or (model / f"{ENCODER_FILE}.data").exists():
+        raise ValueError(f"the model in {str(model)!r} is too large for a browser; take a smaller backbone or int8")
+
+
+def _write_example(directory: Path, number: int, photo: Path) -> dict[str, str]:
+    """Copy a photograph under a plain name, with a thumbnail."""
+    folder = directory / "photos"
+    folder.mkdir(exist_ok=True)
+    try:
+        with Image.open(photo) as image:
+            suffix = (image.format or "jpeg").lower()
+            small = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot offer {photo.name!r}: {error}") from error
+    small.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    jpeg = io.BytesIO()
+    small.save(jpeg, "JPEG", quality=85)
+    copied, thumbnail = f"photos/{number}.{suffix}", f"photos/{number}_small.jpeg"
+    shutil.copyfile(photo, directory / copied)
+    (directory / thumbnail).write_bytes(jpeg.getvalue())
+    return {"name": photo.name, "photo": copied, "thumbnail": thumbnail}

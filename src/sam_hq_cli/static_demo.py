@@ -1,0 +1,79 @@
+"""`sam-hq demo --static`: the page with the model inside it, so that no server sees a photograph."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+
+def run_static(args: argparse.Namespace) -> None:
+    """Write the folder unless it is there, then serve it until interrupted.
+
+    Args:
+        args: Of `sam-hq demo`.
+    """
+    try:
+        import uvicorn
+
+        from sam_hq.demo.static_server import build_static_app
+    except ImportError as error:
+        raise ValueError("the demo needs Starlette and uvicorn: pip install 'sam-hq[demo]'") from error
+    from sam_hq.demo.static_folder import is_static_demo
+    from sam_hq_cli.demo import LOOPBACK, listening_socket, page_address
+
+    folder = Path(args.static)
+    there = is_static_demo(folder)
+    if there and (args.model or args.photos or args.runtime):
+        raise ValueError(
+            f"{args.static!r} is there already and is served as it is: name another directory, or leave --model, "
+            "--runtime and the photographs out"
+        )
+    with listening_socket(args.host, args.port) as listener:
+        if not there:
+            _write(args)
+        address = page_address(args.host, listener.getsockname()[1])
+        print(f"folder   {folder}, for any web server")
+        print(f"page     {address} (stop with Ctrl-C)", flush=True)
+        app = build_static_app(folder) if args.host in LOOPBACK else build_static_app(folder, allowed_hosts=None)
+        if args.browser:
+            import webbrowser
+
+            webbrowser.open(address)
+        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=3)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _write(args: argparse.Namespace) -> None:
+    from sam_hq.demo.static_folder import write_static_demo
+    from sam_hq_cli.model_loading import model_name
+
+    name = model_name(args.model)
+    shown = Path(name).resolve().name if Path(name).is_dir() else name
+    if _is_exported(name):
+        write_static_demo(args.static, name, shown, args.photos, args.runtime)
+        return
+    with tempfile.TemporaryDirectory() as work:
+        exported = Path(work) / "exported"
+        _export(name, exported)
+        write_static_demo(args.static, exported, shown, args.photos, args.runtime)
+
+
+def _is_exported(name: str) -> bool:
+    from sam_hq.onnx_runtime.metadata import METADATA_FILE
+
+    return (Path(name) / METADATA_FILE).is_file()
+
+
+def _export(name: str, directory: Path) -> None:
+    import torch
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    from sam_hq.onnx_export import export_onnx
+    from sam_hq_cli.model_loading import load_model, load_processor
+
+    disable_progress_bar()
+    set_verbosity_error()
+    processor = load_processor(name)
+    model = load_model(name, torch.device("cpu"), torch.float32)
+    export_onnx(model, processor.image_processor, directory)

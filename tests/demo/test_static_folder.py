@@ -1,0 +1,124 @@
+import http.client
+import json
+import shutil
+from urllib.parse import urlsplit
+
+import pytest
+
+from browser_fixtures import serving
+from conftest import PHOTOS
+from sam_hq.demo.static_folder import is_static_demo, page_files, write_static_demo
+from sam_hq.onnx_runtime.metadata import GraphMetadata
+
+METADATA = GraphMetadata("0", "sam_hq_tiny_vit", "abc", "fp32", 128, 32, {"longest_edge": 128}, (0, 0, 0), (1, 1, 1))
+
+
+@pytest.fixture
+def model(tmp_path):
+    """What stands where an exported model could; the folder does not look into the graphs."""
+    directory = tmp_path / "exported"
+    directory.mkdir()
+    for name in ("encoder.onnx", "decoder.onnx"):
+        (directory / name).write_bytes(name.encode())
+    (directory / "sam_hq.json").write_text(json.dumps(METADATA.to_strings()))
+    return directory
+
+
+def test_the_folder_holds_all_that_the_page_asks_for(model, tmp_path):
+    folder = write_static_demo(tmp_path / "page", model, "small", [PHOTOS / "lemur.png"])
+    assert is_static_demo(folder)
+    assert not is_static_demo(model)
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {"index.html", "app.js", "backend.js", "worker.js", "runtime/ort.js", "model/encoder.onnx"} <= files
+    assert "server_backend.js" not in files
+    assert "worker" in (folder / "backend.js").read_text()
+    about = json.loads((folder / "about.json").read_text())
+    assert about["model"] == "small"
+    (example,) = about["examples"]
+    assert example["name"] == "lemur.png"
+    assert (folder / example["photo"]).read_bytes() == (PHOTOS / "lemur.png").read_bytes()
+    assert (folder / example["thumbnail"]).stat().st_size < 50_000
+
+
+def test_every_import_of_the_page_is_in_the_folder():
+    names = {file.name for file in page_files()}
+    for file in page_files():
+        if file.name.endswith(".js"):
+            asked = [line.split('"./')[1].split('"')[0] for line in file.read_text().splitlines() if 'from "./' in line]
+            assert set(asked) <= names | {"runtime/ort.js"}, file.name
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda model: (model / "decoder.onnx").unlink(), "decoder.onnx"),
+        (lambda model: (model / "encoder.onnx.data").write_bytes(b""), "too large for a browser"),
+        (lambda model: (model / "sam_hq.json").write_text('{"format": "other"}'), "sam-hq-onnx/1"),
+        (
+            lambda model: (model / "sam_hq.json").write_text(
+                json.dumps({**METADATA.to_strings(), "resample": "bicubic"})
+            ),
+            "bicubic",
+        ),
+    ],
+)
+def test_models_that_no_browser_can_run_are_refused(model, tmp_path, broken, message):
+    broken(model)
+    with pytest.raises(ValueError, match=message):
+        write_static_demo(tmp_path / "page", model, "small")
+    assert not (tmp_path / "page").exists()
+
+
+def test_nothing_is_left_of_a_folder_that_fails(model, tmp_path):
+    (tmp_path / "text.jpg").write_text("no photo")
+    with pytest.raises(ValueError, match=r"text\.jpg"):
+        write_static_demo(tmp_path / "page", model, "small", [tmp_path / "text.jpg"])
+    assert {path.name for path in tmp_path.iterdir()} == {"exported", "text.jpg"}
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="exists already"):
+        write_static_demo(tmp_path / "page", model, "small")
+
+
+def answer(address, path, host=None):
+    """Ask as no browser would: the path goes out as it is."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection.putrequest("GET", path, skip_host=True)
+    connection.putheader("Host", host or parts.netloc)
+    connection.endheaders()
+    response = connection.getresponse()
+    return response, response.read()
+
+
+def test_the_server_gives_the_folder_and_nothing_else(model, tmp_path):
+    starlette = pytest.importorskip("sam_hq.demo.static_server", reason="needs the extra `demo`")
+    folder = write_static_demo(tmp_path / "page", model, "small")
+    (tmp_path / "secret.txt").write_text("secret")
+    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    with serving(starlette.build_static_app(folder)) as address:
+        page, text = answer(address, "/")
+        assert page.status == 200
+        assert b"SAM-HQ" in text
+        for header in ("Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy", "Content-Security-Policy"):
+            assert page.headers[header]
+        for name, media_type in (
+            ("app.js", "text/javascript"),
+            ("runtime/ort.js", "text/javascript"),
+            ("runtime/ort-wasm-simd-threaded.wasm", "application/wasm"),
+        ):
+            file, _ = answer(address, f"/{name}")
+            assert file.headers.get_content_type() == media_type
+        for path in ("/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "//etc/passwd", "/link.txt", "/model"):
+            response, text = answer(address, path)
+            assert response.status in (301, 307, 404), path
+            assert b"secret" not in text
+        assert answer(address, "/", host="elsewhere.example")[0].status == 400
+
+
+def test_a_folder_that_was_written_can_be_moved(model, tmp_path):
+    folder = write_static_demo(tmp_path / "page", model, "small", [PHOTOS / "lemur.png"])
+    moved = shutil.move(folder, tmp_path / "moved")
+    for file in page_files():
+        assert str(folder) not in (moved / file.name).read_text()
+    assert is_static_demo(moved)
