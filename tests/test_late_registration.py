@@ -76,9 +76,6 @@ class Absent:
         if name == "torch":
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
-import importlib.util
-find_spec = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *rest: None if name == "torch" else find_spec(name, *rest)
 import sam_hq
 from sam_hq.late_registration import RegistrationOnImport
 assert not any(isinstance(finder, RegistrationOnImport) for finder in sys.meta_path)

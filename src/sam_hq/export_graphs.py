@@ -109,7 +109,14 @@ class DecoderGraph(nn.Module):
         Returns:
             `pred_masks` (B, P, M, 4h, 4w) and `iou_scores` (B, P, M), float32.
         """
-        decoder, batch_size = self.mask_decoder, image_embeddings.shape[0]
+        batch_size, count, _, _ = input_points.shape
+        # Said at once, or the tracer would compare the sizes of different inputs as if they could differ.
+        for of_image in (image_embeddings, hq_features, input_labels, input_boxes, has_box, input_masks, has_mask):
+            torch._check(of_image.shape[0] == batch_size)
+        for of_object in (input_labels, input_boxes, has_box, input_masks, has_mask):
+            torch._check(of_object.shape[1] == count)
+        torch._check(input_labels.shape[2] == input_points.shape[2])
+        decoder = self.mask_decoder
         sparse, counts = self._tokens(input_points, input_labels, input_boxes, has_box)
         dense = self._dense(input_masks, has_mask)
         objects = decoder.prompted_objects(
@@ -123,7 +130,7 @@ class DecoderGraph(nn.Module):
         both = render_masks_fast(decoder, pixels, kernels, hq_kernel, objects.hq_features)
         sam_masks, hq_masks = cast(tuple[torch.Tensor, torch.Tensor], both)
         masks = torch.where(hq_token_only, torch.zeros_like(sam_masks), sam_masks) + hq_masks
-        return masks.unflatten(0, (batch_size, -1)).float(), scores.unflatten(0, (batch_size, -1)).float()
+        return masks.unflatten(0, (batch_size, count)).float(), scores.unflatten(0, (batch_size, count)).float()
 
     def _tokens(
         self, points: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor, has_box: torch.Tensor

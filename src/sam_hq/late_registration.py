@@ -69,7 +69,7 @@ class RegistrationOnImport(MetaPathFinder):
 
 def register_when_possible() -> None:
     """Register now if transformers is imported, else as soon as it is; never where it or torch is not installed."""
-    if any(importlib.util.find_spec(name) is None for name in ("torch", _TRANSFORMERS)):
+    if not (_can_be_imported("torch") and _can_be_imported(_TRANSFORMERS)):
         return
     if _TRANSFORMERS in sys.modules:
         from .registration import register
@@ -77,6 +77,13 @@ def register_when_possible() -> None:
         register()
     elif not any(isinstance(finder, RegistrationOnImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, RegistrationOnImport())
+
+
+def _can_be_imported(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # a finder that refuses it, or a stand-in for the module
+        return False
 
 
 __all__ = ["RegistrationOnImport", "register_when_possible"]

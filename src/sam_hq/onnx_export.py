@@ -183,18 +183,28 @@ def _write(program: Any, path: Path, metadata: GraphMetadata) -> None:
     model.graph.name = f"sam_hq_{which}"
     for node in model.graph:
         node.metadata_props.clear()  # stack traces of this machine
-    if which == "decoder":
-        _name_candidates(model)
+    _name_axes(model)
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values())
     program.save(str(path), external_data=weights > _BYTES_WITHIN_THE_FILE)
 
 
-def _name_candidates(model: Any) -> None:
-    """The number of masks depends on the flags; the exporter gives its axis a number for a name."""
-    for output in model.graph.outputs:
-        sides = list(output.shape)
-        sides[2] = "candidates"
-        output.shape = type(output.shape)(sides)
+def _name_axes(model: Any) -> None:
+    """Give the axes that may have any length the names of docs/export.md; the exporter numbers them."""
+    named = {
+        "pixel_values": ("images",),
+        "input_points": ("images", "prompts", "points"),
+        "iou_scores": (None, None, "candidates"),
+    }
+    values = [*model.graph.inputs, *model.graph.outputs]
+    names = {
+        str(side): name
+        for value in values
+        for side, name in zip(value.shape, named.get(value.name, ()), strict=False)
+        if name is not None
+    }
+    for value in values + [output for node in model.graph for output in node.outputs]:
+        if value.shape is not None:
+            value.shape = type(value.shape)([names.get(str(side), side) for side in value.shape])
 
 
 @contextmanager

@@ -1,0 +1,102 @@
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import PHOTOS
+from exported_models import model_and_processor
+from sam_hq.export_check import drawn_photo
+from sam_hq.onnx_export import export_onnx
+from sam_hq.program_export import program_runner
+from sam_hq_cli.main import main
+
+pytest.importorskip("onnx", reason="needs the extra `onnx`")
+PHOTO = PHOTOS / "scissors.png"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("model")
+    for part in model_and_processor("vit"):
+        part.save_pretrained(directory)
+    return directory
+
+
+def test_programs_of_torch_export(directory, tmp_path, capsys):
+    out = tmp_path / "programs"
+    assert main(["export", "--model", str(directory), str(out), "--format", "torch-export"]) == 0
+    printed = capsys.readouterr().out
+    assert "mean IoU with torch's masks 1.0000" in printed
+    assert {path.name for path in out.iterdir()} == {"encoder.pt2", "decoder.pt2", "sam_hq.json"}
+    assert json.loads((out / "sam_hq.json").read_text())["image_size"] == "128"
+    runner = program_runner(out)
+    photos = [drawn_photo((90, 120)), drawn_photo((140, 100)), drawn_photo((60, 60))]
+    found = runner.segment(photos, input_boxes=[[[10, 10, 60, 60]] * 4, [[20, 20, 90, 90]], [[5, 5, 50, 50]] * 2])
+    assert [len(one.masks) for one in found] == [4, 1, 2]
+
+
+def test_the_onnx_format_is_the_library_s(directory, exports, tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def export(model, image_processor, output_dir, dtype, opset):
+        asked.append((model.dtype, image_processor.pad_size, dtype, opset))
+        return exports("tiny_vit")
+
+    monkeypatch.setattr("sam_hq.onnx_export.export_onnx", export)
+    words = ["export", "--model", str(directory), str(tmp_path / "new"), "--dtype", "int8", "--opset", "20"]
+    assert main(words) == 0
+    assert [(str(dtype), *rest) for dtype, *rest in asked] == [
+        ("torch.float32", {"height": 128, "width": 128}, "int8", 20)
+    ]
+    printed = capsys.readouterr().out
+    assert "encoder.onnx" in printed
+    assert "decoder.onnx" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--opset", "9"], "opset must be 18 to 23, got 9"),
+        (["--format", "torch-export", "--dtype", "int8"], "dtype of programs must be fp32 or fp16, got 'int8'"),
+        (["--model", "./nowhere"], "there is no such directory"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(directory, tmp_path, capsys, options, message):
+    assert main(["export", "--model", str(directory), str(tmp_path / "new"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_missing_extra_is_named(monkeypatch, tmp_path):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "sam_hq.onnx_export.importlib.util.find_spec", lambda name: None if name == "onnxscript" else find_spec(name)
+    )
+    model, processor = model_and_processor("vit")
+    with pytest.raises(ImportError, match=r"exporting needs onnxscript: pip install 'sam-hq\[onnx\]'"):
+        export_onnx(model, processor.image_processor, tmp_path / "new")
+
+
+def test_segment_takes_an_exported_directory(exports, tmp_path, capsys):
+    exported_directory, files = exports("tiny_vit").directory, (tmp_path / "overlay.png", tmp_path / "masks.npz")
+    words = ["segment", str(PHOTO), "--model", str(exported_directory), "--device", "cpu", "--multimask"]
+    words += ["--box", "20", "30", "200", "220", "--point", "90", "90"]
+    assert main([*words, "--output", str(files[0]), "--masks", str(files[1])]) == 0
+    printed = capsys.readouterr().out
+    assert "CPUExecutionProvider" in printed
+    assert "object 1, candidate 3: score" in printed
+    photo = Image.open(PHOTO)
+    assert Image.open(files[0]).size == (3 * photo.width, photo.height)
+    assert np.load(files[1])["masks"].shape == (1, 3, photo.height, photo.width)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--embeddings", "here"], "--embeddings are of the torch model"), (["--device", "mps"], "must be cpu or cuda")],
+)
+def test_what_an_exported_model_cannot_do_is_said(options, message, exports, capsys):
+    words = ["segment", str(PHOTO), "--model", str(exports("tiny_vit").directory), *options]
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
