@@ -1,0 +1,25 @@
+"""What `import sam_hq` adds to a program that uses transformers: counted in modules, since seconds depend on the machine."""
+
+import json
+import subprocess
+import sys
+
+CODE = """
+import json, sys
+from transformers import AutoModel, AutoProcessor, pipeline
+before = set(sys.modules)
+import sam_hq
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def test_importing_beside_the_auto_classes_loads_next_to_nothing():
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    added = json.loads(done.stdout.splitlines()[-1])
+    ours = [name for name in added if name.split(".")[0] == "sam_hq"]
+    others = [name for name in added if name not in ours]
+    assert "sam_hq.registration" in ours  # the Auto classes know ours
+    # 39 and 2 when this was written: model, processor and registration, but not the pipeline, training or conversion.
+    assert len(ours) <= 50, ours
+    assert len(others) <= 10, others
+    assert not {"sam_hq.mask_generation", "sam_hq.checkpoint_conversion", "sam_hq.plotting"} & set(ours)
