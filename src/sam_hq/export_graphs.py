@@ -5,7 +5,7 @@ object lacks is there as padding that attention does not see. docs/export.md des
 """
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,8 @@ class EncoderGraph(nn.Module):
 
     def __init__(self, model: SamHQModel):
         super().__init__()
-        self.model = _plain_copy(model)
+        self.vision_encoder = _plain(_copy(model.vision_encoder))
+        self.mask_decoder: SamHQMaskDecoder = _copy(model.mask_decoder)
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode photographs.
@@ -57,8 +58,8 @@ class EncoderGraph(nn.Module):
         Returns:
             `image_embeddings` (B, C, h, w) and `hq_features` (B, C / 8, 4h, 4w), float32.
         """
-        image_embeddings, (early, *_) = self.model.vision_encoder(pixel_values).embeddings()
-        return image_embeddings.float(), self.model.mask_decoder.hq_features(image_embeddings, early).float()
+        image_embeddings, (early, *_) = self.vision_encoder(pixel_values).embeddings()
+        return image_embeddings.float(), self.mask_decoder.hq_features(image_embeddings, early).float()
 
 
 class DecoderGraph(nn.Module):
@@ -70,14 +71,12 @@ class DecoderGraph(nn.Module):
 
     def __init__(self, model: SamHQModel):
         super().__init__()
-        model = _plain_copy(model)
-        self.encode_positions = model.shared_image_embedding
-        self.prompt_encoder: SamHQPromptEncoder = model.prompt_encoder
-        self.mask_decoder: SamHQMaskDecoder = model.mask_decoder
-        like_the_weights = model.mask_decoder.hq_token.weight
+        self.encode_positions = _copy(model.shared_image_embedding)
+        self.prompt_encoder: SamHQPromptEncoder = _copy(model.prompt_encoder)
+        self.mask_decoder: SamHQMaskDecoder = _copy(model.mask_decoder)
+        self.dtype = model.mask_decoder.hq_token.weight.dtype
         positions = model.get_image_wide_positional_embeddings()[0].flatten(1).t()
-        self.register_buffer("pixel_positions", positions.to(like_the_weights))
-        self.dtype = like_the_weights.dtype
+        self.register_buffer("pixel_positions", positions.to("cpu", self.dtype))
 
     def forward(
         self,
@@ -270,14 +269,18 @@ def _example_prompts(images: int, objects: int, points: int, mask_size: int) -> 
     }
 
 
-def _plain_copy(model: SamHQModel) -> SamHQModel:
-    """A copy on the CPU that takes the plain path, with what runtimes are quicker at."""
-    copied = copy.deepcopy(model).cpu().eval()
-    copied.set_attn_implementation("eager")
-    copied.requires_grad_(False)
-    for module in copied.modules():
+def _copy(module: Any) -> Any:
+    """A copy on the CPU, for inference."""
+    return copy.deepcopy(module).cpu().eval().requires_grad_(False)
+
+
+def _plain(encoder: nn.Module) -> nn.Module:
+    """Bring an encoder to the plain path, with what runtimes are quicker at; changes it in place."""
+    for module in list(encoder.modules()):
+        if hasattr(module, "config"):
+            module.config._attn_implementation = "eager"
         if isinstance(module, ConvNorm):
             module.conv, module.norm = fuse_conv_bn_eval(module.conv, module.norm), nn.Identity()  # type: ignore[assignment]
         elif isinstance(module, SamHQVisionLayer) and not module.window_size:
             module.attn = HeadwiseAttention(module.attn)  # type: ignore[assignment]
-    return copied
+    return encoder

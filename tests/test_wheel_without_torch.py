@@ -1,0 +1,46 @@
+"""The wheel without its dependencies, in an environment of its own with numpy, Pillow and onnxruntime alone."""
+
+import json
+import subprocess
+import sys
+import venv
+
+import numpy as np
+import pytest
+
+from conftest import PHOTOS, REPOSITORY
+
+pytest.importorskip("onnx", reason="needs the extra `onnx`")
+pytestmark = pytest.mark.slow
+CODE = """
+import importlib.util, json, sys
+from sam_hq.onnx_runtime import OnnxSamHQ
+runner = OnnxSamHQ(sys.argv[1])
+(found,) = runner.segment(sys.argv[2], input_boxes=[[[20, 30, 200, 220]]], input_points=[[[[90, 90]]]])
+generated = runner.generate(sys.argv[2], points_per_crop=3, pred_iou_thresh=-100, stability_score_thresh=-1)
+there = [name for name in ("torch", "transformers", "onnx") if importlib.util.find_spec(name)]
+print(json.dumps({"scores": found.scores.tolist(), "masks": len(generated["masks"]), "there": there}))
+"""
+
+
+def test_it_runs(exports, tmp_path):
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, "-c", REPOSITORY / "constraints.txt", "numpy", "pillow", "onnxruntime"], check=True)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, REPOSITORY]
+    subprocess.run(build, check=True)
+    (wheel,) = tmp_path.glob("sam_hq-*.whl")
+    subprocess.run([*install, "--no-deps", wheel], check=True)
+
+    directory, photo = exports("vit").directory, PHOTOS / "scissors.png"
+    done = subprocess.run(
+        [python, "-c", CODE, directory, photo], check=True, capture_output=True, text=True, cwd=tmp_path
+    )
+    said = json.loads(done.stdout)
+    assert said["there"] == []
+    assert said["masks"] > 0
+    assert np.isfinite(said["scores"]).all()
+    words = [tmp_path / "venv" / "bin" / "sam-hq", "segment", photo, "--model", directory, "--box", "20", "30", "200"]
+    done = subprocess.run([*words, "220", "--masks", "masks.json"], check=True, capture_output=True, cwd=tmp_path)
+    assert json.loads((tmp_path / "masks.json").read_text())["annotations"]
