@@ -1,4 +1,4 @@
-"""What `import sam_hq` adds to a program that uses transformers: counted in modules, since seconds depend on the machine."""
+"""What `import sam_hq` adds to a program that uses transformers, counted in modules: seconds depend on the machine."""
 
 import json
 import subprocess
