@@ -22,26 +22,42 @@ class BadDataReport:
     """What was left out of a dataset, and why.
 
     Attributes:
-        counts: Number of cases of every reason.
-        examples: For every reason, up to five names.
+        cases: For every reason, the names of what it was found in, each once, however often it was met.
     """
 
-    counts: Counter = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    cases: dict[str, list[str]] = field(default_factory=dict)
+    _known: set[tuple[str, str]] = field(default_factory=set)
+    _new: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, name: str, reason: str, on_bad: str) -> None:
+    @property
+    def counts(self) -> Counter:
+        """Number of cases of every reason."""
+        return Counter({reason: len(names) for reason, names in self.cases.items()})
+
+    @property
+    def examples(self) -> dict[str, list[str]]:
+        """For every reason, up to five names."""
+        return {reason: names[:5] for reason, names in self.cases.items()}
+
+    def add(self, name: str, reason: str, on_bad: str = "skip") -> None:
         """Count a case, or raise ValueError for it with `on_bad="raise"`."""
         if on_bad == "raise":
             raise ValueError(f"{name}: {reason}")
-        self.counts[reason] += 1
-        named = self.examples.setdefault(reason, [])
-        if len(named) < 5 and name not in named:
-            named.append(name)
+        if (name, reason) not in self._known:
+            self._known.add((name, reason))
+            self._new.append((name, reason))
+            self.cases.setdefault(reason, []).append(name)
+
+    def take_new(self) -> list[tuple[str, str]]:
+        """The (name, reason) of the cases since the last call, for another process that keeps count."""
+        new, self._new = self._new, []
+        return new
 
     def __str__(self) -> str:
         """One line per reason."""
+        examples = self.examples
         return "\n".join(
-            f"left out {count}: {reason} (such as {', '.join(self.examples[reason])})"
+            f"left out {count}: {reason} (such as {', '.join(examples[reason])})"
             for reason, count in self.counts.most_common()
         )
 
@@ -98,7 +114,8 @@ class MaskedImages:
         if reason is not None:
             self.report.add(name, reason, self.on_bad)
             return None
-        return np.asarray(raw) > 127 if np.asarray(raw).max() > 1 else np.asarray(raw).astype(bool)
+        mask = np.asarray(raw)
+        return mask > 127 if mask.max() > 1 else mask.astype(bool)
 
 
 def mask_fault(raw: np.ndarray | Exception, size: tuple[int, int]) -> str | None:
@@ -114,7 +131,10 @@ def mask_fault(raw: np.ndarray | Exception, size: tuple[int, int]) -> str | None
         return "mask of another size than the photograph"
     if not raw.any():
         return "empty mask"
-    if raw.dtype != bool and raw.max() > 1 and np.mean((raw > 12) & (raw < 243)) > 0.05:
+    if raw.dtype == bool or raw.max() <= 1:
+        return None
+    # The numbers of several objects, such as 0, 1, 2, 3, have nothing near 255.
+    if raw.max() <= 127 or np.mean((raw > 12) & (raw < 243)) > 0.05:
         return "mask is not binary"
     return None
 
@@ -150,11 +170,15 @@ class ImageMaskFolder(MaskedImages):
     def raw_masks(self, index: int) -> Iterator[tuple[str, np.ndarray | Exception]]:
         """The masks of a photograph as they are stored."""
         for path in self.entries[index][1]:
-            try:
-                with Image.open(path) as mask:
-                    yield path.name, np.asarray(mask.convert("L") if mask.mode in ("P", "RGB", "RGBA") else mask)
-            except OSError as error:  # noqa: PERF203
-                yield path.name, error
+            yield path.name, _stored_mask(path)
+
+
+def _stored_mask(path: Path) -> np.ndarray | Exception:
+    try:
+        with Image.open(path) as mask:
+            return np.asarray(mask.convert("L") if mask.mode in ("P", "RGB", "RGBA") else mask)
+    except Exception as error:  # damaged files raise OSError, SyntaxError, struct.error and others
+        return error
 
 
 def _manifest_entries(folder: Path) -> list[tuple[Path, list[Path]]]:

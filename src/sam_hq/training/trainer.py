@@ -71,7 +71,8 @@ class Trainer:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
+            # Newer versions of transformers have a new name for it, and warn of the old one.
+            getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
         if settings.trainable == "lora":
             model = with_lora(model, settings.lora_rank, seed=settings.seed)
         else:
