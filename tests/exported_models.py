@@ -28,8 +28,8 @@ VISION = {
 
 
 def kinds() -> list[str]:
-    """Names of the models there are: one of each kind of encoder, and the embedded checkpoint where it is."""
-    return [*VISION] + ["embedded"] * Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir()
+    """Names of the models there are: one of each kind of encoder, TinyViT's the embedded checkpoint where it is."""
+    return ["vit", "embedded" if Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir() else "tiny_vit"]
 
 
 @functools.cache

@@ -161,8 +161,8 @@ def test_eight_bits_are_smaller_and_near(kind, exports, runner, way, tmp_path):
 
 
 def test_graphs_that_differ_are_not_written(monkeypatch, exports, tmp_path):
-    runner = OnnxSamHQ(exports("tiny_vit").directory, providers="cpu")
-    model, processor = model_and_processor("tiny_vit")
+    runner = OnnxSamHQ(exports("vit").directory, providers="cpu")
+    model, processor = model_and_processor("vit")
     monkeypatch.setattr(sam_hq.onnx_export, "_program", lambda *_: None)
     monkeypatch.setattr(sam_hq.onnx_export, "_write", lambda _, path, *__: path.write_bytes(b"graph"))
     monkeypatch.setattr(sam_hq.onnx_export, "traced_encoder", lambda _: None)
@@ -182,14 +182,14 @@ def test_graphs_that_differ_are_not_written(monkeypatch, exports, tmp_path):
     ],
 )
 def test_unknown_options_are_refused_before_any_work(options, message, tmp_path):
-    model, processor = model_and_processor("tiny_vit")
+    model, processor = model_and_processor("vit")
     with pytest.raises(ValueError, match=message):
         export_onnx(model, processor.image_processor, tmp_path / "new", **options)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_processor_that_the_runner_cannot_follow_is_refused(tmp_path):
-    model, processor = model_and_processor("tiny_vit")
+    model, processor = model_and_processor("vit")
     for options, message in (
         ({"do_normalize": False}, "'do_normalize'"),
         ({"pad_size": {"height": 64, "width": 64}, "size": {"longest_edge": 64}}, "pad_size must be the model's"),
@@ -200,7 +200,7 @@ def test_a_processor_that_the_runner_cannot_follow_is_refused(tmp_path):
 
 
 def test_a_place_that_is_taken_is_refused(tmp_path):
-    model, processor = model_and_processor("tiny_vit")
+    model, processor = model_and_processor("vit")
     (tmp_path / "file").write_text("kept")
     with pytest.raises(FileExistsError):
         export_onnx(model, processor.image_processor, tmp_path)

@@ -107,6 +107,21 @@ def test_embeddings_are_prompted_again_and_again(runner, photos):
     assert refined.masks.shape == (1, 3, *SIZES[0])
 
 
+def test_many_objects_are_decoded_part_by_part(runner, photos, monkeypatch):
+    boxes = [[[10 * n, 5 * n, 10 * n + 90, 5 * n + 80] for n in range(count)] for count in (7, 2)]
+    together = runner.segment(photos[:2], input_boxes=boxes)
+    monkeypatch.setattr("sam_hq.onnx_runtime.runner._MASK_PIXELS_AT_ONCE", 2 * 2 * runner.metadata.mask_size**2)
+    calls, run = [], runner.decoder.run
+    sizes = type(
+        "Counted", (), {"run": lambda _, names, inputs: calls.append(inputs["has_box"].shape) or run(names, inputs)}
+    )
+    monkeypatch.setattr(runner, "decoder", sizes())
+    for one, other in zip(runner.segment(photos[:2], input_boxes=boxes), together, strict=True):
+        np.testing.assert_allclose(one.low_res_masks, other.low_res_masks, atol=1e-4)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+    assert calls == [(2, 2), (2, 2), (2, 2), (2, 1)]
+
+
 def test_photographs_are_prepared_bit_for_bit(runner, kind, photos):
     _, processor = model_and_processor(kind)
     wanted = processor(photos, return_tensors="np")
@@ -231,7 +246,7 @@ def test_what_cannot_be_loaded_is_named(exports, tmp_path):
         OnnxSamHQ(tmp_path)
     with pytest.raises(ValueError, match="provider 'CUDAExecutionProvider' is not in this onnxruntime"):
         OnnxSamHQ(directory, providers="cuda")
-    (tmp_path / "encoder.onnx").write_bytes((exports("tiny_vit").directory / "encoder.onnx").read_bytes())
+    (tmp_path / "encoder.onnx").write_bytes((exports(kinds()[1]).directory / "encoder.onnx").read_bytes())
     (tmp_path / "decoder.onnx").write_bytes((directory / "decoder.onnx").read_bytes())
     with pytest.raises(ValueError, match="of different models"):
         OnnxSamHQ(tmp_path)

@@ -46,8 +46,12 @@ def run(args: argparse.Namespace) -> None:
 
     model = load_model(name, chosen_device("cpu"), torch.float32)
     if args.format == "onnx":
-        from sam_hq.onnx_export import export_onnx
+        from sam_hq.onnx_export import export_onnx, require_onnx
 
+        try:
+            require_onnx()
+        except ImportError as error:
+            raise ValueError(str(error)) from error
         written = export_onnx(model, processor.image_processor, args.output_dir, args.dtype, args.opset)
         directory, agreement = written.directory, written.agreement
     else:

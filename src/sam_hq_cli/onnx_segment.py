@@ -22,8 +22,8 @@ def run_exported(args: argparse.Namespace, prompts: Prompts) -> None:
         prompts: what shows the objects.
 
     Raises:
-        ValueError: if the photograph or the graphs cannot be read, the device is neither cpu nor cuda, or kept
-            embeddings are asked for.
+        ValueError: if the photograph or the graphs cannot be read, onnxruntime is missing, the device is neither cpu
+            nor cuda, or kept embeddings are asked for.
     """
     if args.embeddings is not None:
         raise ValueError("--embeddings are of the torch model; an exported one cannot take them")
@@ -43,7 +43,10 @@ def run_exported(args: argparse.Namespace, prompts: Prompts) -> None:
         masks_file = outputs.enter_context(new_file(args.masks)) if args.masks else None
         photo = Image.fromarray(load_photo(args.image, args.max_pixels))
         start = time.perf_counter()
-        runner = OnnxSamHQ(args.model, args.device)
+        try:
+            runner = OnnxSamHQ(args.model, args.device)
+        except ImportError as error:
+            raise ValueError(str(error)) from error
         laps["load"] = time.perf_counter() - start
         start = time.perf_counter()
         embeddings = runner.embed(photo, args.max_pixels)

@@ -42,7 +42,7 @@ def test_the_onnx_format_is_the_library_s(directory, exports, tmp_path, capsys, 
 
     def export(model, image_processor, output_dir, dtype, opset):
         asked.append((model.dtype, image_processor.pad_size, dtype, opset))
-        return exports("tiny_vit")
+        return exports("vit")
 
     monkeypatch.setattr("sam_hq.onnx_export.export_onnx", export)
     words = ["export", "--model", str(directory), str(tmp_path / "new"), "--dtype", "int8", "--opset", "20"]
@@ -69,7 +69,7 @@ def test_what_cannot_be_exported_is_one_line(directory, tmp_path, capsys, option
     assert not (tmp_path / "new").exists()
 
 
-def test_a_missing_extra_is_named(monkeypatch, tmp_path):
+def test_a_missing_extra_is_named(monkeypatch, tmp_path, capsys):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         "sam_hq.onnx_export.importlib.util.find_spec", lambda name: None if name == "onnxscript" else find_spec(name)
@@ -77,10 +77,14 @@ def test_a_missing_extra_is_named(monkeypatch, tmp_path):
     model, processor = model_and_processor("vit")
     with pytest.raises(ImportError, match=r"exporting needs onnxscript: pip install 'sam-hq\[onnx\]'"):
         export_onnx(model, processor.image_processor, tmp_path / "new")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    assert main(["export", "--model", str(tmp_path / "model"), str(tmp_path / "new")]) == 2
+    assert "pip install 'sam-hq[onnx]'" in capsys.readouterr().err
 
 
 def test_segment_takes_an_exported_directory(exports, tmp_path, capsys):
-    exported_directory, files = exports("tiny_vit").directory, (tmp_path / "overlay.png", tmp_path / "masks.npz")
+    exported_directory, files = exports("vit").directory, (tmp_path / "overlay.png", tmp_path / "masks.npz")
     words = ["segment", str(PHOTO), "--model", str(exported_directory), "--device", "cpu", "--multimask"]
     words += ["--box", "20", "30", "200", "220", "--point", "90", "90"]
     assert main([*words, "--output", str(files[0]), "--masks", str(files[1])]) == 0
@@ -97,6 +101,6 @@ def test_segment_takes_an_exported_directory(exports, tmp_path, capsys):
     [(["--embeddings", "here"], "--embeddings are of the torch model"), (["--device", "mps"], "must be cpu or cuda")],
 )
 def test_what_an_exported_model_cannot_do_is_said(options, message, exports, capsys):
-    words = ["segment", str(PHOTO), "--model", str(exports("tiny_vit").directory), *options]
+    words = ["segment", str(PHOTO), "--model", str(exports("vit").directory), *options]
     assert main(words) == 2
     assert message in capsys.readouterr().err

@@ -14,6 +14,8 @@ from .metadata import DECODER_FILE, ENCODER_FILE, GraphMetadata
 from .photographs import encoder_input, load_photo
 from .prompts import decoder_prompts
 
+# Pixels of low-resolution masks decoded together: eight objects at full size, whose features are 64 floats a pixel.
+_MASK_PIXELS_AT_ONCE = 2**19
 _SHORT_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -59,6 +61,7 @@ class OnnxSamHQ:
         threads: Threads of the CPU's operators; None leaves it to onnxruntime.
 
     Raises:
+        ImportError: If onnxruntime is not installed.
         ValueError: If the directory holds no graphs of ours, two that do not belong together, or a provider is missing.
     """
 
@@ -127,7 +130,7 @@ class OnnxSamHQ:
         multimask_output: bool = True,
         hq_token_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Run the decoder as it is.
+        """Run the decoder, on a part of the objects at a time, so that memory does not grow with their number.
 
         Args:
             embeddings: From `embed`.
@@ -138,17 +141,25 @@ class OnnxSamHQ:
         Returns:
             `pred_masks` (B, P, M, s, s) and `iou_scores` (B, P, M), float32.
         """
-        pred_masks, iou_scores = self.decoder.run(
-            ["pred_masks", "iou_scores"],
-            {
-                "image_embeddings": embeddings.image_embeddings,
-                "hq_features": embeddings.hq_features,
-                **prompts,
-                "multimask_output": np.array(multimask_output),
-                "hq_token_only": np.array(hq_token_only),
-            },
-        )
-        return pred_masks, iou_scores
+        common = {
+            "image_embeddings": embeddings.image_embeddings,
+            "hq_features": embeddings.hq_features,
+            "multimask_output": np.array(multimask_output),
+            "hq_token_only": np.array(hq_token_only),
+        }
+        images, count = prompts["has_box"].shape
+        at_once = max(1, _MASK_PIXELS_AT_ONCE // (images * self.metadata.mask_size**2))
+        parts = [
+            self.decoder.run(
+                ["pred_masks", "iou_scores"],
+                {**common, **{name: values[:, start : start + at_once] for name, values in prompts.items()}},
+            )
+            for start in range(0, count, at_once)
+        ]
+        if len(parts) == 1:
+            return parts[0][0], parts[0][1]
+        masks, scores = zip(*parts, strict=True)
+        return np.concatenate(masks, axis=1), np.concatenate(scores, axis=1)
 
     def segment(
         self,
@@ -264,7 +275,10 @@ class OnnxSamHQ:
 def _chosen_providers(
     providers: str | Sequence[str | tuple[str, Mapping[str, Any]]] | None,
 ) -> list[str | tuple[str, Mapping[str, Any]]]:
-    import onnxruntime
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError("the runner needs onnxruntime: pip install onnxruntime, or 'sam-hq[onnx]'") from error
 
     there = onnxruntime.get_available_providers()
     if providers is None:
