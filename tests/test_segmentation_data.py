@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -96,6 +97,56 @@ def test_bad_data_is_named_counted_and_skipped(tmp_path):
     assert dataset.report.counts == dict.fromkeys(reasons.values(), 1)
     assert dataset.report.examples == {reason: [name] for name, reason in reasons.items()}
     assert "photo2_0.png" in str(dataset.report)
+
+
+def test_bad_data_is_counted_once_however_often_it_is_read(tmp_path):
+    spoil(tmp_path)
+    dataset = ImageMaskFolder(tmp_path)
+    for _ in range(3):
+        list(dataset)
+    assert set(dataset.report.counts.values()) == {1}
+    assert len(dataset.report.take_new()) == 5
+    assert dataset.report.take_new() == []
+
+
+def test_numbered_objects_are_no_binary_mask(tmp_path):
+    write_pairs(tmp_path, shapes(2))
+    for path in tmp_path.glob("*.png"):
+        path.unlink()
+    numbers = np.zeros((128, 128), np.uint8)
+    numbers[10:40, 10:40], numbers[50:90, 50:90] = 1, 2
+    Image.fromarray(numbers).save(tmp_path / "photo0.png")
+    Image.fromarray((numbers > 1).astype(np.uint8)).save(tmp_path / "photo1.png")  # 0 and 1 is one
+    dataset = ImageMaskFolder(tmp_path)
+    assert [len(masks) for _, masks in dataset] == [0, 1]
+    assert dataset.report.cases == {"mask is not binary": ["photo0.png"]}
+
+
+def test_a_mask_goes_to_the_photograph_of_its_full_name(tmp_path):
+    images = shapes(3)
+    for name, (image, masks) in zip(("photo", "photo_1", "photo_2"), images, strict=True):
+        Image.fromarray(image).save(tmp_path / f"{name}.jpg")
+        Image.fromarray(masks[0].astype(np.uint8) * 255).save(tmp_path / f"{name}.png")
+    Image.fromarray(images[0][1][1].astype(np.uint8) * 255).save(tmp_path / "photo_7.png")
+    dataset = ImageMaskFolder(tmp_path)
+    found = {path.name: [mask.name for mask in masks] for path, masks in dataset.entries}
+    assert found == {
+        "photo.jpg": ["photo.png", "photo_7.png"],
+        "photo_1.jpg": ["photo_1.png"],
+        "photo_2.jpg": ["photo_2.png"],
+    }
+
+
+def test_lists_of_another_form_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "manifest.csv").write_text("photo,mask\na.jpg,a.png\n")
+    with pytest.raises(ValueError, match=r"manifest.csv' lacks the columns \['image'\]"):
+        ImageMaskFolder(tmp_path)
+    (tmp_path / "coco.json").write_text("[]")
+    with pytest.raises(ValueError, match="holds no COCO instances"):
+        CocoInstances(tmp_path / "coco.json", tmp_path)
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(ImportError, match="pip install pycocotools"):
+        CocoInstances(tmp_path / "coco.json", tmp_path)
 
 
 def test_bad_data_is_refused_by_name_when_asked(tmp_path):

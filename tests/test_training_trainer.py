@@ -227,6 +227,17 @@ def test_what_a_killed_run_left_behind_is_cleared_away(tmp_path):
     assert not list((tmp_path / "run").glob("*.partial"))
 
 
+def test_trackers_get_numbers_and_texts_alone(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr("accelerate.Accelerator.init_trackers", lambda self, name, config: given.update(config))
+    run = trainer(tmp_path, trainable="hq", steps=1, prompt_shares={"box": 1.0}, scale_jitter=(0.5, 1.0))
+    run.settings.trackers = ("tensorboard",)
+    run.train()
+    assert given["learning_rate"] == 1e-3
+    assert given["prompt_shares"] == "{'box': 1.0}"
+    assert all(isinstance(value, int | float | str) for value in given.values())
+
+
 def test_a_processor_for_another_size_is_refused(tmp_path):
     with pytest.raises(ValueError, match="pads to 1024 x 1024 pixels, but the model takes 128 x 128"):
         Trainer(fresh_model(), sam_hq.SamHQProcessor(sam_hq.SamHQImageProcessor()), shapes(1), tmp_path, SETTINGS)

@@ -184,7 +184,10 @@ def _stored_mask(path: Path) -> np.ndarray | Exception:
 def _manifest_entries(folder: Path) -> list[tuple[Path, list[Path]]]:
     masks: dict[Path, list[Path]] = {}
     with (folder / "manifest.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
+        rows = csv.DictReader(file)
+        if missing := {"image", "mask"} - set(rows.fieldnames or ()):
+            raise ValueError(f"{str(folder / 'manifest.csv')!r} lacks the columns {sorted(missing)}")
+        for row in rows:
             masks.setdefault(folder / "images" / row["image"], []).append(folder / "masks" / row["mask"])
     return list(masks.items())
 
@@ -197,17 +200,16 @@ def _paired_entries(folder: Path) -> list[tuple[Path, list[Path]]]:
     else:
         image_dir = mask_dir = folder
     pictures = sorted(path for path in image_dir.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if image_dir == mask_dir:
+        pictures = [path for path in pictures if path.suffix.lower() != ".png"]
+    stems = {path.stem for path in pictures}
     by_stem: dict[str, list[Path]] = {}
     for path in sorted(mask_dir.glob("*.png")):
         head, _, tail = path.stem.rpartition("_")
-        for stem in {path.stem, head if tail.isdigit() else path.stem}:
-            by_stem.setdefault(stem, []).append(path)
-    entries = []
-    for path in pictures:
-        masks_of_image = [mask for mask in by_stem.get(path.stem, []) if mask != path]
-        if masks_of_image and (image_dir != mask_dir or path.suffix.lower() != ".png"):
-            entries.append((path, masks_of_image))
-    return entries
+        # X_1 is the first object of X, unless a photograph is called X_1 itself.
+        stem = head if tail.isdigit() and path.stem not in stems else path.stem
+        by_stem.setdefault(stem, []).append(path)
+    return [(path, by_stem[path.stem]) for path in pictures if path.stem in by_stem]
 
 
 class CocoInstances(MaskedImages):
@@ -224,7 +226,13 @@ class CocoInstances(MaskedImages):
     """
 
     def __init__(self, annotations: str | Path, images: str | Path, on_bad: str = "skip") -> None:
+        try:
+            import pycocotools  # noqa: F401
+        except ImportError as error:
+            raise ImportError("COCO annotations need pycocotools: pip install pycocotools") from error
         content = json.loads(Path(annotations).read_text())
+        if not isinstance(content, dict) or not {"annotations", "images"} <= set(content):
+            raise ValueError(f"{str(annotations)!r} holds no COCO instances: it lacks 'images' or 'annotations'")
         by_image: dict[int, list[dict]] = {}
         for annotation in content["annotations"]:
             if not annotation.get("iscrowd"):
@@ -246,8 +254,8 @@ class CocoInstances(MaskedImages):
         height, width = record["height"], record["width"]
         for annotation in annotations:
             name = f"{record['file_name']}, annotation {annotation.get('id')}"
-            segmentation = annotation["segmentation"]
             try:
+                segmentation = annotation["segmentation"]
                 if isinstance(segmentation, list):
                     segmentation = coco_masks.merge(coco_masks.frPyObjects(segmentation, height, width))
                 elif isinstance(segmentation["counts"], list):

@@ -151,7 +151,7 @@ class Trainer:
         settings, accelerator = self.settings, self.accelerator
         last = min(settings.steps, stop_after if stop_after is not None else settings.steps)
         if settings.trackers:
-            accelerator.init_trackers("sam_hq", config=settings.plain())
+            accelerator.init_trackers("sam_hq", config=_flat(settings.plain()))
         self.step_module.train()
         gathered: dict[str, list[float]] = {}
         quality: dict[str, float] = {}
@@ -294,6 +294,11 @@ def _common_size(model: Any, processor: Any) -> int:
             f"the processor pads to {pad['height']} x {pad['width']} pixels, but the model takes {size} x {size}"
         )
     return size
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """With the values that trackers take: numbers and texts."""
+    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in settings.items()}
 
 
 def _moved(value: Any, device: torch.device) -> Any:
