@@ -136,6 +136,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.validation is not None:
         validation = open_images([args.validation], args.validation_images, args.on_bad)
     logging.set_verbosity_error()
+    logging.disable_progress_bar()  # those of saving, at every checkpoint
     model, processor = (
         load_start(args.model, settings.seed) if args.config is None else _from_scratch(args.config, settings.seed)
     )
