@@ -1,7 +1,7 @@
 # Every target stands alone: what it needs is set up first. `make` or `make help` lists them.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= dev,docs,plot,examples,lora,onnx
+EXTRAS ?= dev,docs,plot,demo,examples,lora,onnx
 JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -9,8 +9,10 @@ READY := $(VENV)/.ready
 # One thread per test process: with as many processes as cores, more would only fight each other.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test slow check format bench compat cards pictures docs links build clean
+.PHONY: help setup run demo browser test slow check format bench compat cards pictures docs links build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -26,6 +28,14 @@ $(READY): setup.py pyproject.toml constraints.txt
 
 run: $(READY) ## segment a photograph and write the overlay
 	$(BIN)/python conversion_scripts/first_run.py
+
+demo: $(READY) ## a page to click on, with the photographs of docs/photos
+	$(BIN)/sam-hq demo docs/photos/*.jpg docs/photos/*.png
+
+# Chromium is a program, not a Python package: the tests of the demo's page use the system's.
+browser: ## install Chromium for the tests of the demo's page, where there is none (Debian, Ubuntu)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	|| { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq install --yes --no-install-recommends chromium >/dev/null; }
 
 test: $(READY) ## the tests (no network, under ten minutes on two cores)
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
@@ -51,7 +61,7 @@ bench: $(READY) ## time the encoder, the decoder and mask generation here
 compat: ## the tests with the oldest supported versions (.venv-compat)
 	$(PYTHON) -m venv .venv-compat
 	.venv-compat/bin/python -m pip install --quiet -c constraints-floor.txt torch
-	.venv-compat/bin/python -m pip install --quiet -c constraints-floor.txt -e '.[dev,plot,examples]'
+	.venv-compat/bin/python -m pip install --quiet -c constraints-floor.txt -e '.[dev,plot,demo,examples]'
 	$(TEST_ENV) .venv-compat/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 cards: $(READY) ## write model_cards/*.md anew from the template and the facts

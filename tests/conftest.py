@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PHOTOS = REPOSITORY / "docs" / "photos"
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
-pytest_plugins = ["demo_fixtures"]
+pytest_plugins = ["browser_fixtures", "demo_fixtures"]
 
 VIT = {
     "hidden_size": 32,

@@ -113,6 +113,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # from now on connections wait until there is somebody to answer
     except OSError as error:
         listener.close()
         raise OSError(f"cannot answer on {host} port {port}: {error.strerror}; try another --port") from error

@@ -1,0 +1,314 @@
+"""The page in a real Chromium: open, click, drag, choose, compare, search, download."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from browser_fixtures import serving
+from demo_fixtures import photo_file
+from sam_hq.demo.demo_service import DemoService
+from sam_hq.demo.opened_photo import PhotoLimits
+from sam_hq.demo.server import build_app
+from sam_hq.mask_rle import RunLengthMask
+
+WIDTH, HEIGHT = 200, 120
+
+
+@pytest.fixture(scope="module")
+def address(demo_parts):
+    service = DemoService(*demo_parts, "small", PhotoLimits(200_000, 60_000), examples=[("one.png", photo_file())])
+    with serving(build_app(service)) as address:
+        yield f"{address}/"
+
+
+@pytest.fixture
+def context(chromium, address):
+    """A visitor; whatever the page logs as an error or asks of other machines fails the test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    problems: list[str] = []
+    context.on("weberror", lambda error: problems.append(str(error.error)))
+    context.on("request", lambda request: request.url.startswith((address, "blob:")) or problems.append(request.url))
+    yield context
+    context.close()
+    assert not problems
+
+
+@pytest.fixture
+def page(context, address):
+    """A page with the photograph opened."""
+    page = context.new_page()
+    page.goto(address)
+    open_photo(page)
+    return page
+
+
+def open_photo(page, data=None, name="photo.png"):
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": data or photo_file()})
+    expect(page.locator("#work")).to_be_visible()
+
+
+def answered(page, act) -> dict:
+    """Do something, wait for the server's answer, and return the state that the page got."""
+    with page.expect_response(
+        lambda response: "/api/photos/" in response.url and response.request.method == "POST"
+    ) as got:
+        act()
+    state = got.value.json()
+    page.wait_for_function("() => document.querySelector('#masks').width > 0")
+    return state
+
+
+def place(page, x: float, y: float) -> dict:
+    """Where a pixel of the photograph is on the stage."""
+    frame = page.locator("#marks").bounding_box()
+    return {"x": x / WIDTH * frame["width"], "y": y / HEIGHT * frame["height"]}
+
+
+def click(page, x, y, **options) -> dict:
+    return answered(page, lambda: page.locator("#marks").click(position=place(page, x, y), **options))
+
+
+def drawn(page) -> np.ndarray:
+    """The canvas of the masks, (H, W, 4)."""
+    page.wait_for_timeout(50)
+    data = page.evaluate(
+        "() => { const c = document.querySelector('#masks');"
+        "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }"
+    )
+    return np.array(data, dtype=np.uint8).reshape(HEIGHT, WIDTH, 4)
+
+
+def mask_of(candidate) -> np.ndarray:
+    return RunLengthMask(HEIGHT, WIDTH, np.array(candidate["counts"])).to_mask()
+
+
+def test_a_click_shows_the_mask_and_another_changes_it(page):
+    assert not drawn(page).any()
+    state = click(page, 50, 60)
+    assert state["points"][0] == [pytest.approx(50, abs=0.5), pytest.approx(60, abs=0.5), 1]
+    np.testing.assert_array_equal(drawn(page)[..., 3] > 0, mask_of(state["candidates"][0]))
+    expect(page.locator("#status")).to_contain_text(f"Score {state['candidates'][0]['score']:.2f}")
+    before = drawn(page)
+    state = click(page, 150, 30, button="right")
+    assert state["points"][1][2] == 0
+    assert state["refined"]
+    np.testing.assert_array_equal(drawn(page)[..., 3] > 0, mask_of(state["candidates"][0]))
+    assert (drawn(page) != before).any()
+
+
+def test_dragging_draws_a_box(page):
+    frame = page.locator("#marks").bounding_box()
+    start, end = place(page, 20, 10), place(page, 150, 100)
+    page.mouse.move(frame["x"] + start["x"], frame["y"] + start["y"])
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 60, frame["y"] + 60)
+    page.mouse.move(frame["x"] + end["x"], frame["y"] + end["y"])
+    state = answered(page, page.mouse.up)
+    assert state["box"] == pytest.approx([20, 10, 150, 100], abs=0.5)
+    assert state["points"] == []
+    np.testing.assert_array_equal(drawn(page)[..., 3] > 0, mask_of(state["candidates"][0]))
+
+
+def test_tools_say_what_a_click_means(page):
+    page.get_by_text("Background", exact=True).click()
+    assert click(page, 50, 60)["points"][0][2] == 0
+    page.get_by_text("Box", exact=True).click()
+    page.locator("#marks").click(position=place(page, 60, 60))
+    expect(page.locator("#status")).to_contain_text("Drag from one corner")
+    page.get_by_text("Object", exact=True).click()
+    assert click(page, 90, 60, modifiers=["Shift"])["points"][1][2] == 0
+    assert click(page, 120, 60)["points"][2][2] == 1
+
+
+def test_candidates_are_chosen_with_mouse_and_keys(page):
+    click(page, 50, 60)
+    candidates = page.get_by_role("radio", name=re.compile("Candidate"))
+    expect(candidates).to_have_count(3)
+    state = answered(page, candidates.nth(1).click)
+    assert state["chosen"] == 1
+    np.testing.assert_array_equal(drawn(page)[..., 3] > 0, mask_of(state["candidates"][1]))
+    candidates.nth(1).focus()
+    state = answered(page, lambda: page.keyboard.press("ArrowRight"))
+    assert state["chosen"] == 2
+    expect(candidates.nth(2)).to_be_focused()
+    expect(candidates.nth(2)).to_have_attribute("aria-checked", "true")
+
+
+def test_undo_redo_and_clear(page):
+    first = click(page, 50, 60)
+    second = click(page, 150, 30)
+    undone = answered(page, lambda: page.keyboard.press("Control+z"))
+    assert undone["candidates"] == first["candidates"]
+    assert answered(page, page.get_by_role("button", name="Redo").click)["candidates"] == second["candidates"]
+    assert answered(page, page.get_by_role("button", name="Clear").click)["points"] == []
+    assert not drawn(page).any()
+    expect(page.get_by_role("button", name="Keep this object")).to_be_disabled()
+
+
+def test_the_keyboard_alone_is_enough(page):
+    stage = page.locator("#marks")
+    expect(stage).to_be_focused()
+    page.keyboard.press("Shift+ArrowRight")
+    state = answered(page, lambda: page.keyboard.press("Enter"))
+    assert state["points"][0][0] > WIDTH / 2
+    assert state["points"][0][1:] == [HEIGHT / 2, 1]
+    assert answered(page, lambda: page.keyboard.press("Shift+Enter"))["points"][1][2] == 0
+    page.keyboard.press("b")
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowRight")
+        page.keyboard.press("Shift+ArrowDown")
+    box = answered(page, lambda: page.keyboard.press("b"))["box"]
+    assert box[:2] == state["points"][0][:2]
+    assert box[2] > box[0]
+    assert box[3] > box[1]
+    assert len(answered(page, lambda: page.keyboard.press("k"))["objects"]) == 1
+
+
+def test_sam_beside_sam_hq(page):
+    state = click(page, 50, 60)
+    page.get_by_label("Compare with SAM").check()
+    page.locator("#divider").fill("40")
+    pixels, split = drawn(page), round(0.4 * WIDTH)
+    np.testing.assert_array_equal(pixels[:, :split, 3] > 0, mask_of(state["sam"])[:, :split])
+    np.testing.assert_array_equal(pixels[:, split:, 3] > 0, mask_of(state["candidates"][0])[:, split:])
+    colors = [
+        {tuple(color) for color in part[part[..., 3] == 255][:, :3]} for part in (pixels[:, :split], pixels[:, split:])
+    ]
+    assert len(colors[0]) == len(colors[1]) == 1
+    assert colors[0] != colors[1]
+
+
+def test_objects_are_kept_listed_and_removed(page):
+    click(page, 50, 60)
+    answered(page, page.get_by_role("button", name="Keep this object").click)
+    click(page, 150, 30)
+    expect(page.locator("#objects li")).to_have_count(1)
+    expect(page.locator("#download-hint")).to_contain_text("2 masks")
+    state = answered(page, page.get_by_role("button", name="Remove object 1").click)
+    assert state["objects"] == []
+    expect(page.locator("#objects-section")).to_be_hidden()
+
+
+def test_options_ask_the_model_again(page):
+    click(page, 50, 60)
+    state = answered(page, page.get_by_label("HQ mask alone").check)
+    assert len(state["candidates"]) == 1
+    assert state["options"]["hq_token_only"]
+    answered(page, page.get_by_label("HQ mask alone").uncheck)
+    state = answered(page, lambda: page.get_by_label("How many candidates", exact=True).select_option("one"))
+    assert len(state["candidates"]) == 1
+
+
+def downloaded(page, name) -> tuple[str, bytes]:
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name).click()
+    return download.value.suggested_filename, download.value.path().read_bytes()
+
+
+def test_downloads(page):
+    mask = mask_of(click(page, 50, 60)["candidates"][0])
+    name, overlay = downloaded(page, "Overlay PNG")
+    assert name == "photo-overlay.png"
+    pixels, photo = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in (overlay, photo_file()))
+    np.testing.assert_array_equal((pixels != photo).any(-1) & ~mask, False)
+    assert (pixels != photo).any(-1)[mask].mean() > 0.9
+    name, data = downloaded(page, "COCO JSON")
+    assert name == "photo-annotations.json"
+    (annotation,) = json.loads(data)["annotations"]
+    np.testing.assert_array_equal(RunLengthMask.from_dict(annotation["segmentation"]).to_mask(), mask)
+    _, data = downloaded(page, "Masks PNG")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))) == 1, mask)
+    _, data = downloaded(page, "Cut-out PNG")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data)))[..., 3] == 255, mask)
+
+
+def test_everything_is_found_shown_and_downloaded(page):
+    page.get_by_text("Which masks are kept").click()
+    page.get_by_label("Score above").fill("0")
+    page.get_by_label("Stability at least").fill("0")
+    page.get_by_label("Points", exact=True).select_option("8")
+    page.get_by_role("button", name="Find everything").click()
+    shown = page.get_by_label("Show everything that was found")
+    expect(shown).to_be_checked(timeout=60_000)
+    expect(page.locator("#everything-hint")).to_contain_text("masks found")
+    count = int(page.locator("#everything-hint").inner_text().split()[0])
+    covered = drawn(page)[..., 3] > 0
+    assert covered.any()
+    y, x = np.argwhere(covered)[0]
+    page.locator("#marks").hover(position=place(page, x + 0.5, y + 0.5))
+    expect(page.locator("#status")).to_contain_text(re.compile(r"Mask \d+: score \d"))
+    _, data = downloaded(page, "COCO JSON")
+    annotations = json.loads(data)["annotations"]
+    assert len(annotations) == count
+    union = np.any([RunLengthMask.from_dict(each["segmentation"]).to_mask() for each in annotations], axis=0)
+    np.testing.assert_array_equal(covered, union)
+    shown.uncheck()
+    assert not drawn(page).any()
+    assert len(click(page, 50, 60)["candidates"]) == 3
+
+
+def test_a_search_can_be_stopped(page):
+    page.get_by_label("Points", exact=True).select_option("32")
+    page.get_by_role("button", name="Find everything").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#everything-hint")).to_have_text("Stopped.", timeout=60_000)
+    expect(page.get_by_role("button", name="Find everything")).to_be_visible()
+
+
+def test_tabs_are_kept_apart_and_a_reload_goes_on(page, context, address):
+    click(page, 50, 60)
+    other = context.new_page()
+    other.goto(address)
+    expect(other.locator("#start")).to_be_visible()
+    other.get_by_role("button", name="one.png").click()
+    expect(other.locator("#work")).to_be_visible()
+    assert not drawn(other).any()
+    before = drawn(page)
+    page.reload()
+    expect(page.get_by_role("radio", name=re.compile("Candidate"))).to_have_count(3)
+    np.testing.assert_array_equal(drawn(page), before)
+
+
+def test_what_is_refused_is_said(page, address):
+    page.set_input_files("#another input", {"name": "a.png", "mimeType": "image/png", "buffer": b"no photo"})
+    expect(page.get_by_role("alert")).to_contain_text("no photo that can be read")
+    page.set_input_files("#another input", {"name": "a.png", "mimeType": "image/png", "buffer": b"x" * 250_000})
+    expect(page.get_by_role("alert")).to_contain_text("at most 0.2 MB are accepted")
+    assert len(click(page, 50, 60)["candidates"]) == 3  # the photograph before is still there
+    session = page.evaluate("() => sessionStorage.getItem('sam-hq-session')")
+    page.request.delete(f"{address}api/photos/{session}")
+    page.locator("#marks").click(position=place(page, 90, 60))
+    expect(page.get_by_role("alert")).to_contain_text("no longer holds this photo")
+    expect(page.locator("#start")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_everything_fits_the_width_and_has_a_name(page, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    click(page, 50, 60)
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, progress, canvas:not([aria-hidden])')]
+            .filter(e => !(e.getAttribute('aria-label') || e.innerText?.trim() || e.title || e.labels?.length
+                           || e.querySelector('img[alt]') || e.closest('[aria-checked]')))
+            .map(e => e.outerHTML)"""
+    )
+    assert nameless == []
+    ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_on_a_phone_a_tap_sets_a_point(chromium, address):
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(address)
+    open_photo(page)
+    state = answered(page, lambda: page.locator("#marks").tap(position=place(page, 50, 60)))
+    assert state["points"][0][:2] == pytest.approx([50, 60], abs=1)
+    np.testing.assert_array_equal(drawn(page)[..., 3] > 0, mask_of(state["candidates"][0]))
+    context.close()

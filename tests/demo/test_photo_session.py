@@ -1,0 +1,254 @@
+"""Sessions are held to plain calls of the model."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from demo_fixtures import HEIGHT, WIDTH, photo_file
+from sam_hq.demo.photo_session import MOST_OBJECTS, MOST_POINTS, MOST_UNDO
+from sam_hq.mask_rle import RunLengthMask
+from sam_hq.overlays import object_color
+
+
+def plain_masks(demo_parts, multimask=False, hq_only=False, input_masks=None, branches=False, **prompts):
+    """Masks (M, H, W) at photo size, scores (M,) and low-res logits of one call of the model with the photograph."""
+    model, processor = demo_parts
+    inputs = processor(Image.open(io.BytesIO(photo_file())), return_tensors="pt", **prompts)
+    if input_masks is not None:
+        inputs["input_masks"] = input_masks
+    with torch.no_grad():
+        outputs = model(**inputs, multimask_output=multimask, hq_token_only=hq_only, output_branches=True)
+    logits = outputs.sam_masks if branches else outputs.pred_masks
+    masks = processor.post_process_masks(logits, inputs["original_sizes"], inputs["reshaped_input_sizes"])
+    return masks[0][0].numpy(), outputs.iou_scores[0, 0].tolist(), outputs.pred_masks[0, 0]
+
+
+def shown_masks(state) -> list[np.ndarray]:
+    return [decoded(each["counts"]) for each in state["candidates"]]
+
+
+def decoded(counts) -> np.ndarray:
+    return RunLengthMask(HEIGHT, WIDTH, np.array(counts)).to_mask()
+
+
+def assert_shows(state, masks, scores):
+    assert len(state["candidates"]) == len(masks)
+    for candidate, shown, mask, score in zip(state["candidates"], shown_masks(state), masks, scores, strict=True):
+        assert candidate["score"] == pytest.approx(score, abs=1e-4)
+        assert (shown != mask).mean() < 1e-3  # pixels whose logit is next to nothing
+        assert candidate["share"] == pytest.approx(shown.mean())
+
+
+def test_a_point_gives_three_candidates(demo_parts, photo_session):
+    photo_session.add_point(50, 60)
+    state = photo_session.state()
+    masks, scores, _ = plain_masks(demo_parts, multimask=True, input_points=[[[[50, 60]]]])
+    assert_shows(state, masks, scores)
+    sam, _, _ = plain_masks(demo_parts, multimask=True, branches=True, input_points=[[[[50, 60]]]])
+    assert (decoded(state["sam"]["counts"]) != sam[0]).mean() < 1e-3
+    assert state["points"] == [[50.0, 60.0, 1]]
+    assert not state["refined"]
+    json.dumps(state)
+
+
+def test_a_box_gives_one_mask_and_its_corners_come_in_any_order(demo_parts, photo_session):
+    photo_session.set_box(150, 100, 20, 10)
+    masks, scores, _ = plain_masks(demo_parts, input_boxes=[[[20, 10, 150, 100]]])
+    assert_shows(photo_session.state(), masks, scores)
+    assert photo_session.state()["box"] == (20, 10, 150, 100)
+
+
+def test_a_further_point_refines_the_chosen_mask(demo_parts, photo_session):
+    photo_session.add_point(50, 60)
+    photo_session.choose(2)
+    photo_session.add_point(150, 30, 0)
+    _, _, logits = plain_masks(demo_parts, multimask=True, input_points=[[[[50, 60]]]])
+    masks, scores, _ = plain_masks(
+        demo_parts,
+        input_points=[[[[50, 60], [150, 30]]]],
+        input_labels=[[[1, 0]]],
+        input_masks=logits[2][None, None],
+    )
+    state = photo_session.state()
+    assert_shows(state, masks, scores)
+    assert state["refined"]
+    assert state["chosen"] == 0
+
+
+def test_without_refinement_the_prompts_alone_count(demo_parts, photo_session):
+    photo_session.set_options(refine=False)
+    photo_session.add_point(50, 60)
+    photo_session.add_point(150, 30, 0)
+    masks, scores, _ = plain_masks(demo_parts, input_points=[[[[50, 60], [150, 30]]]], input_labels=[[[1, 0]]])
+    assert_shows(photo_session.state(), masks, scores)
+
+
+def test_a_box_begins_anew_and_keeps_the_points(demo_parts, photo_session):
+    photo_session.add_point(50, 60)
+    photo_session.set_box(20, 10, 150, 100)
+    masks, scores, _ = plain_masks(demo_parts, input_points=[[[[50, 60]]]], input_boxes=[[[20, 10, 150, 100]]])
+    assert_shows(photo_session.state(), masks, scores)
+
+
+@pytest.mark.parametrize(("candidates", "count"), [("auto", 3), ("three", 3), ("one", 1)])
+def test_the_number_of_candidates_of_a_point(photo_session, candidates, count):
+    photo_session.add_point(50, 60)
+    photo_session.set_options(candidates=candidates)
+    assert len(photo_session.state()["candidates"]) == count
+
+
+def test_options_ask_the_model_again(demo_parts, photo_session):
+    photo_session.add_point(50, 60)
+    photo_session.choose(2)
+    photo_session.set_options(hq_token_only=True)
+    state = photo_session.state()
+    masks, scores, _ = plain_masks(demo_parts, multimask=True, hq_only=True, input_points=[[[[50, 60]]]])
+    assert_shows(state, masks, scores)
+    assert state["chosen"] == 0
+
+
+def test_undo_and_redo_go_through_everything(photo_session):
+    states = [photo_session.state()]
+    for action in (
+        lambda: photo_session.add_point(50, 60),
+        lambda: photo_session.add_point(150, 30, 0),
+        lambda: photo_session.set_box(20, 10, 150, 100),
+        photo_session.keep,
+        lambda: photo_session.add_point(10, 10),
+        photo_session.clear,
+        lambda: photo_session.remove(1),
+    ):
+        action()
+        states.append(photo_session.state())
+    seen = ("points", "box", "candidates", "objects", "refined", "sam")
+    for expected in states[-2::-1]:
+        photo_session.undo()
+        assert {name: photo_session.state()[name] for name in seen} == {name: expected[name] for name in seen}
+    assert not photo_session.state()["can_undo"]
+    photo_session.undo()
+    for expected in states[1:]:
+        photo_session.redo()
+        assert {name: photo_session.state()[name] for name in seen} == {name: expected[name] for name in seen}
+    assert not photo_session.state()["can_redo"]
+    photo_session.redo()
+
+
+def test_undo_restores_the_candidate_that_was_chosen(photo_session):
+    photo_session.add_point(50, 60)
+    photo_session.choose(1)
+    photo_session.add_point(60, 60)
+    photo_session.undo()
+    assert photo_session.state()["chosen"] == 1
+
+
+def test_a_new_action_ends_redo(photo_session):
+    photo_session.add_point(50, 60)
+    photo_session.undo()
+    photo_session.add_point(60, 60)
+    assert not photo_session.state()["can_redo"]
+
+
+def test_what_can_be_undone_is_bounded(demo_service, monkeypatch):
+    monkeypatch.setattr("sam_hq.demo.photo_session.MOST_UNDO", 2)
+    session = demo_service.store.get(demo_service.open(photo_file(), "a.png"))
+    for x in range(4):
+        session.add_point(x, 1)
+    for _ in range(4):
+        session.undo()
+    assert len(session.state()["points"]) == 2
+    assert MOST_UNDO == 50
+
+
+def test_kept_objects_have_numbers_and_colours_that_stay(photo_session):
+    for x in (20, 60, 100):
+        photo_session.add_point(x, 60)
+        photo_session.keep()
+    assert photo_session.state()["points"] == []
+    photo_session.remove(2)
+    state = photo_session.state()
+    assert [each["number"] for each in state["objects"]] == [1, 3]
+    assert state["number"] == 2  # the next gets the free one
+    red, green, blue = object_color(2)
+    assert state["objects"][1]["color"] == f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def test_a_kept_object_has_the_mask_that_was_shown(photo_session):
+    photo_session.add_point(50, 60)
+    photo_session.choose(1)
+    expected = shown_masks(photo_session.state())[1]
+    photo_session.keep()
+    kept = photo_session.state()["objects"][0]
+    np.testing.assert_array_equal(decoded(kept["counts"]), expected)
+
+
+def test_masks_come_at_any_size(photo_session):
+    photo_session.add_point(50, 60)
+    photo_session.keep()
+    photo_session.set_box(20, 10, 150, 100)
+    small, large = photo_session.masks_at((60, 100)), photo_session.masks_at((240, 400))
+    assert [(mask.height, mask.width) for mask in small + large] == [(60, 100)] * 2 + [(240, 400)] * 2
+    for one, other in zip(small, large, strict=True):
+        assert (one.to_mask() != other.to_mask()[::4, ::4]).mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "message"),
+    [
+        (lambda s: s.add_point(-1, 5), ValueError, "x must be from 0 to 200"),
+        (lambda s: s.add_point(5, 121), ValueError, "y must be from 0 to 120"),
+        (lambda s: s.add_point(float("nan"), 5), ValueError, "x must be from 0 to 200"),
+        (lambda s: s.add_point("5", 5), TypeError, "x must be a number"),
+        (lambda s: s.add_point(True, 5), TypeError, "x must be a number"),
+        (lambda s: s.add_point(5, 5, 2), ValueError, "label must be 1"),
+        (lambda s: s.add_point(5, 5, "1"), ValueError, "label must be 1"),
+        (lambda s: s.set_box(5, 5, 5.5, 90), ValueError, "at least one pixel"),
+        (lambda s: s.set_box(5, 5, 500, 90), ValueError, "x1 must be from 0 to 200"),
+        (lambda s: s.choose(3), ValueError, "there are 3 candidates, got number 3"),
+        (lambda s: s.choose(-1), ValueError, "there are 3 candidates"),
+        (lambda s: s.choose(True), ValueError, "there are 3 candidates"),
+        (lambda s: s.remove(7), ValueError, "there is no object 7"),
+        (lambda s: s.set_options(candidates="many"), ValueError, "candidates must be one of"),
+        (lambda s: s.set_options(refine=1), TypeError, "refine must be true or false"),
+        (lambda s: s.set_options(threshold=1), TypeError, "threshold"),
+    ],
+)
+def test_what_is_refused_changes_nothing(photo_session, act, error, message):
+    photo_session.add_point(50, 60)
+    before = photo_session.state()
+    with pytest.raises(error, match=message):
+        act(photo_session)
+    assert photo_session.state() == before
+
+
+def test_numbers_are_bounded(photo_session, monkeypatch):
+    with pytest.raises(ValueError, match="there is no mask to keep"):
+        photo_session.keep()
+    photo_session.set_options(candidates="one")
+    monkeypatch.setattr("sam_hq.demo.photo_session.MOST_POINTS", 2)
+    monkeypatch.setattr("sam_hq.demo.photo_session.MOST_OBJECTS", 1)
+    photo_session.add_point(1, 1)
+    photo_session.add_point(2, 2)
+    with pytest.raises(ValueError, match="at most 2 points"):
+        photo_session.add_point(3, 3)
+    photo_session.keep()
+    photo_session.add_point(1, 1)
+    with pytest.raises(ValueError, match="at most 1 objects"):
+        photo_session.keep()
+    assert MOST_POINTS == MOST_OBJECTS == 100
+
+
+def test_the_photograph_is_embedded_once(demo_parts, demo_service, monkeypatch):
+    calls = []
+    embed = demo_parts[0].get_image_embeddings
+    monkeypatch.setattr(demo_parts[0], "get_image_embeddings", lambda pixels: calls.append(1) or embed(pixels))
+    photo_session = demo_service.store.get(demo_service.open(photo_file(), "a.png"))
+    photo_session.add_point(50, 60)
+    photo_session.set_box(20, 10, 150, 100)
+    photo_session.undo()
+    photo_session.set_options(hq_token_only=True)
+    photo_session.start_generation(lambda work: work(), points_per_side=2)
+    assert calls == [1]
