@@ -20,6 +20,7 @@ from .silhouettes import random_silhouette, random_thin_structure
 TO_LINEAR = (np.arange(256, dtype=np.float32) / 255) ** 2.2
 FROM_LINEAR = np.round(255 * (np.arange(4096, dtype=np.float32) / 4095) ** (1 / 2.2)).astype(np.uint8)
 MIN_VISIBLE_SHARE, MIN_VISIBLE_AREA = 0.35, 0.0015
+MAX_DRAWS = 20
 SYSTEM_FONTS = "/usr/share/fonts"
 
 
@@ -53,6 +54,8 @@ class CompositeRenderer:
     hidden_share = 0.5  # of images whose objects do not betray themselves by colour
     smallest_length = 0.16  # of an object, as a share of the image's side
     plain_share = 0.05  # of images on a plain ground
+    rotated_share = 0.4  # of cut-outs
+    fullest = 1.0  # share of its box that an object may fill; a fuller one is drawn again
 
     def __init__(self, sources_dir: str | Path, side: int = 320, fonts_dir: str | Path = SYSTEM_FONTS) -> None:
         self.side = side
@@ -85,7 +88,10 @@ class CompositeRenderer:
 
     def _add_object(self, scene: _Scene, rng: np.random.Generator, hide_cues: bool) -> None:
         length = self.side * float(np.exp(rng.uniform(np.log(self.smallest_length), np.log(0.95))))
-        patch = self._foreground(rng, length, scene.background)
+        for _ in range(MAX_DRAWS):
+            patch = self._foreground(rng, length, scene.background)
+            if np.mean(np.asarray(patch.getchannel("A")) > 127) <= self.fullest:
+                break
         position = [int(rng.uniform(-0.2 * extent, self.side - 0.8 * extent)) for extent in patch.size]
         if hide_cues:
             patch = _match_colours(patch, scene.crop(position, patch.size), rng)
@@ -126,7 +132,7 @@ class CompositeRenderer:
         cutout = cutout.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
         if rng.random() < 0.5:
             cutout = cutout.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if rng.random() < 0.4:
+        if rng.random() < self.rotated_share:
             angle = float(rng.normal(0, 25)) if rng.random() < 0.7 else float(rng.uniform(0, 360))
             cutout = cutout.rotate(angle, Image.Resampling.BILINEAR, expand=True)
         return cutout.crop(cutout.getchannel("A").getbbox() or (0, 0, *cutout.size))
@@ -169,6 +175,15 @@ class SimpleRenderer(CompositeRenderer):
     hidden_share = 0.25
     smallest_length = 0.3
     plain_share = 0.35
+
+
+class SparseRenderer(SimpleRenderer):
+    """As `SimpleRenderer`, with objects that leave more than half of their box empty: tools, branches, rings."""
+
+    foreground_shares: ClassVar = {"photo": 0.5, "textured": 0.25, "thin": 0.05, "drawn": 0.2}
+    plain_share = 0.5
+    rotated_share = 0.8
+    fullest = 0.45
 
 
 class ThinRenderer(CompositeRenderer):

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from ..segmentation_data import BadDataReport
-from .composites import CompositeRenderer, SimpleRenderer, ThinRenderer
+from .composites import CompositeRenderer, SimpleRenderer, SparseRenderer, ThinRenderer
 from .photo_regions import PhotoRegions
 
 SHARD_SIZE = 250
 RENDERERS: dict[str, type[CompositeRenderer] | type[PhotoRegions]] = {
     "composites": CompositeRenderer,
     "simple": SimpleRenderer,
+    "sparse": SparseRenderer,
     "thin": ThinRenderer,
     "regions": PhotoRegions,
 }
@@ -39,7 +40,7 @@ def render_shards(
         side: Side of the images in pixels.
         seed: Seed of the set; an image depends on it and on its index alone.
         workers: Processes that render.
-        kind: `composites`, `simple` ones, `thin` structures, or `regions` (photographs with what stands out in them).
+        kind: `composites`, `simple` or `sparse` ones, `thin` structures, or `regions` (photographs with what stands out in them).
 
     Yields:
         The path of every shard (a folder), as it is finished.
