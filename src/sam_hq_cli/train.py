@@ -17,8 +17,9 @@ DATA_DESCRIPTION = """\
 Prepare synthetic training images: objects of known outline composited over photographs.
 
 Extract the pictures of Debian and npm packages (docs/training.md lists them) from PACKAGES into OUTPUT/sources, and
-render images from them into OUTPUT/KIND: composites; simple ones with few, larger objects; thin structures; and
-regions, which are crops of photographs with what stands out in them."""
+render images from them into OUTPUT/KIND: composites; simple ones with few, larger objects; sparse ones, whose objects
+leave most of their box empty; thin structures; and regions, which are crops of photographs with what stands out in
+them."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -58,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         nargs="+",
         default=["composites=8000"],
         metavar="KIND=COUNT",
-        help="images to render, of composites, simple, thin and regions (default: %(default)s)",
+        help="images to render, of composites, simple, sparse, thin and regions (default: %(default)s)",
     )
     data.add_argument("--side", type=int, default=320, help="their side in pixels (default: %(default)s)")
     data.add_argument("--seed", type=int, default=0)

@@ -40,7 +40,7 @@ def render_shards(
         side: Side of the images in pixels.
         seed: Seed of the set; an image depends on it and on its index alone.
         workers: Processes that render.
-        kind: `composites`, `simple` or `sparse` ones, `thin` structures, or `regions` (photographs with what stands out in them).
+        kind: `composites`, `simple` or `sparse` ones, `thin` structures, or `regions` of photographs.
 
     Yields:
         The path of every shard (a folder), as it is finished.
