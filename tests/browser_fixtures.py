@@ -1,6 +1,7 @@
 """Headless Chromium, and applications served on a free port of this machine."""
 
 import contextlib
+import os
 import shutil
 import socket
 import threading
@@ -9,7 +10,17 @@ from collections.abc import Iterator
 
 import pytest
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# Nothing that calls home, and none of the warnings of a browser that is run by root and has no graphics card.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 START_SECONDS = 30
 
 
@@ -38,9 +49,9 @@ def serving(app) -> Iterator[str]:
 def chromium():
     """A headless browser, one for all tests of a process."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `dev`")
-    found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    assert found, "Chromium must be installed for the tests of the pages: apt-get install chromium"
+    found = os.environ.get("SAM_HQ_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    assert found, "the tests of the pages need Chromium: `make browser`, or set SAM_HQ_CHROMIUM to its path"
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found)
+        browser = driver.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
         browser.close()

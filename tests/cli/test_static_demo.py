@@ -1,0 +1,92 @@
+import json
+
+import pytest
+
+from sam_hq.onnx_runtime.metadata import GraphMetadata
+from sam_hq_cli.main import main
+
+uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `demo`")
+METADATA = GraphMetadata("0", "sam_hq_tiny_vit", "abc", "fp32", 128, 32, {"longest_edge": 128}, (0, 0, 0), (1, 1, 1))
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """What stands where an exported model could."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    for name in ("encoder.onnx", "decoder.onnx"):
+        (directory / name).write_bytes(b"")
+    (directory / "sam_hq.json").write_text(json.dumps(METADATA.to_strings()))
+    return directory
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """The applications that were served; each for no time at all."""
+    apps = []
+
+    def run(server, sockets):
+        assert sockets[0].getsockname()[0] == "127.0.0.1"
+        apps.append(server.config.app)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    return apps
+
+
+def test_a_folder_is_written_and_served_then_served_as_it_is(exported, served, tmp_path, capsys):
+    page = tmp_path / "page"
+    assert main(["demo", "--static", str(page), "--model", str(exported), "--port", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert f"folder   {page}" in printed
+    assert "page     http://127.0.0.1:" in printed
+    assert json.loads((page / "about.json").read_text())["model"] == "small"
+    (page / "index.html").write_text("mine")
+    assert main(["demo", "--static", str(page), "--port", "0"]) == 0
+    assert (page / "index.html").read_text() == "mine"
+    assert len(served) == 2
+
+
+def test_a_torch_model_is_exported_on_the_way(served, tmp_path, monkeypatch, capsys):
+    from conftest import small_config, small_model
+    from sam_hq import onnx_export
+    from sam_hq.checkpoint_conversion import processor_for
+
+    model = tmp_path / "my-model"
+    small_model("tiny_vit").save_pretrained(model)
+    processor_for(small_config("tiny_vit")).save_pretrained(model)
+
+    def export(of, image_processor, directory):
+        assert of.config.vision_config.image_size == 128
+        directory.mkdir()
+        for name in ("encoder.onnx", "decoder.onnx"):
+            (directory / name).write_bytes(name.encode())
+        (directory / "sam_hq.json").write_text(json.dumps(METADATA.to_strings()))
+
+    monkeypatch.setattr(onnx_export, "export_onnx", export)
+    page = tmp_path / "page"
+    assert main(["demo", "--static", str(page), "--model", str(model), "--port", "0"]) == 0
+    assert (page / "model" / "encoder.onnx").read_bytes() == b"encoder.onnx"
+    assert json.loads((page / "about.json").read_text())["model"] == "my-model"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--static", "{page}", "--model", "{exported}"], "is there already and is served as it is"),
+        (["--static", "{page}", "photo.jpg"], "is there already"),
+        (["--static", "{other}", "--model", "{exported}", "--runtime", "{exported}"], "must hold the dist files"),
+        (["--static", "{other}", "--model", "{exported}", "nowhere.jpg"], "cannot offer 'nowhere.jpg'"),
+        (["--runtime", "{exported}"], "--runtime is for a page with the model inside"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(exported, served, tmp_path, capsys, words, message):
+    page = tmp_path / "page"
+    assert main(["demo", "--static", str(page), "--model", str(exported), "--port", "0"]) == 0
+    capsys.readouterr()
+    places = {"page": page, "exported": exported, "other": tmp_path / "other"}
+    assert main(["demo", "--port", "0", *(word.format(**places) for word in words)]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "other").exists()
+    assert len(served) == 1
