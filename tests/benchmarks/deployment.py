@@ -223,7 +223,22 @@ def table(report: dict[str, Any]) -> str:
             f"| {row['model']} | {row['who']} | {row['encoder']} | {row.get('decoder', '')} | {size} | "
             f"{quality['mIoU']} | {quality['mBIoU']} | {row['against']} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_fastest(report["rows"])])
+
+
+def _fastest(rows: list[dict[str, Any]]) -> list[str]:
+    """Which path is the faster one, in a sentence for each model."""
+    sentences = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        parts = []
+        for part in ("encoder", "decoder"):
+            exact = sorted(
+                (row[part], row["who"]) for row in rows if row["model"] == model and row["who"].endswith("fp32")
+            )
+            (seconds, who), (slower, other) = exact
+            parts.append(f"the {part} of {who} is {slower / seconds:.1f} times as fast as that of {other}")
+        sentences.append(f"* {model}, fp32: {'; '.join(parts)}.")
+    return sentences
 
 
 def measured(name: str, repeats: int, threads: int) -> list[dict[str, Any]]:
