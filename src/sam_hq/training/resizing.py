@@ -44,7 +44,8 @@ def resized(model: SamHQModel, image_size: int) -> SamHQModel:
     settings["prompt_encoder_config"]["image_size"] = image_size
     config = SamHQConfig.from_dict(settings)
     config._attn_implementation = model.config._attn_implementation
-    new = SamHQModel(config).to(model.dtype)
+    new = SamHQModel(config)
+    torch.nn.Module.to(new, dtype=model.dtype)
     weights = model.state_dict()
     for name, own in new.state_dict().items():
         if name.endswith("attention_biases") and own.shape != weights[name].shape:
