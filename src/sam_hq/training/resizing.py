@@ -51,7 +51,8 @@ def resized(model: SamHQModel, image_size: int) -> SamHQModel:
         if name.endswith("attention_biases") and own.shape != weights[name].shape:
             weights[name] = _interpolated(weights[name], own.shape[1])
     new.load_state_dict(weights)
-    return new.train(model.training)
+    new.train(model.training)
+    return new
 
 
 def _interpolated(biases: torch.Tensor, count: int) -> torch.Tensor:
