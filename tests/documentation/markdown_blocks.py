@@ -14,6 +14,7 @@ import shlex
 import shutil
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +115,6 @@ def furnish(folder: Path) -> None:
     from PIL import Image
     from stand_in import authors_weights, stand_in_model
 
-    import sam_hq
     from sam_hq.checkpoint_conversion import processor_for
 
     (folder / "docs").symlink_to(REPOSITORY / "docs", target_is_directory=True)
@@ -135,12 +135,10 @@ def furnish(folder: Path) -> None:
             mask.save(folder / place / f"{name}.png")
     Image.open(photos / "scissors.png").convert("RGB").save(folder / "photo.jpg")
     Image.open(photos / "scissors.png").convert("RGB").save(folder / "more" / "scissors.jpg")
-    if not Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir():
-        sam_hq.EMBEDDED_CHECKPOINT = str(folder / "my-model")
 
 
-def run_in_a_process_of_its_own(page: Path, folder: Path, log: Path) -> int:
-    """Fork, run a page there, and return the exit status; what it prints goes to `log`."""
+def run_in_a_process_of_its_own(work: Callable[[], None], folder: Path, log: Path) -> int:
+    """Fork, do the work there in a folder, and return the exit status; what it prints goes to `log`."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -150,7 +148,7 @@ def run_in_a_process_of_its_own(page: Path, folder: Path, log: Path) -> int:
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
         os.chdir(folder)
-        run_page(page)
+        work()
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -162,16 +160,22 @@ def run_in_a_process_of_its_own(page: Path, folder: Path, log: Path) -> int:
 
 def run_all(folder: Path) -> None:
     """Run all pages, each in a copy of the furnished folder, and note the exit status of each in `folder`."""
-    import torch
+    # Imported once for all. Nothing is computed here: pools of threads would not survive the forks.
+    import torch  # noqa: F401
+    import transformers  # noqa: F401
 
-    torch.set_num_threads(1)  # a thread pool would not survive the forks
+    import sam_hq
+
     furnished = folder / "furnished"
     furnished.mkdir()
-    furnish(furnished)
+    if run_in_a_process_of_its_own(lambda: furnish(furnished), furnished, folder / "furnished.log"):
+        sys.exit((folder / "furnished.log").read_text())
+    if not Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir():
+        sam_hq.EMBEDDED_CHECKPOINT = str(furnished / "my-model")
     for number, page in enumerate(pages()):
         own = folder / str(number)
         shutil.copytree(furnished, own, symlinks=True)
-        status = run_in_a_process_of_its_own(page, own, folder / f"{number}.log")
+        status = run_in_a_process_of_its_own(lambda page=page: run_page(page), own, folder / f"{number}.log")
         (folder / f"{number}.status").write_text(str(status))
         shutil.rmtree(own)
 
