@@ -101,9 +101,13 @@ async function begin() {
     return;
   }
   element("model").textContent = about.model;
+  backend.onprogress = (share) => {
+    const loading = share < 1 ? `, ${Math.floor(100 * share)} % loaded` : "";
+    element("model").textContent = `${about.model}${loading}`;
+  };
   element("everything").hidden = !backend.searches;
   element("limits").textContent =
-    `JPEG, PNG, WebP, GIF, BMP or TIFF; up to ${Math.round(about.upload_bytes / 1e6)} MB and ` +
+    `${backend.formats}; up to ${Math.round(about.upload_bytes / 1e6)} MB and ` +
     `${Math.round(about.pixels / 1e6)} million pixels. ${backend.privacy}`;
   about.examples.forEach((name, number) => {
     const button = document.createElement("button");

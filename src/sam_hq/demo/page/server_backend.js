@@ -5,6 +5,7 @@ export class SessionLost extends Error {}
 
 export class ServerBackend {
   privacy = "It stays on the computer that runs this demo.";
+  formats = "JPEG, PNG, WebP, GIF, BMP or TIFF";
   searches = true;
   session = null;
 

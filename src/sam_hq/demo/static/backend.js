@@ -4,7 +4,9 @@ export class SessionLost extends Error {}
 
 export class Backend {
   privacy = "It never leaves this browser.";
+  formats = "JPEG, PNG, WebP, GIF, BMP or AVIF";
   searches = false;
+  onprogress = null; // hears which share of the model has arrived
   session = ""; // a reload begins anew
   #worker = null;
   #waiting = new Map();

@@ -12,7 +12,7 @@ export class Model {
     const metadata = readMetadata(await (await fetched(`${address}/sam_hq.json`)).json());
     const graphs = [];
     for (const [i, name] of ["encoder", "decoder"].entries()) {
-      const bytes = await bytesOf(await fetched(`${address}/${name}.onnx`), (share) => told((i + share) / 2));
+      const bytes = await bytesOf(await fetched(`${address}/${name}.onnx`), (share) => told(0.98 * (i + share) / 2));
       graphs.push(await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] }));
     }
     return new Model(metadata, ...graphs);

@@ -11,7 +11,8 @@ let session = null;
 let file = null;
 let queue = Promise.resolve();
 const loading = Model.load(new URL("model", import.meta.url).href, (share) => postMessage({ share }));
-loading.catch(() => {}); // whoever waits for the model hears of it
+// Whoever waits for the model hears of a failure.
+loading.catch(() => {}).then(() => postMessage({ share: 1 }));
 
 const requests = {
   async open({ file: opened, name, pixels: most }) {
