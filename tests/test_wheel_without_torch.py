@@ -24,9 +24,17 @@ print(json.dumps({"scores": found.scores.tolist(), "masks": len(generated["masks
 
 
 def test_it_runs(exports, tmp_path):
+    # With our sources on the path, pip would take the package for installed already.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*words):
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet"]
+    install = (python, "-m", "pip", "install", "--quiet")
     subprocess.run([*install, "-c", REPOSITORY / "constraints.txt", "numpy", "pillow", "onnxruntime"], check=True)
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, REPOSITORY]
     subprocess.run(build, check=True)
