@@ -49,9 +49,7 @@ assert not {"torch", "transformers"} & set(sys.modules)
     "first",
     [
         "import sam_hq, transformers",
-        "import sam_hq; sam_hq.SamHQConfig",
         "from sam_hq.modeling_sam_hq import SamHQModel",
-        "from sam_hq.mask_generation import SamHQMaskGenerationPipeline",
         "import sam_hq.onnx_runtime; import transformers",
     ],
 )

@@ -1,6 +1,7 @@
 """The wheel without its dependencies, in an environment of its own with numpy, Pillow and onnxruntime alone."""
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -35,20 +36,16 @@ def test_it_runs(exports, tmp_path):
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     install = (python, "-m", "pip", "install", "--quiet")
-    subprocess.run([*install, "-c", REPOSITORY / "constraints.txt", "numpy", "pillow", "onnxruntime"], check=True)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, REPOSITORY]
-    subprocess.run(build, check=True)
+    run(*install, "-c", REPOSITORY / "constraints.txt", "numpy", "pillow", "onnxruntime")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, REPOSITORY)
     (wheel,) = tmp_path.glob("sam_hq-*.whl")
-    subprocess.run([*install, "--no-deps", wheel], check=True)
+    run(*install, "--no-deps", wheel)
 
     directory, photo = exports("vit").directory, PHOTOS / "scissors.png"
-    done = subprocess.run(
-        [python, "-c", CODE, directory, photo], check=True, capture_output=True, text=True, cwd=tmp_path
-    )
-    said = json.loads(done.stdout)
+    said = json.loads(run(python, "-c", CODE, directory, photo))
     assert said["there"] == []
     assert said["masks"] > 0
     assert np.isfinite(said["scores"]).all()
-    words = [tmp_path / "venv" / "bin" / "sam-hq", "segment", photo, "--model", directory, "--box", "20", "30", "200"]
-    done = subprocess.run([*words, "220", "--masks", "masks.json"], check=True, capture_output=True, cwd=tmp_path)
+    box = ("--box", "20", "30", "200", "220")
+    run(tmp_path / "venv" / "bin" / "sam-hq", "segment", photo, "--model", directory, *box, "--masks", "masks.json")
     assert json.loads((tmp_path / "masks.json").read_text())["annotations"]
