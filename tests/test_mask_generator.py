@@ -178,8 +178,10 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.parametrize("strips", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_records_are_those_of_the_definition(processor, photo, variant):
+def test_records_are_those_of_the_definition(processor, photo, monkeypatch, variant, strips):
+    monkeypatch.setattr(mask_generator, "_works_in_strips", lambda embedding: strips)
     options = {**BASE, **variant}
     records = SamHQMaskGenerator(DiscModel(), processor, output_mode="binary_mask", **options).generate(photo)
     if options.get("box_nms_thresh") is None:
@@ -394,6 +396,7 @@ def test_groups_of_masks_stay_small_however_large_the_photograph(processor, monk
         groups.append(len(masks) * (np.prod(original_size) + np.prod(frame_size)))
         return upscale(masks, reshaped_size, original_size, frame_size, binarize=binarize)
 
+    monkeypatch.setattr(mask_generator, "_works_in_strips", lambda embedding: False)
     monkeypatch.setattr(mask_generator, "low_res_masks_to_photo", watched)
     monkeypatch.setattr(mask_generator, "GROUP_FLOATS", 3 * 128 * 128)
     options = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "points_per_crop": 6}

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from .mask_generation_options import MaskGenerationOptions
-from .mask_ops import masks_to_boxes, non_maximum_suppression, stability_scores, touches_crop_edge
+from .mask_ops import non_maximum_suppression, stability_scores, touches_crop_edge
 from .mask_regions import fill_small_holes, remove_small_specks
 from .mask_rle import RunLengthMask, encode_masks
+from .mask_upscaling import PhotoUpscaling
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,30 +154,76 @@ def candidates_from_logits(
         keep_cut: Whether masks that end at an edge of the crop are kept, marked as cut, rather than dropped.
     """
     stability = stability_scores(mask_logits, options.mask_threshold, options.stability_score_offset)
-    stable = torch.arange(len(mask_logits), device=mask_logits.device)
+    stable = _stable(stability, options)
+    encoded = encode_masks(mask_logits[stable] > options.mask_threshold)
+    return _candidates(encoded, stable, stability, scores, points, crop_box, image_size, options, keep_cut)
+
+
+def candidates_from_low_res(
+    low_res: torch.Tensor,
+    upscaling: PhotoUpscaling,
+    scores: torch.Tensor,
+    points: Sequence[Sequence[float]],
+    crop_box: Sequence[int],
+    image_size: tuple[int, int],
+    options: MaskGenerationOptions,
+    keep_cut: bool = False,
+) -> MaskCandidates:
+    """As `candidates_from_logits`, without ever holding a mask's logits at the size of the crop.
+
+    Args:
+        low_res: `(K, h, w)` logits at low resolution, on the CPU.
+        upscaling: The way from there to the size of the crop.
+        scores: `(K,)` predicted IoU, already filtered.
+        points: K pairs x, y: the prompts, in pixels of the crop.
+        crop_box: x0 y0 x1 y1 of the crop in pixels of the photograph.
+        image_size: Height and width of the photograph.
+        options: Thresholds and areas.
+        keep_cut: Whether masks that end at an edge of the crop are kept, marked as cut, rather than dropped.
+    """
+    stability, stable, encoded = [], [], []
+    for index, logits in enumerate(low_res.float()):
+        mask = upscaling.cut(logits, options.mask_threshold, options.stability_score_offset)
+        stability.append(mask.stability)
+        if len(_stable(torch.tensor([mask.stability]), options)):
+            stable.append(index)
+            encoded.append(mask.encoded())
+    found = torch.tensor(stable, dtype=torch.int64)
+    return _candidates(encoded, found, torch.tensor(stability), scores, points, crop_box, image_size, options, keep_cut)
+
+
+def _stable(stability: torch.Tensor, options: MaskGenerationOptions) -> torch.Tensor:
+    """Indices of the masks that are stable enough."""
     if options.stability_score_thresh > 0:  # a score of 0/0 fails, but passes where nothing is asked
-        stable = (stability >= options.stability_score_thresh).nonzero()[:, 0]
-    masks = mask_logits[stable] > options.mask_threshold
-    boxes = masks_to_boxes(masks)
-    if options.max_hole_area or options.max_sprinkle_area:
-        encoded = [_cleaned(mask, options) for mask in encode_masks(masks)]
-        boxes = run_length_boxes(encoded).to(masks.device)
-        is_cut = touches_crop_edge(boxes, crop_box, image_size)
-        kept = torch.arange(len(masks), device=masks.device) if keep_cut else (~is_cut).nonzero()[:, 0]
-        encoded = [encoded[index] for index in kept.tolist()]
-    else:
-        is_cut = touches_crop_edge(boxes, crop_box, image_size)
-        kept = torch.arange(len(masks), device=masks.device) if keep_cut else (~is_cut).nonzero()[:, 0]
-        encoded = encode_masks(masks if len(kept) == len(masks) else masks[kept])
-    found = stable[kept]
+        return (stability >= options.stability_score_thresh).nonzero()[:, 0]
+    return torch.arange(len(stability), device=stability.device)
+
+
+def _candidates(
+    encoded: list[RunLengthMask],
+    stable: torch.Tensor,
+    stability: torch.Tensor,
+    scores: torch.Tensor,
+    points: Sequence[Sequence[float]],
+    crop_box: Sequence[int],
+    image_size: tuple[int, int],
+    options: MaskGenerationOptions,
+    keep_cut: bool,
+) -> MaskCandidates:
+    """The masks `stable` among K, encoded, without those that end at an edge of the crop."""
+    encoded = [_cleaned(mask, options) for mask in encoded]
+    boxes = run_length_boxes(encoded)
+    is_cut = touches_crop_edge(boxes, crop_box, image_size)
+    kept = torch.arange(len(encoded)) if keep_cut else (~is_cut).nonzero()[:, 0]
+    found = stable.cpu()[kept]
     return MaskCandidates(
-        masks=encoded,
-        boxes=boxes[kept].cpu(),
-        scores=scores[found].float().cpu(),
-        stability=stability[found].cpu(),
+        masks=[encoded[index] for index in kept.tolist()],
+        boxes=boxes[kept],
+        scores=scores.cpu()[found].float(),
+        stability=stability.cpu()[found],
         points=[[list(points[index])] for index in found.tolist()],
         crop_boxes=torch.tensor([list(map(int, crop_box))], dtype=torch.int64).repeat(len(found), 1),
-        is_cut=is_cut[kept].cpu(),
+        is_cut=is_cut[kept],
     )
 
 

@@ -4,22 +4,30 @@ Source: "Segment Anything in High Quality" (arXiv 2306.01567), §3.2; the author
 Differs: with `multimask_output` all candidates are returned, best first; the authors return the best alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from .configuration_sam_hq import SamHQMaskDecoderConfig
+from .decoder_attention import ObjectParts
 from .layers import LayerNorm2d, TokenMLP
 from .mask_rendering import render_masks, render_masks_fast
-from .two_way_transformer import ImageSide, SamHQTwoWayTransformer
+from .two_way_transformer import FirstBlock, SamHQTwoWayTransformer
+from .worker_threads import in_threads
 
-# Objects decoded together on a CPU are as many as have this many floats of pixels, so that they stay in the cache: one
-# at full size (4 MB), whose strips of rows are contiguous besides.
+# Objects whose pixels go together on a CPU are as many as have this many floats, so that they stay in the cache: one at
+# full size (4 MB), whose strips of rows are contiguous besides.
 _PIXEL_FLOATS_AT_ONCE = 2**20
+# Such parts in a group, for the sake of the tokens: the weights that meet them are as large as an object's pixels.
+_PARTS_AT_ONCE = 2
+# And in a run of groups whose tokens go through the first block together, before anything has changed the pixels.
+_BEGUN_AT_ONCE = 32
+
+_Decoded = TypeVar("_Decoded")
 
 
 @dataclass
@@ -33,7 +41,7 @@ class PromptedObjects:
         token_bias: (N, 1, 1, n), minus infinity for tokens that only pad, or None.
         attention_similarity: Broadcasts to (N, heads, n, h*w), or None.
         target_embedding: Broadcasts to (N, n, C), or None.
-        image_side: What the transformer's first block makes of the pixels, where it is worth keeping.
+        begun: What the transformer's first block makes of all objects together, where it is worth doing first.
     """
 
     tokens: torch.Tensor
@@ -42,7 +50,7 @@ class PromptedObjects:
     token_bias: torch.Tensor | None = None
     attention_similarity: torch.Tensor | None = None
     target_embedding: torch.Tensor | None = None
-    image_side: ImageSide | None = None
+    begun: FirstBlock | None = None
 
     def groups(self, size: int) -> Iterator["PromptedObjects"]:
         """Cut into groups of at most `size` objects of one image."""
@@ -59,7 +67,7 @@ class PromptedObjects:
                     _chosen(self.token_bias, chosen, count),
                     _chosen(self.attention_similarity, chosen, count),
                     _chosen(self.target_embedding, chosen, count),
-                    None if self.image_side is None else self.image_side.of_image(image),
+                    None if self.begun is None else self.begun.of(chosen, image),
                 )
 
 
@@ -89,7 +97,7 @@ class DecodedObjects:
             self.iou_scores[kept, :candidates],
             self.sam_kernels[kept, :candidates],
             self.hq_kernel[kept],
-            self.pixels[kept],
+            self.pixels if len(kept) == len(self.pixels) else self.pixels[kept],
             self.hq_features,
         )
 
@@ -232,17 +240,18 @@ class SamHQMaskDecoder(nn.Module):
             The masks of both branches, and the scores.
         """
         fast = self._fast()
-        size = _objects_at_once(objects) if fast else None
-        if size is None:
-            return self._render(self._transform(objects, pixel_positions, multimask_output, fast), sam_branch, fast)
-        groups = [
-            self._render(self._transform(group, pixel_positions, multimask_output, fast), sam_branch, fast)
-            for group in self._prepared(objects, pixel_positions, size).groups(size)
-        ]
+
+        def decode(group: PromptedObjects) -> list[DecodedMasks]:
+            parts = self._transform(group, pixel_positions, multimask_output, fast)
+            return [self._render(part, sam_branch, fast) for part in parts]
+
+        masks = [part for group in self._groups(objects, pixel_positions, fast, decode) for part in group]
+        if len(masks) == 1:
+            return masks[0]
         return DecodedMasks(
-            torch.cat([group.iou_scores for group in groups]),
-            torch.cat([cast(torch.Tensor, group.sam_masks) for group in groups]) if sam_branch else None,
-            torch.cat([group.hq_masks for group in groups]),
+            torch.cat([part.iou_scores for part in masks]),
+            torch.cat([cast(torch.Tensor, part.sam_masks) for part in masks]) if sam_branch else None,
+            torch.cat([part.hq_masks for part in masks]),
         )
 
     def filtered(
@@ -267,40 +276,68 @@ class SamHQMaskDecoder(nn.Module):
             region: Height and width of the upper left part of the masks that is wanted; None for all.
 
         Yields:
-            Indices (K,) of the kept objects of a group, and their masks (K, M, *region). Groups without any are left
+            Indices (K,) of the kept objects of a part, and their masks (K, M, *region). Parts without any are left
             out.
         """
         fast = self._fast()
-        size = (_objects_at_once(objects) if fast else None) or objects.tokens.shape[0]
-        if fast:
-            objects = self._prepared(objects, pixel_positions, size)
+
+        def decode(group: PromptedObjects) -> list[tuple[int, torch.Tensor, DecodedMasks | None]]:
+            found = []
+            for part in self._transform(group, pixel_positions, multimask_output, fast):
+                scores = part.iou_scores[:, 0]
+                kept = torch.arange(len(scores), device=scores.device)
+                if min_score is not None:
+                    kept = kept[scores > min_score]
+                chosen = part.select(kept, candidates) if kept.numel() else None
+                masks = None if chosen is None else self._render(chosen, sam_branch, fast, region)
+                found.append((len(scores), kept, masks))
+            return found
+
         start = 0
-        for group in objects.groups(size):
-            count = group.tokens.shape[0]
-            decoded = self._transform(group, pixel_positions, multimask_output, fast)
-            kept = torch.arange(count, device=group.tokens.device)
-            if min_score is not None:
-                kept = kept[decoded.iou_scores[:, 0] > min_score]
-            if kept.numel():
-                yield start + kept, self._render(decoded.select(kept, candidates), sam_branch, fast, region)
-            start += count
+        for group in self._groups(objects, pixel_positions, fast, decode):
+            for count, kept, masks in group:
+                if masks is not None:
+                    yield start + kept, masks
+                start += count
+
+    def _groups(
+        self,
+        objects: PromptedObjects,
+        pixel_positions: torch.Tensor,
+        fast: bool,
+        decode: Callable[[PromptedObjects], list[_Decoded]],
+    ) -> Iterator[list[_Decoded]]:
+        """Decode the objects group by group, on a CPU several groups at once."""
+        size = _objects_at_once(objects) if fast else None
+        if size is None:
+            yield decode(objects)
+            return
+        begun = (self._begun(part, pixel_positions) for part in objects.groups(_BEGUN_AT_ONCE * size))
+        yield from in_threads(decode, (group for part in begun for group in part.groups(_PARTS_AT_ONCE * size)))
+
+    def _begun(self, objects: PromptedObjects, pixel_positions: torch.Tensor) -> PromptedObjects:
+        """Objects of one image with the first block begun for all of them, where that is less work."""
+        shared = objects.pixels.shape[0] == 1 and objects.tokens.shape[0] > 2
+        if not shared or objects.attention_similarity is not None:  # similarities of all objects would be too large
+            return objects
+        begun = self.transformer.begin(
+            objects.tokens,
+            objects.pixels,
+            pixel_positions,
+            objects.token_bias,
+            target_embedding=objects.target_embedding,
+        )
+        return replace(objects, begun=begun)
 
     def _fast(self) -> bool:
         """Whether the fast path is taken; asked once a call, since it looks at every weight."""
         # Offloaded weights are present in their own module's forward alone; the algebra reads them elsewhere.
         return self.config._attn_implementation != "eager" and not any(weight.is_meta for weight in self.parameters())
 
-    def _prepared(self, objects: PromptedObjects, pixel_positions: torch.Tensor, size: int) -> PromptedObjects:
-        """With the first block's work on the pixels done once, where several groups would repeat it."""
-        images = objects.hq_features.shape[0]
-        shared = objects.pixels.shape[0] == images
-        if not (shared and objects.tokens.shape[0] > images * size):
-            return objects
-        return replace(objects, image_side=self.transformer.image_side(objects.pixels, pixel_positions))
-
     def _transform(
         self, objects: PromptedObjects, pixel_positions: torch.Tensor, multimask_output: bool, fast: bool
-    ) -> DecodedObjects:
+    ) -> list[DecodedObjects]:
+        """The objects after the two-way transformer, in parts whose pixels go together."""
         inputs = (
             objects.tokens,
             objects.pixels,
@@ -309,13 +346,20 @@ class SamHQMaskDecoder(nn.Module):
             objects.attention_similarity,
             objects.target_embedding,
         )
+        attentions, size = None, _objects_at_once(objects) if fast else None
         if fast:
-            tokens, pixels, attentions = self.transformer.forward_absorbed(*inputs, objects.image_side)
+            outputs = 2 + self.num_mask_tokens
+            tokens, pixels = self.transformer.forward_absorbed(*inputs, objects.begun, size, outputs)
         else:
-            tokens, pixels, attentions = self.transformer(*inputs)
+            tokens, whole, attentions = self.transformer(*inputs)
+            pixels = [whole]
         scores, sam_kernels = self._select(tokens, multimask_output)
         hq_kernel = self.hq_mask_mlp(tokens[:, 1 + self.num_mask_tokens])
-        return DecodedObjects(scores, sam_kernels, hq_kernel, pixels, objects.hq_features, attentions)
+        parts = ObjectParts(tokens.shape[0], size)
+        return [
+            DecodedObjects(*part, objects.hq_features, attentions)
+            for part in zip(parts.of(scores), parts.of(sam_kernels), parts.of(hq_kernel), pixels, strict=True)
+        ]
 
     def _render(
         self, decoded: DecodedObjects, sam_branch: bool, fast: bool, region: tuple[int, int] | None = None
@@ -343,7 +387,7 @@ def _chosen(part: torch.Tensor | None, objects: slice, count: int) -> torch.Tens
 
 
 def _objects_at_once(objects: PromptedObjects) -> int | None:
-    """Objects per group on the fast path, None for all at once."""
+    """Objects whose pixels go together on the fast path, None for all of them."""
     if objects.pixels.device.type != "cpu" or torch.compiler.is_compiling():
         return None
     return max(1, _PIXEL_FLOATS_AT_ONCE // objects.pixels[0].numel())

@@ -20,12 +20,14 @@ from .embedding_files import PhotoEmbeddings
 from .filtered_decoding import filtered_masks, valid_region
 from .image_processing_sam_hq import SamHQImageProcessor
 from .large_photos import PhotoRegions
-from .mask_candidates import MaskCandidates, candidates_from_logits, segmentation
+from .mask_candidates import MaskCandidates, candidates_from_logits, candidates_from_low_res, segmentation
 from .mask_frames import low_res_masks_to_photo
 from .mask_generation_options import MaskGenerationOptions
 from .mask_generation_processing import passing_scores, points_in_frame
+from .mask_upscaling import PhotoUpscaling
 from .modeling_sam_hq import SamHQModel
 from .tile_stitching import stitched
+from .worker_threads import in_threads, worker_count
 
 # Floats at the padded and at the crop's resolution held at once while masks are brought to the size of the crop: 64 MB.
 GROUP_FLOATS = 16 * 1024 * 1024
@@ -77,6 +79,12 @@ class _Embedding:
     def region(self) -> tuple[int, int]:
         """Rows and columns of the low-res masks that the crop is interpolated from."""
         return valid_region(self.reshaped_size, self.frame_side, self.hq_features.shape[-1])
+
+    @property
+    def region_in_frame(self) -> tuple[int, int]:
+        """The same in pixels of the padded frame: interpolation only sees this part."""
+        scale = self.frame_side // self.hq_features.shape[-1]
+        return self.region[0] * scale, self.region[1] * scale
 
     def of_photo(self, original_size: tuple[int, int]) -> PhotoEmbeddings:
         """The same in the form that can be kept, for a crop that is the whole photograph of `original_size`."""
@@ -259,14 +267,25 @@ class SamHQMaskGenerator:
         height, width = crop.size
         in_frame = points_in_frame(crop.grid, (height, width), embedding.reshaped_size)
         in_crop = (crop.grid * [width, height]).tolist()
-        found: list[MaskCandidates] = []
         per_batch = options.points_per_batch or len(in_frame)
-        for start in range(0, len(in_frame), per_batch):
-            batch = in_frame[start : start + per_batch]
-            for masks, scores, of_point in self._decode(batch, embedding, options):
-                points = [in_crop[start + index] for index in of_point]
-                found.extend(self._to_crop_size(masks, scores, points, crop, embedding, options))
-            advance(len(batch))
+        to_crop_size = _to_crop_size(crop, embedding, options)
+
+        def search(batch: slice) -> list[MaskCandidates]:
+            return [
+                candidates
+                for masks, scores, of_point in self._decode(in_frame[batch], embedding, options)
+                for candidates in to_crop_size(masks, scores, [in_crop[batch][index] for index in of_point])
+            ]
+
+        threads = _works_in_strips(embedding)
+        if threads:  # each worker has something to do
+            per_batch = min(per_batch, math.ceil(len(in_frame) / worker_count()))
+        batches = [slice(start, start + per_batch) for start in range(0, len(in_frame), per_batch)]
+        searched = in_threads(search, batches) if threads else map(search, batches)
+        found: list[MaskCandidates] = []
+        for batch, candidates in zip(batches, searched, strict=True):
+            found.extend(candidates)
+            advance(len(in_frame[batch]))
         joined = MaskCandidates.joined(found)
         return joined.without_duplicates(options.nms_thresh_within_crop).in_photo(crop.image_size)
 
@@ -293,28 +312,42 @@ class SamHQMaskGenerator:
             of_point = group.indices[passing // scores.shape[1]]
             yield group.pred_masks.flatten(0, 1)[passing], scores.flatten()[passing], of_point.tolist()
 
-    def _to_crop_size(
-        self,
-        masks: torch.Tensor,
-        scores: torch.Tensor,
-        points: Sequence[Sequence[float]],
-        crop: _Crop,
-        embedding: _Embedding,
-        options: MaskGenerationOptions,
+
+def _to_crop_size(
+    crop: _Crop, embedding: _Embedding, options: MaskGenerationOptions
+) -> Callable[[torch.Tensor, torch.Tensor, Sequence[Sequence[float]]], Iterator[MaskCandidates]]:
+    """What brings low-res masks, with their scores and points, to the size of the crop and filters them."""
+    size, frame_size = crop.size, embedding.region_in_frame
+    keep_cut = _is_tiled(crop.image_size, options)
+    if _works_in_strips(embedding):
+        upscaling = PhotoUpscaling(embedding.region, frame_size, embedding.reshaped_size, size)
+
+        def strip_by_strip(
+            masks: torch.Tensor, scores: torch.Tensor, points: Sequence[Sequence[float]]
+        ) -> Iterator[MaskCandidates]:
+            yield candidates_from_low_res(
+                masks, upscaling, scores, points, crop.box, crop.image_size, options, keep_cut
+            )
+
+        return strip_by_strip
+    group = max(1, GROUP_FLOATS // (math.prod(frame_size) + math.prod(size)))
+
+    def group_by_group(
+        masks: torch.Tensor, scores: torch.Tensor, points: Sequence[Sequence[float]]
     ) -> Iterator[MaskCandidates]:
-        """Bring low-res masks to the size of the crop and filter them, group by group."""
-        scale = embedding.frame_side // embedding.hq_features.shape[-1]
-        # The region of the low-res masks that was decoded, in the padded frame: interpolation only sees this part.
-        frame_size = (embedding.region[0] * scale, embedding.region[1] * scale)
-        size = crop.size
-        group = max(1, GROUP_FLOATS // (math.prod(frame_size) + math.prod(size)))
         for start in range(0, len(masks), group):
             here = slice(start, start + group)
             logits = low_res_masks_to_photo(masks[here], embedding.reshaped_size, size, frame_size, binarize=False)
-            keep_cut = _is_tiled(crop.image_size, options)
             yield candidates_from_logits(
                 logits, scores[here], points[here], crop.box, crop.image_size, options, keep_cut
             )
+
+    return group_by_group
+
+
+def _works_in_strips(embedding: _Embedding) -> bool:
+    """Whether masks come to the crop's size strip by strip in worker threads, or in groups on an accelerator."""
+    return embedding.image_embeddings.device.type == "cpu"
 
 
 def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> dict:

@@ -72,25 +72,33 @@ def render_masks_fast(
     grid = pixels.unflatten(1, (height // 4, width // 4))
     # The two 3x3 convolutions read two pixels beyond the region, from the grid cells that hold them.
     grid = grid[:, : (rows + 5) // 4, : (columns + 5) // 4]
-    at_once = _ROWS_AT_ONCE if pixels.device.type == "cpu" and not torch.compiler.is_compiling() else height
-    first, second = _place_weights(decoder.upscale_conv1), _place_weights(decoder.upscale_conv2)
-    parts = grid.split(max(at_once // 4, 1), dim=1)
-    upscaled = torch.cat([_upscale(part, first, decoder.upscale_layer_norm, second) for part in parts], dim=1)
+    # The last convolution folded with each object's HQ kernel, turned by 180 degrees: (N, 9, C / 4).
     kernels = torch.einsum("nk,kcyx->nyxc", hq_kernel, decoder.mask_conv2.weight.flip(2, 3)).flatten(1, 2)
-    local = torch.cat(
-        [_local_logits(decoder, upscaled, kernels, top, min(top + at_once, rows)) for top in range(0, rows, at_once)],
-        dim=2,
-    )[..., :columns]
+    taps, sam_masks, above = [], [], None
+    parts = grid.split(max(_rows_at_once(pixels, height) // 4, 1), dim=1)
+    for index, part in enumerate(parts):
+        strip, logits = _upscaled(decoder, part, sam_kernels)
+        zeros = torch.zeros_like(strip[:, :1])
+        # With the rows above, so that no row is padding but at the edges, and none is made twice.
+        strip = torch.cat([zeros if above is None else above, strip, *([zeros] if index == len(parts) - 1 else [])], 1)
+        taps.append(_local_taps(decoder, strip, kernels))
+        above = strip[:, -2:]
+        if logits is not None:
+            sam_masks.append(logits)
+    # `fold` adds tap (y, x) of a pixel to the pixel at (y - 1, x - 1) from it, hence the turned kernels.
+    local = F.fold(torch.cat(taps, dim=2), (4 * grid.shape[1], 4 * grid.shape[2]), kernel_size=3, padding=1)
     images = hq_features.shape[0]
     shared = hq_kernel.unflatten(0, (images, -1)) @ hq_features[:, :, :rows, :columns].flatten(2)  # (M, N/M, rows*cols)
-    hq_masks = local + (
+    hq_masks = local[..., :rows, :columns] + (
         shared.view(-1, 1, rows, columns)
         + (hq_kernel @ cast(torch.Tensor, decoder.mask_conv2.bias))[:, None, None, None]
     )
-    if sam_kernels is None:
-        return None, hq_masks
-    sam_masks = sam_kernels @ upscaled[:, :rows, :columns].flatten(1, 2).transpose(1, 2)
-    return sam_masks.unflatten(2, (rows, columns)), hq_masks
+    return torch.cat(sam_masks, dim=2)[..., :rows, :columns] if sam_masks else None, hq_masks
+
+
+def _rows_at_once(pixels: torch.Tensor, height: int) -> int:
+    """Rows of a mask that are made at once."""
+    return _ROWS_AT_ONCE if pixels.device.type == "cpu" and not torch.compiler.is_compiling() else height
 
 
 def _place_weights(conv: nn.ConvTranspose2d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,46 +106,52 @@ def _place_weights(conv: nn.ConvTranspose2d) -> tuple[torch.Tensor, torch.Tensor
     return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)  # (C, C', 2, 2) -> (4 * C', C)
 
 
-def _upscale(
-    grid: torch.Tensor,
-    first: tuple[torch.Tensor, torch.Tensor],
-    norm: nn.LayerNorm,
-    second: tuple[torch.Tensor, torch.Tensor],
-) -> torch.Tensor:
-    """Both transposed convolutions, by their place weights: (N, h, w, C) to (N, 4h, 4w, C / 8)."""
-    count, height, width, _ = grid.shape
-    # The order stays (N, h, w, place in the 2x2, C) until the end, where the places are laid out.
-    hidden = F.linear(grid, *first).unflatten(-1, (4, -1))  # (N, h, w, 4, C / 4)
-    hidden = F.gelu(F.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
-    hidden = F.gelu(F.linear(hidden, *second))  # (N, h, w, 4, 4 * C / 8)
-    hidden = hidden.view(count, height, width, 2, 2, 2, 2, -1).permute(0, 1, 3, 5, 2, 4, 6, 7)
-    return hidden.reshape(count, 4 * height, 4 * width, -1)
-
-
-def _local_logits(
-    decoder: "SamHQMaskDecoder", upscaled: torch.Tensor, kernels: torch.Tensor, top: int, bottom: int
-) -> torch.Tensor:
-    """The HQ masks' part that comes from the upscaled pixels, for the rows from `top` to `bottom`.
+def _upscaled(
+    decoder: "SamHQMaskDecoder", grid: torch.Tensor, sam_kernels: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Both transposed convolutions, and the SAM masks that are read off their result.
 
     Args:
         decoder: The mask decoder.
-        upscaled: Upscaled pixels (N, H, W, C / 8).
-        kernels: The last convolution folded with each object's HQ kernel, turned by 180 degrees (N, 9, C / 4).
-        top: First row.
-        bottom: Row after the last.
+        grid: Pixels (N, h, w, C).
+        sam_kernels: Weights (N, M, C / 8) of each SAM mask's channels, or None for no SAM masks.
 
     Returns:
-        (N, 1, bottom - top, W).
+        Upscaled pixels (N, 4h, 4w, C / 8), and SAM's logits (N, M, 4h, 4w) or None.
     """
-    height, width = upscaled.shape[1:3]
-    # Each convolution reads one row further; what it makes of the outermost rows themselves is cut off again.
-    inner = slice(max(top - 1, 0), min(bottom + 1, height))
-    outer = slice(max(top - 2, 0), min(bottom + 2, height))
-    features = decoder.mask_conv1(upscaled[:, outer].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    features = features[:, inner.start - outer.start : inner.stop - outer.start]
+    first, second = _place_weights(decoder.upscale_conv1), _place_weights(decoder.upscale_conv2)
+    norm = decoder.upscale_layer_norm
+    # The order stays (N, h, w, place in the 2x2, C) until the end, where the places are laid out.
+    hidden = F.linear(grid, *first).unflatten(-1, (4, -1))  # (N, h, w, 4, C / 4)
+    hidden = F.gelu(F.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
+    hidden = F.gelu(F.linear(hidden, *second)).unflatten(-1, (4, -1))  # (N, h, w, 4, 4, C / 8)
+    if sam_kernels is None:
+        return _in_rows(hidden), None
+    logits = (hidden.flatten(1, 4) @ sam_kernels.transpose(1, 2)).view(*hidden.shape[:-1], -1)
+    return _in_rows(hidden), _in_rows(logits).permute(0, 3, 1, 2)
+
+
+def _in_rows(features: torch.Tensor) -> torch.Tensor:
+    """Places laid out: (N, h, w, 2 * 2, 2 * 2, C) to (N, 4h, 4w, C)."""
+    count, height, width = features.shape[:3]
+    places = features.view(count, height, width, 2, 2, 2, 2, -1).permute(0, 1, 3, 5, 2, 4, 6, 7)
+    return places.reshape(count, 4 * height, 4 * width, -1)
+
+
+def _local_taps(decoder: "SamHQMaskDecoder", strip: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+    """What the rows of a strip contribute to the HQ masks, themselves and their neighbours.
+
+    Args:
+        decoder: The mask decoder.
+        strip: Upscaled pixels (N, 1 + rows + 1, W, C / 8), with the row above and the row below.
+        kernels: The last convolution folded with each object's HQ kernel (N, 9, C / 4).
+
+    Returns:
+        (N, 9, rows * W).
+    """
     norm = decoder.mask_norm
+    features = F.conv2d(
+        strip.permute(0, 3, 1, 2), decoder.mask_conv1.weight, decoder.mask_conv1.bias, padding=(0, 1)
+    ).permute(0, 2, 3, 1)
     features = F.gelu(F.layer_norm(features, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
-    taps = kernels @ features.flatten(1, 2).transpose(1, 2)  # (N, 9, rows * W)
-    # `fold` adds tap (y, x) of a pixel to the pixel at (y - 1, x - 1) from it, hence the turned kernels.
-    summed = F.fold(taps, (inner.stop - inner.start, width), kernel_size=3, padding=1)
-    return summed[:, :, top - inner.start : bottom - inner.start]
+    return kernels @ features.flatten(1, 2).transpose(1, 2)

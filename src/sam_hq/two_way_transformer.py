@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .configuration_sam_hq import SamHQMaskDecoderConfig
-from .decoder_attention import SamHQAttention
+from .decoder_attention import ObjectParts, SamHQAttention
 from .layers import TransformerMLP
 
 # The authors leave these norms at their library's default, unlike the 1e-6 of all other norms.
@@ -21,25 +21,23 @@ _LAYER_NORM_EPS = 1e-5
 
 
 @dataclass
-class ImageSide:
-    """What the first block makes of the pixels of M images, whatever the prompts.
+class FirstBlock:
+    """What the first block makes of N objects on M images before it changes the pixels.
 
     Attributes:
+        tokens: The tokens after they attended to the image, and after their MLP (N, n, C).
         placed_pixels: Pixels with their positions (M, p, C).
-        keys: Of the tokens' attention to the image (M, heads, p, d).
-        values: Likewise.
         queries: Of the image's attention to the tokens (M, heads, p, d).
     """
 
+    tokens: torch.Tensor
     placed_pixels: torch.Tensor
-    keys: torch.Tensor
-    values: torch.Tensor
     queries: torch.Tensor
 
-    def of_image(self, index: int) -> "ImageSide":
-        """The part of one image."""
-        parts = (self.placed_pixels, self.keys, self.values, self.queries)
-        return ImageSide(*(part[index : index + 1] for part in parts))
+    def of(self, objects: slice, image: int) -> "FirstBlock":
+        """The part of some objects of one image."""
+        one = slice(image, image + 1)
+        return FirstBlock(self.tokens[objects], self.placed_pixels[one], self.queries[one])
 
 
 class SamHQTwoWayAttentionBlock(nn.Module):
@@ -89,44 +87,19 @@ class SamHQTwoWayAttentionBlock(nn.Module):
         )
         return tokens, self.layer_norm4(pixels + attended), (self_weights, image_weights, token_weights)
 
-    def forward_absorbed(
-        self,
-        tokens: torch.Tensor,
-        pixels: torch.Tensor,
-        token_positions: torch.Tensor,
-        pixel_positions: torch.Tensor,
-        token_bias: torch.Tensor | None,
-        attention_similarity: torch.Tensor | None,
-        image_side: ImageSide | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same as `forward`; the pixels may be those of M images, each of which serves N / M objects."""
+    def attend_to_tokens(
+        self, tokens: torch.Tensor, token_positions: torch.Tensor, token_bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The tokens' self attention, as in `forward`."""
         if self.skip_first_layer_pe:
-            tokens = self.self_attn.fused(tokens, tokens, tokens, token_bias)
-        else:
-            placed = tokens + token_positions
-            tokens = tokens + self.self_attn.fused(placed, placed, tokens, token_bias)
-        tokens = self.layer_norm1(tokens)
+            return self.layer_norm1(self.self_attn.fused(tokens, tokens, tokens, token_bias))
+        placed = tokens + token_positions
+        return self.layer_norm1(tokens + self.self_attn.fused(placed, placed, tokens, token_bias))
 
-        placed_pixels = pixels + pixel_positions if image_side is None else image_side.placed_pixels
-        attended = self.cross_attn_token_to_image.tokens_to_pixels(
-            tokens + token_positions,
-            placed_pixels,
-            pixels,
-            attention_similarity,
-            None if image_side is None else (image_side.keys, image_side.values),
-        )
+    def add_attended(self, tokens: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """The tokens with what they attended to in the image, through the MLP."""
         tokens = self.layer_norm2(tokens + attended)
-        tokens = self.layer_norm3(tokens + self.mlp(tokens))
-        attended = self.cross_attn_image_to_token.pixels_to_tokens(
-            placed_pixels,
-            tokens + token_positions,
-            tokens,
-            token_bias,
-            None if image_side is None else image_side.queries,
-        )
-        # (N, p, C) + (M, p, C): the pixels of an image are repeated for its objects here at the latest
-        pixels = attended.unflatten(0, (pixels.shape[0], -1)) + pixels.unsqueeze(1)
-        return tokens, self.layer_norm4(pixels.flatten(0, 1))
+        return self.layer_norm3(tokens + self.mlp(tokens))
 
 
 class SamHQTwoWayTransformer(nn.Module):
@@ -180,16 +153,35 @@ class SamHQTwoWayTransformer(nn.Module):
         attended, weights = self.final_attn_token_to_image(tokens + token_positions, pixels + pixel_positions, pixels)
         return self.layer_norm_final_attn(tokens + attended), pixels, (*all_weights, weights)
 
-    def image_side(self, pixels: torch.Tensor, pixel_positions: torch.Tensor) -> ImageSide:
-        """Prepare the first block for many prompts on M images.
+    def begin(
+        self,
+        tokens: torch.Tensor,
+        pixels: torch.Tensor,
+        pixel_positions: torch.Tensor,
+        token_bias: torch.Tensor | None = None,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+    ) -> FirstBlock:
+        """Do for many objects on M images at once what the first block does before it changes the pixels.
 
         Args:
-            pixels: Image embeddings (M, h*w, C).
-            pixel_positions: Positional encoding (h*w, C).
+            tokens: As in `forward`.
+            pixels: Image embeddings (M, h*w, C), before any prompt has changed them.
+            pixel_positions: As in `forward`.
+            token_bias: As in `forward`.
+            attention_similarity: As in `forward`.
+            target_embedding: As in `forward`.
         """
-        placed_pixels, first = pixels + pixel_positions, cast(SamHQTwoWayAttentionBlock, self.layers[0])
-        keys, values = first.cross_attn_token_to_image.project_pixels(placed_pixels, pixels)
-        return ImageSide(placed_pixels, keys, values, first.cross_attn_image_to_token.project_queries(placed_pixels))
+        first = cast(SamHQTwoWayAttentionBlock, self.layers[0])
+        if target_embedding is not None:
+            tokens = tokens + target_embedding
+        placed_pixels, token_positions = pixels + pixel_positions, tokens
+        tokens = first.attend_to_tokens(tokens, token_positions, token_bias)
+        attention = first.cross_attn_token_to_image
+        keys, values = attention.project_pixels(placed_pixels, pixels)
+        attended = attention.tokens_to_projected(tokens + token_positions, keys, values, attention_similarity)
+        queries = first.cross_attn_image_to_token.project_queries(placed_pixels)
+        return FirstBlock(first.add_attended(tokens, attended), placed_pixels, queries)
 
     def forward_absorbed(
         self,
@@ -199,25 +191,51 @@ class SamHQTwoWayTransformer(nn.Module):
         token_bias: torch.Tensor | None = None,
         attention_similarity: torch.Tensor | None = None,
         target_embedding: torch.Tensor | None = None,
-        image_side: ImageSide | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """The same as `forward` in the absorbed form, which keeps no weights; `image_side` saves repeated work."""
+        begun: FirstBlock | None = None,
+        objects_at_once: int | None = None,
+        output_tokens: int | None = None,
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The same as `forward` in the absorbed form, which keeps no weights.
+
+        The tokens of all objects go together. The pixels, thousands for each object, go in parts that fit the cache.
+
+        Args:
+            tokens: As in `forward`, and so are the others down to `target_embedding`.
+            pixels: As in `forward`; those of one image, or of every object, where `objects_at_once` is given.
+            pixel_positions: (h*w, C).
+            token_bias: (N, 1, 1, n).
+            attention_similarity: Broadcasts to (N, heads, n, h*w).
+            target_embedding: Broadcasts to (N, n, C).
+            begun: From `begin`, with these tokens.
+            objects_at_once: Objects in a part of the pixels; None for one part.
+            output_tokens: How many of the tokens, from the first, are wanted; None for all.
+
+        Returns:
+            Tokens (N, output_tokens, C), and the pixels in parts that together are (N, h*w, C).
+        """
         if target_embedding is not None:
             tokens = tokens + target_embedding
         token_positions = tokens
-        for index, layer in enumerate(self.layers):
-            if index and target_embedding is not None:
-                tokens = tokens + target_embedding
-            tokens, pixels = cast(SamHQTwoWayAttentionBlock, layer).forward_absorbed(
-                tokens,
-                pixels,
-                token_positions,
-                pixel_positions,
-                token_bias,
-                attention_similarity,
-                None if index else image_side,
+        parts = ObjectParts(tokens.shape[0], objects_at_once)
+        maps = parts.of(pixels)
+        placed = [part + pixel_positions for part in maps] if begun is None else [begun.placed_pixels] * len(maps)
+        for index, module in enumerate(self.layers):
+            layer, queries = cast(SamHQTwoWayAttentionBlock, module), None
+            if not index and begun is not None:
+                tokens, queries = begun.tokens, begun.queries
+            else:
+                if index and target_embedding is not None:
+                    tokens = tokens + target_embedding
+                tokens = layer.attend_to_tokens(tokens, token_positions, token_bias)
+                attended = layer.cross_attn_token_to_image.tokens_to_pixels(
+                    parts, tokens + token_positions, placed, maps, attention_similarity
+                )
+                tokens = layer.add_attended(tokens, attended)
+            updated = layer.cross_attn_image_to_token.add_tokens_to_pixels(
+                parts, maps, placed, tokens + token_positions, tokens, token_bias, queries
             )
-        attended = self.final_attn_token_to_image.tokens_to_pixels(
-            tokens + token_positions, pixels + pixel_positions, pixels, None
-        )
-        return self.layer_norm_final_attn(tokens + attended), pixels, None
+            maps = [layer.layer_norm4(part) for part in updated]
+            placed = [part + pixel_positions for part in maps]
+        tokens, token_positions = tokens[:, :output_tokens], token_positions[:, :output_tokens]
+        attended = self.final_attn_token_to_image.tokens_to_pixels(parts, tokens + token_positions, placed, maps, None)
+        return self.layer_norm_final_attn(tokens + attended), maps

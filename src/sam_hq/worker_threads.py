@@ -1,0 +1,67 @@
+"""Work on many small things at once: one thread for each, rather than all threads for every step of each.
+
+The decoder's steps on one prompt are too small to be worth cutting up among the cores: they wait for each other more
+than they gain. Prompts do not depend on each other, so on a CPU each thread takes its own.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+# Each worker holds the temporaries of its own group, so that their number bounds the memory.
+_MAX_WORKERS = 8
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def worker_count() -> int:
+    """How many threads `in_threads` would use here: as many as torch has, one inside a worker.
+
+    One also where something that belongs to the calling thread would be missed: autograd's graph, autocast, a compiler.
+    """
+    if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+        return 1
+    return min(torch.get_num_threads(), _MAX_WORKERS)
+
+
+def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Apply a function of tensors on the CPU to every item, several at once.
+
+    torch's threads are shared out among the workers while this runs, and the caller's setting is restored at the end.
+
+    Args:
+        function: Called in worker threads, without gradients.
+        items: Taken one by one, a few ahead of what has been yielded.
+
+    Yields:
+        The results, in the order of the items.
+    """
+    workers = worker_count()
+    if workers == 1:
+        yield from map(function, items)
+        return
+    threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    def call(item: _Item) -> _Result:
+        with torch.inference_mode(inference), torch.no_grad():  # these modes are a thread's own
+            return function(item)
+
+    pending: deque[Future[_Result]] = deque()
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+            try:
+                for item in items:
+                    pending.append(pool.submit(call, item))
+                    if len(pending) > workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+    finally:
+        torch.set_num_threads(threads)  # a worker's setting is also that of threads started after it
