@@ -1,8 +1,10 @@
 """Time this package against its peers, on the same weights and the same photograph, in one run.
 
-    python tests/benchmarks/bench.py [--cases …] [--repeats N] [--output docs/benchmarks.json]
+    python tests/benchmarks/bench.py [--cases …] [--repeats N] [--authors]
 
-Writes a JSON file and puts its tables into docs/benchmarks.md. The authors' package takes part where it is installed.
+Writes a JSON file and puts its table into docs/benchmarks.md. Cases that are measured again replace their rows; those
+of other cases stay if machine and versions are the same. `--authors` measures where the authors' package is installed,
+into a table of its own.
 """
 
 import argparse
@@ -22,15 +24,26 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from benchmarks.measure import Timing, interleaved, matrix_rate  # noqa: E402
-from benchmarks.peers import Peers, load_peers  # noqa: E402
-from benchmarks.report import write_report  # noqa: E402
+from benchmarks.peers import Peers, authors_installed, load_peers  # noqa: E402
+from benchmarks.report import replace_between, table  # noqa: E402
+from sam_hq.crop_grids import layer_point_grids  # noqa: E402
 from sam_hq.filtered_decoding import filtered_masks, valid_region  # noqa: E402
 from sam_hq.mask_generator import SamHQMaskGenerator  # noqa: E402
 
 PHOTO = REPOSITORY / "docs" / "photos" / "lemur.png"
 ENCODER_MACS = 486e9  # ViT-B at 1024 pixels
 PROMPTS = 64
-PASSING = 0.3  # share of the prompts that pass the predicted IoU in the filtered case
+PASSING = 0.3  # share of the prompts that pass the predicted IoU in the filtered cases
+CASES = [
+    "embedding",
+    "one prompt",
+    "64 prompts",
+    "64 prompts, 30 % pass",
+    "TinyViT embedding",
+    "generation",
+    "generation, 30 % pass",
+]
+AUTHORS_CASES = ["embedding", "one prompt", "64 prompts", "TinyViT embedding"]
 
 
 @dataclass
@@ -143,12 +156,23 @@ class ViTB:
 
         return interleaved({"ours": ours_filtered, "built-in": builtin_filtered}, repeats)
 
-    def generation(self, repeats: int) -> dict[str, Timing]:
-        """1024 points over a photograph of 2048 x 1365: the number and the area of the masks that are found."""
+    def generation(self, repeats: int, passing: float | None = None, side: int = 32) -> dict[str, Timing]:
+        """A grid of points over a photograph of 2048 x 1365: the areas of the masks that are found.
+
+        Args:
+            repeats: Calls of each.
+            passing: Share of the points whose predicted IoU shall pass, by a threshold that is the same for all; None
+                for the default threshold.
+            side: Points along each side.
+        """
         from transformers.pipelines.mask_generation import MaskGenerationPipeline
 
-        options = {"points_per_batch": 64, "pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
-        generator = SamHQMaskGenerator(self.peers.ours, self.peers.processor.image_processor, **options)
+        options: dict[str, Any] = {"points_per_batch": 64, "pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
+        if passing is not None:
+            options["pred_iou_thresh"] = self._score_quantile(side, 1 - passing)
+        ours = SamHQMaskGenerator(
+            self.peers.ours, self.peers.processor.image_processor, points_per_crop=side, **options
+        )
         stock = MaskGenerationPipeline(model=self.peers.builtin, image_processor=self.peers.processor.image_processor)
         picture = photo()
 
@@ -157,12 +181,26 @@ class ViTB:
 
         return interleaved(
             {
-                "ours": lambda: areas(generator.generate(picture)["masks"]),
-                "built-in": lambda: areas(stock(picture, **options)["masks"]),
+                "ours": lambda: areas(ours.generate(picture)["masks"]),
+                "built-in": lambda: areas(stock(picture, points_per_crop=side, **options)["masks"]),
             },
             repeats,
             warm_up=False,
         )
+
+    @torch.inference_mode()
+    def _score_quantile(self, side: int, quantile: float) -> float:
+        """The predicted IoU that this share of the points of the grid stay below, half way between two points'."""
+        grid = torch.from_numpy(layer_point_grids(side, 0, 1)[0]).float()
+        height, width = self.reshaped
+        scores = []
+        for points in (grid * torch.tensor([width, height])).split(PROMPTS):
+            prompted = {"image_embeddings": self.image_embeddings, "hq_features": self.hq_features}
+            groups = filtered_masks(self.peers.ours, **prompted, input_points=points[None, :, None], region=(1, 1))
+            scores += [group.iou_scores[:, 0] for group in groups]
+        ordered = torch.cat(scores).sort().values
+        at = round(quantile * len(ordered))
+        return ordered[at - 1 : at + 1].mean().item()
 
 
 def tiny_embedding(repeats: int) -> dict[str, Timing]:
@@ -199,26 +237,43 @@ def _difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).abs().max() / ours.abs().max())
 
 
+def cases_of(vit_b: ViTB | None, repeats: int, generation_repeats: int) -> dict[str, Callable[[], dict[str, Timing]]]:
+    """What measures each case; those of ViT-B only with its models."""
+    cases: dict[str, Callable[[], dict[str, Timing]]] = {"TinyViT embedding": lambda: tiny_embedding(repeats)}
+    if vit_b is not None:
+        cases |= {
+            "embedding": lambda: vit_b.embedding(repeats),
+            "one prompt": lambda: vit_b.prompts(repeats, 1),
+            "64 prompts": lambda: vit_b.prompts(repeats, PROMPTS),
+            "64 prompts, 30 % pass": lambda: vit_b.filtered(repeats),
+            "generation": lambda: vit_b.generation(generation_repeats),
+            "generation, 30 % pass": lambda: vit_b.generation(generation_repeats, PASSING),
+        }
+    return cases
+
+
+def merged(before: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    """A run with the rows of an earlier one for cases that it did not measure, where both are comparable."""
+    same = before.get("versions") == report["versions"] and all(
+        before.get("machine", {}).get(key) == report["machine"][key] for key in ("threads", "processor")
+    )
+    measured = {row["case"] for row in report["results"]}
+    kept = [row for row in before["results"] if row["case"] not in measured] if same else []
+    return {**report, "results": sorted([*kept, *report["results"]], key=lambda row: CASES.index(row["case"]))}
+
+
 def main() -> None:
     """Run the cases that were asked for."""
-    names = ["embedding", "one prompt", "64 prompts", "64 prompts, 30 % pass", "TinyViT embedding", "generation"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=names, default=names)
+    parser.add_argument("--cases", nargs="+", choices=CASES)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--generation-repeats", type=int, default=1, help="the peer takes minutes for one")
-    parser.add_argument("--output", type=Path, default=REPOSITORY / "docs" / "benchmarks.json")
+    parser.add_argument("--authors", action="store_true", help="the cases that the authors' package takes part in")
     arguments = parser.parse_args()
+    if arguments.authors and not authors_installed():
+        parser.error("--authors needs segment-anything-hq, timm and torchvision installed")
+    wanted = arguments.cases or (AUTHORS_CASES if arguments.authors else CASES)
 
-    vit_b = ViTB() if set(arguments.cases) - {"TinyViT embedding"} else None
-    runs: dict[str, Callable[[], dict[str, Timing]]] = {"TinyViT embedding": lambda: tiny_embedding(arguments.repeats)}
-    if vit_b is not None:
-        runs |= {
-            "embedding": lambda: vit_b.embedding(arguments.repeats),
-            "one prompt": lambda: vit_b.prompts(arguments.repeats, 1),
-            "64 prompts": lambda: vit_b.prompts(arguments.repeats, PROMPTS),
-            "64 prompts, 30 % pass": lambda: vit_b.filtered(arguments.repeats),
-            "generation": lambda: vit_b.generation(arguments.generation_repeats),
-        }
     rate = matrix_rate()
     report: dict[str, Any] = {
         "machine": {
@@ -235,14 +290,22 @@ def main() -> None:
         "repeats": arguments.repeats,
         "results": [],
     }
-    for case in names:
-        if case in arguments.cases:
-            rows = results(case, runs[case]())
-            report["results"] += [asdict(row) for row in rows]
-            for row in rows:
-                print(row, flush=True)
-    arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-    write_report(report, REPOSITORY / "docs" / "benchmarks.md")
+    mark = "authors" if arguments.authors else "bench"
+    file = REPOSITORY / "docs" / ("benchmarks_authors.json" if arguments.authors else "benchmarks.json")
+    before = json.loads(file.read_text()) if file.exists() else {}
+    vit_b = ViTB() if set(wanted) - {"TinyViT embedding"} else None
+    run = cases_of(vit_b, arguments.repeats, arguments.generation_repeats)
+    for case in CASES:
+        if case not in wanted:
+            continue
+        rows = results(case, run[case]())
+        report["results"] += [asdict(row) for row in rows]
+        for row in rows:
+            print(row, flush=True)
+        # After every case, so that a run that is cut short leaves what it has.
+        everything = merged(before, report)
+        file.write_text(json.dumps(everything, indent=1) + "\n")
+        replace_between(mark, table(everything), REPOSITORY / "docs" / "benchmarks.md")
 
 
 if __name__ == "__main__":

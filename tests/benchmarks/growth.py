@@ -1,12 +1,14 @@
 """How this package's time and memory grow: with points, with prompts per call, with the photograph.
 
-    python tests/benchmarks/growth.py [--output docs/growth.json]
+    python tests/benchmarks/growth.py [--kinds points prompts side]
 
-TinyViT with seeded weights. Every row runs in a process of its own, since a process does not give memory back.
+TinyViT with seeded weights. Every row runs in a process of its own, since a process does not give memory back. Writes
+docs/growth.json and the tables of docs/benchmarks.md; tables that are not measured again stay.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -22,11 +24,12 @@ from benchmarks.peers import load_peers  # noqa: E402
 from benchmarks.report import replace_between  # noqa: E402
 from sam_hq.mask_generator import SamHQMaskGenerator  # noqa: E402
 
-# What grows, and where it is measured.
-ROWS = {
-    "points of a generation, 2048 x 1365": [("points", value) for value in (8, 16, 32)],  # per side
-    "prompts of a call, cached embeddings": [("prompts", value) for value in (1, 4, 16, 64)],
-    "longest side of a 3:2 photograph, 256 points": [("side", value) for value in (1024, 2048, 4096, 8192)],
+FILE = REPOSITORY / "docs" / "growth.json"
+# What grows: the heading of its table, and where it is measured.
+TABLES = {
+    "points": ("points of a generation, 2048 x 1365", (64, 256, 1024)),
+    "prompts": ("prompts of a call, cached embeddings", (1, 4, 16, 64)),
+    "side": ("longest side of a 3:2 photograph, 256 points", (1024, 2048, 4096, 8192)),
 }
 
 
@@ -45,7 +48,7 @@ def measure(kind: str, value: int) -> dict[str, float]:
         side = 2048 if kind == "points" else value
         picture = photo((side, round(side * 2 / 3)))
         generator = SamHQMaskGenerator(
-            peers.ours, peers.processor.image_processor, points_per_crop=value if kind == "points" else 16
+            peers.ours, peers.processor.image_processor, points_per_crop=math.isqrt(value) if kind == "points" else 16
         )
         timing = interleaved({"ours": lambda: len(generator.generate(picture, output_mode="coco_rle"))}, 1, False)[
             "ours"
@@ -56,27 +59,33 @@ def measure(kind: str, value: int) -> dict[str, float]:
 def main() -> None:
     """Measure every row and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=REPOSITORY / "docs" / "growth.json")
+    parser.add_argument("--kinds", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:
         print(json.dumps(measure(arguments.row[0], int(arguments.row[1]))))
         return
-    report: dict[str, list[dict[str, float]]] = {}
-    lines = []
-    for title, rows in ROWS.items():
-        report[title] = []
-        lines += [f"| {title} | seconds | peak memory growth, MB |", "|---:|---:|---:|"]
-        for kind, value in rows:
+    report = json.loads(FILE.read_text()) if FILE.exists() else {}
+    for kind in arguments.kinds:
+        report[kind] = []
+        for value in TABLES[kind][1]:
             command = [sys.executable, __file__, "--row", kind, str(value)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            row = {"value": value**2 if kind == "points" else value, **json.loads(output.splitlines()[-1])}
-            print(title, row, flush=True)
-            report[title].append(row)
-            lines.append(f"| {row['value']} | {row['seconds']} | {row['peak_megabytes']} |")
-        lines.append("")
-    arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-    replace_between("growth", "\n".join(lines), REPOSITORY / "docs" / "benchmarks.md")
+            report[kind].append({"value": value, **json.loads(output.splitlines()[-1])})
+            print(kind, report[kind][-1], flush=True)
+        FILE.write_text(json.dumps(report, indent=1) + "\n")
+        replace_between("growth", tables(report), REPOSITORY / "docs" / "benchmarks.md")
+
+
+def tables(report: dict[str, list[dict[str, float]]]) -> str:
+    """What has been measured, as Markdown."""
+    lines = []
+    for kind, (title, _) in TABLES.items():
+        if kind in report:
+            lines += [f"| {title} | seconds | peak memory growth, MB |", "|---:|---:|---:|"]
+            lines += [f"| {row['value']} | {row['seconds']} | {row['peak_megabytes']} |" for row in report[kind]]
+            lines.append("")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -20,16 +20,6 @@ def replace_between(mark: str, text: str, page: Path) -> None:
     page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
-def write_report(report: dict[str, Any], page: Path) -> None:
-    """Put the table of a run into its part of the page.
-
-    Args:
-        report: What `bench.py` measured.
-        page: The Markdown file.
-    """
-    replace_between("bench", table(report), page)
-
-
 def table(report: dict[str, Any]) -> str:
     """One run as Markdown."""
     machine, versions = report["machine"], report["versions"]
