@@ -1,5 +1,6 @@
 """The page in a real Chromium: open, click, drag, choose, compare, search, download."""
 
+import base64
 import io
 import json
 import re
@@ -76,11 +77,13 @@ def click(page, x, y, **options) -> dict:
 def drawn(page) -> np.ndarray:
     """The canvas of the masks, (H, W, 4)."""
     page.wait_for_timeout(50)
+    # As one string: a list of numbers would be carried over one by one.
     data = page.evaluate(
-        "() => { const c = document.querySelector('#masks');"
-        "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }"
+        """() => { const c = document.querySelector('#masks');
+        const pixels = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        return btoa(Array.from(pixels, value => String.fromCharCode(value)).join('')); }"""
     )
-    return np.array(data, dtype=np.uint8).reshape(HEIGHT, WIDTH, 4)
+    return np.frombuffer(base64.b64decode(data), dtype=np.uint8).reshape(HEIGHT, WIDTH, 4)
 
 
 def mask_of(candidate) -> np.ndarray:

@@ -18,7 +18,7 @@ let queue = Promise.resolve(); // actions go one after the other
 
 function percent(share) {
   const value = 100 * share;
-  return `${value >= 10 ? value.toFixed(0) : value.toFixed(1)} %`;
+  return `${value >= 10 ? value.toFixed(0) : value.toFixed(1)}\u00a0%`;
 }
 
 function say(text) {
@@ -153,7 +153,7 @@ function description(milliseconds) {
   }
   const refined = state.refined ? ", refined from the mask before" : "";
   return `Score ${shown.score.toFixed(2)}, ${percent(shown.share)} of the photo${refined}. ` +
-    `Answered in ${(milliseconds / 1000).toFixed(2)} s.`;
+    `Answered in ${(milliseconds / 1000).toFixed(2)}\u00a0s.`;
 }
 
 function show(next) {
