@@ -96,6 +96,8 @@ def run_command(words: list[str]) -> None:
     if words[0] == "sam-hq":
         from sam_hq_cli.main import main
 
+        if words[1] == "convert":  # what a page converts takes the place of what stands for it before
+            shutil.rmtree(words[3], ignore_errors=True)
         status = main(words[1:])
     elif words[0] == "python" and words[1].endswith(".py"):
         sys.argv = words[1:]
