@@ -52,6 +52,14 @@ def test_the_package_is_fetched_once(npm, files):
     assert call.startswith("pack onnxruntime-web@")
 
 
+def test_two_processes_may_fetch_at_once(npm, files, tmp_path):
+    quicker = f"mkdir -p {cache_folder()}\ncp {tmp_path}/package/dist/* {cache_folder()}/\n"
+    with (tmp_path / "programs" / "npm").open("a") as script:
+        script.write(quicker)
+    assert {path.name: path.read_bytes() for path in runtime_folder().iterdir()} == files
+    assert [path.name for path in cache_folder().parent.iterdir()] == [cache_folder().name]
+
+
 def test_what_is_not_the_pinned_version_is_refused(npm, files, tmp_path, monkeypatch):
     changed = tuple(replace(file, sha256="0" * 64) for file in browser_runtime.FILES)
     monkeypatch.setattr(browser_runtime, "FILES", changed)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -236,6 +237,41 @@ def test_what_is_no_photo_is_refused_and_the_page_goes_on(static_page):
     assert "no photo" in static_page.page.inner_text("#error")
     static_page.open("kitten.jpg", (PHOTOS / "kitten.jpg").read_bytes())
     assert static_page.page.is_hidden("#error")
+
+
+def test_a_model_that_does_not_arrive_is_said(chromium, folder, tmp_path):
+    from browser_fixtures import serving
+    from sam_hq.demo.static_server import build_static_app
+
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    (broken / "model" / "decoder.onnx").unlink()
+    with serving(build_static_app(broken)) as address:
+        page = StaticPage(chromium, address)
+        page.give("kitten.jpg", (PHOTOS / "kitten.jpg").read_bytes())
+        page.page.locator("#error", has_text="The model did not arrive (decoder.onnx)").wait_for()
+        page.page.close()
+
+
+def test_pixels_are_those_that_pillow_reads(static_page):
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    photo = photo.resize((1500, 900), Image.Resampling.NEAREST)  # more than is read at once
+    file = io.BytesIO()
+    photo.save(file, "PNG")
+    sums = static_page.page.evaluate(
+        """async (bytes) => {
+          const { decodePhoto } = await import("/photo_decoding.js");
+          const { pixels, width, height } = await decodePhoto(new Blob([Uint8Array.from(bytes)]), 1e9);
+          const sums = Array.from({ length: height }, () => 0);
+          pixels.forEach((value, at) => {
+            sums[Math.floor(at / 4 / width)] += value * (1 + (at % 7) + (at % 1201));
+          });
+          return sums;
+        }""",
+        list(file.getvalue()),
+    )
+    pixels = np.asarray(photo.convert("RGBA"), dtype=np.int64).reshape(-1)
+    at = np.arange(pixels.size)
+    assert sums == (pixels * (1 + at % 7 + at % 1201)).reshape(900, -1).sum(axis=1).tolist()
 
 
 # Pillow may make the height first where an image loses many more rows than columns: rounding then differs.

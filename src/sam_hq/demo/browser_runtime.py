@@ -56,7 +56,11 @@ def runtime_folder(folder: str | Path | None = None) -> Path:
         return _checked(Path(folder))
     cached = cache_folder()
     if not cached.is_dir():
-        _fetch(cached)
+        try:
+            _fetch(cached)
+        except OSError:
+            if not cached.is_dir():  # else another process was quicker
+                raise
     return _checked(cached)
 
 

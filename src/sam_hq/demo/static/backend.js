@@ -11,6 +11,7 @@ export class Backend {
   #worker = null;
   #waiting = new Map();
   #requests = 0;
+  #failure = null;
   #about = null;
   #picture = null;
 
@@ -68,6 +69,9 @@ export class Backend {
   }
 
   #ask(request, values) {
+    if (this.#failure) {
+      return Promise.reject(this.#failure);
+    }
     return new Promise((resolve, reject) => {
       const id = ++this.#requests;
       this.#waiting.set(id, { resolve, reject });
@@ -90,6 +94,7 @@ export class Backend {
   }
 
   #failed(error) {
+    this.#failure = error;
     for (const { reject } of this.#waiting.values()) {
       reject(error);
     }

@@ -1,5 +1,7 @@
 // A file to upright pixels.
 
+const BAND_PIXELS = 1 << 20; // some browsers give nothing back from a canvas as large as a photo
+
 // Resolves to {pixels, width, height}, RGBA. Colours are those of the file, as Pillow reads them, not converted to
 // the screen's.
 export async function decodePhoto(file, mostPixels) {
@@ -17,9 +19,16 @@ export async function decodePhoto(file, mostPixels) {
       throw new Error(
         `The photo has ${width} × ${height} pixels, but at most ${Math.round(mostPixels / 1e6)} million are accepted.`);
     }
-    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-    context.drawImage(bitmap, 0, 0);
-    return { pixels: context.getImageData(0, 0, width, height).data, width, height };
+    const band = Math.min(height, Math.max(1, Math.floor(BAND_PIXELS / width)));
+    const context = new OffscreenCanvas(width, band).getContext("2d", { willReadFrequently: true });
+    const pixels = new Uint8ClampedArray(4 * width * height);
+    for (let top = 0; top < height; top += band) {
+      const rows = Math.min(band, height - top);
+      context.clearRect(0, 0, width, band);
+      context.drawImage(bitmap, 0, -top);
+      pixels.set(context.getImageData(0, 0, width, rows).data, 4 * width * top);
+    }
+    return { pixels, width, height };
   } finally {
     bitmap.close();
   }
