@@ -214,6 +214,7 @@ def _model_index(facts: Mapping[str, Any]) -> str:
                 task_type="mask-generation",
                 dataset_type="custom",
                 dataset_name=f"{result['dataset']}; prompts: {result['prompts']}",
+                dataset_config=f"{result['dataset']}; {result['prompts']}",  # results of one configuration are merged
                 metric_type=name.lower(),
                 metric_name=name,
                 metric_value=value,
