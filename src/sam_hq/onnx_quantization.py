@@ -71,6 +71,7 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[np.nd
             )
     # Saved once more: with the metadata, which the tools drop, and under the name that its external data belong to.
     graph = onnx.load(str(rounded))
+    _unfold_large(graph.graph, onnx.load(str(path)).graph)
     for leftover in path.parent.glob(f"{path.stem}.*"):
         leftover.unlink()
     del graph.metadata_props[:]
@@ -78,6 +79,39 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[np.nd
     onnx.save_model(
         graph, str(path), save_as_external_data=external, location=f"{path.name}.data" if external else None
     )
+
+
+def _unfold_large(folded: Any, source: Any) -> None:
+    """Put back the computation of constants that are larger than what they are made from, in place.
+
+    Folding unrolls a TinyViT's attention biases from one per offset to one per pair of cells.
+    """
+    made_by = {name: node for node in source.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in source.initializer}
+    present = {tensor.name for tensor in folded.initializer} | {name for node in folded.node for name in node.output}
+    restored: dict[int, Any] = {}
+    for tensor in list(folded.initializer):
+        if tensor.name in constants or tensor.name not in made_by:
+            continue
+        nodes, needed, names = {}, {}, [tensor.name]
+        while names:
+            name = names.pop()
+            if name in constants:
+                needed[name] = constants[name]
+            elif name in made_by and id(made_by[name]) not in nodes:
+                nodes[id(made_by[name])] = made_by[name]
+                names += [used for used in made_by[name].input if used]
+        if tensor.ByteSize() <= sum(constant.ByteSize() for constant in needed.values()):
+            continue
+        folded.initializer.remove(tensor)
+        present.discard(tensor.name)
+        restored.update(nodes)
+        folded.initializer.extend(constant for name, constant in needed.items() if name not in present)
+        present.update(needed)
+    ordered = [node for node in source.node if id(node) in restored and not present.intersection(node.output)]
+    rest = list(folded.node)
+    del folded.node[:]
+    folded.node.extend([*ordered, *rest])
 
 
 class _CalibrationPhotos:
