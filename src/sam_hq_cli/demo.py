@@ -37,8 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--static",
         metavar="DIR",
-        help="write DIR, a page with the exported model inside, which runs in the browser, and serve it; any web server "
-        "can. A DIR that is there already is served as it is. --device, limits and sessions do not apply",
+        help="write DIR, a page with the exported model inside, which runs in the browser, and serve it; any web "
+        "server can. A DIR that is there already is served as it is. --device, limits and sessions do not apply",
     )
     parser.add_argument(
         "--runtime",

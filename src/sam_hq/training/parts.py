@@ -54,7 +54,7 @@ def select_parameters(model: SamHQModel, trainable: str) -> list[str]:
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def with_lora(model: SamHQModel, rank: int = 8, alpha: float | None = None, seed: int = 0) -> Any:
+def with_lora(model: SamHQModel, rank: int = 8, alpha: int | None = None, seed: int = 0) -> Any:
     """Wrap the model for low-rank adaptation of its attention and MLPs; the HQ parts are trained in full.
 
     Args:
