@@ -179,6 +179,8 @@ def test_graphs_that_differ_are_not_written(monkeypatch, exports, tmp_path):
     [
         ({"dtype": "bf16"}, "dtype must be one of fp32, fp16, int8, got 'bf16'"),
         ({"opset": 12}, "opset must be 18 to 23, got 12"),
+        ({"calibration_photos": ["a.jpg"]}, "calibration_photos are for dtype 'int8', got dtype 'fp32'"),
+        ({"dtype": "int8", "calibration_photos": ["nowhere.jpg"]}, "no such file: 'nowhere.jpg'"),
     ],
 )
 def test_unknown_options_are_refused_before_any_work(options, message, tmp_path):

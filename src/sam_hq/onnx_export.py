@@ -7,10 +7,7 @@ import copy
 import hashlib
 import importlib.util
 import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +29,9 @@ from .export_graphs import (
 )
 from .image_options import mean_and_std
 from .image_processing_sam_hq import SamHQImageProcessor
+from .library_remarks import without_remarks
 from .modeling_sam_hq import SamHQModel
+from .onnx_quantization import check_calibration_photos, quantize_encoder
 from .onnx_runtime import OnnxSamHQ
 from .onnx_runtime.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
 
@@ -64,6 +63,7 @@ def export_onnx(
     directory: str | Path,
     dtype: str = "fp32",
     opset: int = DEFAULT_OPSET,
+    calibration_photos: Sequence[object] = (),
 ) -> OnnxExport:
     """Write a model as ONNX, and check it against torch on prompts of every kind.
 
@@ -73,10 +73,13 @@ def export_onnx(
         directory: A new or empty directory; it appears whole or not at all.
         dtype: "fp32"; "fp16" for weights and work in half precision; "int8" for an encoder with 8-bit weights.
         opset: The version of ONNX's operators, 18 to 23.
+        calibration_photos: With "int8", photographs like those that the graphs are for (paths, PIL images or uint8
+            arrays (H, W, 3)), to measure ranges on; with none, the dynamic way is taken. See `onnx_quantization`.
 
     Raises:
-        ValueError: If an option is unknown, the processor prepares photographs in a way that the runner does not, or
-            the graphs' answers differ from torch's by more than they may.
+        TypeError: If something among the photographs is none.
+        ValueError: If an option is unknown, a photograph cannot be read, the processor prepares photographs in a way
+            that the runner does not, or the graphs' answers differ from torch's by more than they may.
         ImportError: If the extra `onnx` is not installed.
         OSError: If the directory cannot be written.
     """
@@ -84,7 +87,10 @@ def export_onnx(
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     if opset not in _OPSETS:
         raise ValueError(f"opset must be {_OPSETS.start} to {_OPSETS.stop - 1}, got {opset}")
+    if calibration_photos and dtype != "int8":
+        raise ValueError(f"calibration_photos are for dtype 'int8', got dtype {dtype!r}")
     require_onnx()
+    check_calibration_photos(calibration_photos)
     metadata = graph_metadata(model, image_processor, dtype)
     working = model if dtype != "fp16" else _half(model)
     with new_directory(directory) as aside:
@@ -95,9 +101,7 @@ def export_onnx(
             _program(traced_decoder(working), DECODER_INPUTS, DECODER_OUTPUTS, opset), aside / DECODER_FILE, metadata
         )
         if dtype == "int8":
-            from .onnx_quantization import quantize_encoder
-
-            quantize_encoder(aside / ENCODER_FILE, metadata)
+            quantize_encoder(aside / ENCODER_FILE, metadata, calibration_photos)
         (aside / METADATA_FILE).write_text(json.dumps(metadata.to_strings(), indent=1) + "\n", encoding="utf-8")
         agreement = checked_agreement(model, image_processor, OnnxSamHQ(aside, providers="cpu"))
     return OnnxExport(Path(directory), metadata, agreement)
@@ -163,7 +167,8 @@ def _half(model: SamHQModel) -> SamHQModel:
 def _program(
     traced: torch.export.ExportedProgram, inputs: tuple[str, ...], outputs: tuple[str, ...], opset: int
 ) -> Any:
-    with _quiet():
+    # The exporter remarks on libraries that are not installed and axes that have one name.
+    with without_remarks("torch.onnx"):
         return torch.onnx.export(
             traced,
             dynamo=True,
@@ -205,20 +210,6 @@ def _name_axes(model: Any) -> None:
     for value in values + [output for node in model.graph for output in node.outputs]:
         if value.shape is not None:
             value.shape = type(value.shape)([names.get(str(side), side) for side in value.shape])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on libraries that are not installed and axes that have one name."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 __all__ = ["DEFAULT_OPSET", "DTYPES", "OnnxExport", "export_onnx", "graph_metadata", "require_onnx", "weights_digest"]

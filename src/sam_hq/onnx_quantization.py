@@ -6,28 +6,31 @@ docs/benchmarks.md has what each costs and gains. The decoder stays as it is: it
 masks are what the eye sees.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .library_remarks import without_remarks
 from .onnx_runtime.metadata import GraphMetadata
-from .onnx_runtime.photographs import encoder_input
+from .onnx_runtime.photographs import encoder_input, load_photo
 
 LINEAR_OPERATORS = ("MatMul", "Gemm")
 
 
-def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[np.ndarray] = ()) -> None:
+def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[object] = ()) -> None:
     """Replace an encoder's graph by one with 8-bit weights.
 
     Args:
         path: The graph; written over.
         metadata: What the new one says about itself.
-        photos: Photographs (H, W, 3) uint8 to measure ranges on; with none, the dynamic way is taken.
+        photos: Photographs to measure ranges on: paths, PIL images or uint8 arrays (H, W, 3), read one by one; with
+            none, the dynamic way is taken.
+
+    Raises:
+        TypeError: If something is no photograph.
+        ValueError: If a photograph cannot be read.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -41,7 +44,7 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[np.nd
 
     external = path.with_name(f"{path.name}.data").exists()
     prepared, rounded = path.with_suffix(".prepared.onnx"), path.with_suffix(".rounded.onnx")
-    with _quiet():
+    with without_remarks():  # onnxruntime's advice on what was done already
         # Folds constants, so that every weight is one, and knows every shape.
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True, save_as_external_data=external)
         common: dict[str, Any] = {
@@ -81,6 +84,20 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[np.nd
     )
 
 
+def check_calibration_photos(photos: Sequence[object]) -> None:
+    """Read photographs and forget them, so that a damaged one is known before the work that needs them.
+
+    Args:
+        photos: As in `quantize_encoder`.
+
+    Raises:
+        TypeError: If something is no photograph.
+        ValueError: If a photograph cannot be read.
+    """
+    for photo in photos:
+        load_photo(photo)
+
+
 def _unfold_large(folded: Any, source: Any) -> None:
     """Put back the computation of constants that are larger than what they are made from, in place.
 
@@ -117,26 +134,12 @@ def _unfold_large(folded: Any, source: Any) -> None:
 class _CalibrationPhotos:
     """Feeds photographs one by one, as onnxruntime's calibration asks for them."""
 
-    def __init__(self, photos: Sequence[np.ndarray], metadata: GraphMetadata):
-        self._inputs = ({"pixel_values": encoder_input([photo], metadata)[0]} for photo in photos)
+    def __init__(self, photos: Sequence[object], metadata: GraphMetadata):
+        self._inputs = ({"pixel_values": encoder_input([load_photo(photo)], metadata)[0]} for photo in photos)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next photograph as the encoder's input, or None."""
         return next(self._inputs, None)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without onnxruntime's advice on what was done already."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)
-
-
-__all__ = ["quantize_encoder"]
+__all__ = ["check_calibration_photos", "quantize_encoder"]

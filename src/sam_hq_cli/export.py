@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -28,6 +29,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default="fp32",
         help="of the weights; int8: of the encoder's, for CPUs (default: %(default)s)",
     )
+    parser.add_argument(
+        "--calibrate",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PHOTO",
+        help="with int8: photographs, folders or quoted patterns like what the model is for, to measure ranges on; "
+        "convolutions then have 8 bits too",
+    )
     parser.add_argument("--opset", type=int, default=18, help="version of ONNX's operators (default: %(default)s)")
 
 
@@ -40,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
     disable_progress_bar()
     set_verbosity_error()
     start = time.perf_counter()
+    photos = _calibration_photos(args)
     name = model_name(args.model)
     processor = load_processor(name)
     import torch
@@ -52,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
             require_onnx()
         except ImportError as error:
             raise ValueError(str(error)) from error
-        written = export_onnx(model, processor.image_processor, args.output_dir, args.dtype, args.opset)
+        written = export_onnx(model, processor.image_processor, args.output_dir, args.dtype, args.opset, photos)
         directory, agreement = written.directory, written.agreement
     else:
         from sam_hq.program_export import export_programs
@@ -60,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
         programs = export_programs(model, processor.image_processor, args.output_dir, args.dtype)
         directory, agreement = programs.directory, programs.agreement
     print(f"model    {name}")
+    if photos:
+        print(f"ranges   measured on {len(photos)} photograph{'s' if len(photos) > 1 else ''}")
     print(
         f"checked  masks within {agreement.largest_difference:.1e} of torch's (of the largest logit), scores within "
         f"{agreement.largest_score_difference:.1e}, mean IoU with torch's masks {agreement.mask_iou:.4f}"
@@ -67,3 +80,15 @@ def run(args: argparse.Namespace) -> None:
     for path in sorted(directory.iterdir()):
         print(f"wrote    {path}, {path.stat().st_size / 1e6:.1f} MB")
     print(f"time     {time.perf_counter() - start:.1f} s")
+
+
+def _calibration_photos(args: argparse.Namespace) -> list[Path]:
+    if not args.calibrate:
+        return []
+    if (args.format, args.dtype) != ("onnx", "int8"):
+        raise ValueError(
+            f"--calibrate is for --format onnx --dtype int8, got --format {args.format} --dtype {args.dtype}"
+        )
+    from sam_hq.photo_listing import list_photos
+
+    return list_photos(args.calibrate)

@@ -9,10 +9,11 @@ from conftest import PHOTOS
 from exported_models import model_and_processor
 from sam_hq.export_check import drawn_photo
 from sam_hq.onnx_export import export_onnx
+from sam_hq.onnx_runtime import OnnxSamHQ
 from sam_hq.program_export import program_runner
 from sam_hq_cli.main import main
 
-pytest.importorskip("onnx", reason="needs the extra `onnx`")
+onnx = pytest.importorskip("onnx", reason="needs the extra `onnx`")
 PHOTO = PHOTOS / "scissors.png"
 
 
@@ -40,19 +41,59 @@ def test_programs_of_torch_export(directory, tmp_path, capsys):
 def test_the_onnx_format_is_the_library_s(directory, exports, tmp_path, capsys, monkeypatch):
     asked = []
 
-    def export(model, image_processor, output_dir, dtype, opset):
-        asked.append((model.dtype, image_processor.pad_size, dtype, opset))
+    def export(model, image_processor, output_dir, dtype, opset, calibration_photos):
+        asked.append((model.dtype, image_processor.pad_size, dtype, opset, calibration_photos))
         return exports("vit")
 
     monkeypatch.setattr("sam_hq.onnx_export.export_onnx", export)
     words = ["export", "--model", str(directory), str(tmp_path / "new"), "--dtype", "int8", "--opset", "20"]
     assert main(words) == 0
     assert [(str(dtype), *rest) for dtype, *rest in asked] == [
-        ("torch.float32", {"height": 128, "width": 128}, "int8", 20)
+        ("torch.float32", {"height": 128, "width": 128}, "int8", 20, [])
     ]
     printed = capsys.readouterr().out
     assert "encoder.onnx" in printed
     assert "decoder.onnx" in printed
+
+
+def test_ranges_measured_on_photographs(directory, exports, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("kitten.jpg", "panda.jpg"):
+        Image.open(PHOTOS / name).resize((90, 70)).save(folder / name)
+    out = tmp_path / "calibrated"
+    words = ["export", "--model", str(directory), str(out), "--dtype", "int8", "--calibrate", str(folder), str(PHOTO)]
+    assert main(words) == 0
+    assert "ranges   measured on 3 photographs" in capsys.readouterr().out
+    encoder = onnx.load(out / "encoder.onnx")
+    # Convolutions have 8-bit weights in the calibrated way alone: they are read through a node that widens them.
+    widened = {node.output[0] for node in encoder.graph.node if node.op_type == "DequantizeLinear"}
+    convolutions = [node for node in encoder.graph.node if node.op_type == "Conv"]
+    assert convolutions
+    assert all(node.input[1] in widened for node in convolutions)
+    (found,) = OnnxSamHQ(out, providers="cpu").segment(PHOTO, input_boxes=[[[20, 30, 200, 220]]])
+    (exact,) = OnnxSamHQ(exports("vit").directory, providers="cpu").segment(PHOTO, input_boxes=[[[20, 30, 200, 220]]])
+    difference = np.abs(found.low_res_masks - exact.low_res_masks).max() / np.abs(exact.low_res_masks).max()
+    assert 0 < difference < 0.3
+
+
+@pytest.mark.parametrize(
+    ("options", "calibrate", "message"),
+    [
+        (["--dtype", "int8"], ["nowhere.jpg"], "input 'nowhere.jpg' is no file, and no folder or pattern"),
+        (["--dtype", "fp16"], [str(PHOTO)], "--calibrate is for --format onnx --dtype int8, got --format onnx --dtype"),
+        (["--format", "torch-export", "--dtype", "int8"], [str(PHOTO)], "--calibrate is for --format onnx"),
+        (["--dtype", "int8"], [str(PHOTO), __file__], "test_export.py' as an image"),
+    ],
+)
+def test_photographs_to_measure_on_are_looked_at_before_any_work(
+    options, calibrate, message, directory, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("sam_hq.onnx_export.traced_encoder", lambda _: pytest.fail("work has begun"))
+    words = ["export", "--model", str(directory), str(tmp_path / "new"), *options, "--calibrate", *calibrate]
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
