@@ -44,17 +44,8 @@ def decoded_photo(source: str | Path, *, max_pixels: int | None = None) -> Image
     Raises:
         ValueError: a file that cannot be read, or a too large image.
     """
-    try:
-        with _raised_bomb_limit(max_pixels), open(source, "rb") as file:
-            image = Image.open(file)
-            check_pixel_count(*image.size, max_pixels)
-            image.load()
-        oriented = image.getexif().get(EXIF_ORIENTATION, 1) != 1
-        return ImageOps.exif_transpose(image) if oriented else image
-    except ValueError:
-        raise
-    except Exception as error:  # damaged files raise OSError, SyntaxError, struct.error and others
-        raise ValueError(f"images: cannot read {str(source)!r} as an image: {error}") from error
+    with opened_photo(source, max_pixels) as image:
+        return _upright(image, max_pixels, repr(str(source)))
 
 
 @contextmanager
@@ -102,24 +93,36 @@ def decoded_pixels(image: Image.Image, max_pixels: int | None, name: str) -> np.
     Raises:
         ValueError: an image that cannot be decoded, is too large or empty, or holds values beyond 16 bits.
     """
-    check_pixel_count(*image.size, max_pixels)
-    try:
-        image.load()
-        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
+    image = _upright(image, max_pixels, name)
+    with _naming(name):
         if image.mode == "F" or image.mode.startswith("I"):
             gray = np.asarray(image)
         else:
             if image.mode == "P" and "transparency" in image.info:
                 image = image.convert("RGBA")  # Pillow warns when such a palette goes to RGB directly
             return np.asarray(image.convert("RGB"))
-    except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and others
-        raise ValueError(f"images: cannot decode {name}: {error}") from error
     # Mode I is what Pillow makes of 16-bit gray files, in 32 bits.
     if gray.dtype.kind in "iu":
         check_range(gray, 0, 65535)
         gray = gray.astype(np.uint16)
     return gray
+
+
+def _upright(image: Image.Image, max_pixels: int | None, name: str) -> Image.Image:
+    """The image decoded, and turned as its EXIF orientation says; without one it is not copied."""
+    check_pixel_count(*image.size, max_pixels)
+    with _naming(name):
+        image.load()
+        return ImageOps.exif_transpose(image) if image.getexif().get(EXIF_ORIENTATION, 1) != 1 else image
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Whatever goes wrong in Pillow as a ValueError with the image's name."""
+    try:
+        yield
+    except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and others
+        raise ValueError(f"images: cannot decode {name}: {error}") from error
 
 
 def check_range(pixels: Any, low: float, high: float) -> None:
