@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from byte_counter import ByteCounter
 from conftest import DECODER, small_config, stirred
 from sam_hq.configuration_sam_hq import SamHQConfig
-from sam_hq.filtered_decoding import filtered_masks
+from sam_hq.filtered_decoding import PassingMasks, filtered_masks
 from sam_hq.modeling_sam_hq import SamHQModel
 
 
@@ -97,7 +97,9 @@ def test_prompts_that_fail_and_rows_that_pad_are_not_rendered(prompted):
         scores = model(image_embeddings=image_embeddings, hq_features=hq_features, input_points=points).iou_scores
 
     def decode(**options):
-        return lambda: list(filtered_masks(model, image_embeddings, hq_features, input_points=points, **options))
+        return lambda: list(
+            filtered_masks(model, image_embeddings, hq_features, PassingMasks.logits, input_points=points, **options)
+        )
 
     nothing = multiply_adds(decode(min_score=float("inf")))
     everything = multiply_adds(decode())
@@ -114,7 +116,7 @@ def test_decoding_holds_a_group_and_not_all_prompts(prompted, monkeypatch):
     for count in (64, 96):  # tokens grow with the prompts, pixels do not
         points = torch.rand(1, count, 1, 2) * 128
         with torch.no_grad(), ByteCounter() as counter:
-            for _ in filtered_masks(model, image_embeddings, hq_features, input_points=points):
+            for _ in filtered_masks(model, image_embeddings, hq_features, PassingMasks.logits, input_points=points):
                 pass
         peaks.append(counter.peak)
     assert peaks[1] < 1.2 * peaks[0]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from conftest import small_model
-from sam_hq.filtered_decoding import filtered_masks, valid_region
+from sam_hq.filtered_decoding import PassingMasks, filtered_masks, valid_region
 
 
 @pytest.fixture(params=["eager", "sdpa"])
@@ -42,6 +42,7 @@ def test_it_is_the_model_filtered(
                 model,
                 image_embeddings,
                 hq_features,
+                lambda masks: (masks.logits(), masks.iou_scores),
                 **options,
                 min_score=min_score,
                 candidates=candidates,
@@ -49,11 +50,11 @@ def test_it_is_the_model_filtered(
             )
         )
     rows, columns = region or (32, 32)
-    indices = torch.cat([group.indices for group in groups])
+    indices = torch.cat([indices for indices, _ in groups])
     assert indices.tolist() == (best > min_score).nonzero()[:, 0].tolist()
     assert 0 < len(indices) < 7
-    masks = torch.cat([group.pred_masks for group in groups])
-    scores = torch.cat([group.iou_scores for group in groups])
+    masks = torch.cat([masks for _, (masks, _) in groups])
+    scores = torch.cat([scores for _, (_, scores) in groups])
     torch.testing.assert_close(masks, whole.pred_masks[0, indices, :candidates, :rows, :columns], atol=1e-5, rtol=0)
     torch.testing.assert_close(scores, whole.iou_scores[0, indices, :candidates], atol=1e-6, rtol=0)
 
@@ -61,14 +62,16 @@ def test_it_is_the_model_filtered(
 def test_nothing_passes(prompted):
     model, image_embeddings, hq_features, points = prompted
     with torch.no_grad():
-        groups = list(filtered_masks(model, image_embeddings, hq_features, points, min_score=float("inf")))
+        groups = list(
+            filtered_masks(model, image_embeddings, hq_features, PassingMasks.logits, points, min_score=float("inf"))
+        )
     assert groups == []
 
 
 def test_several_images_are_refused(prompted):
     model, image_embeddings, hq_features, points = prompted
     with pytest.raises(ValueError, match="image_embeddings must be those of one image, but hold 2"):
-        next(filtered_masks(model, image_embeddings.repeat(2, 1, 1, 1), hq_features, points))
+        next(filtered_masks(model, image_embeddings.repeat(2, 1, 1, 1), hq_features, PassingMasks.logits, points))
 
 
 def test_valid_region_is_all_that_upscaling_reads_and_no_more():

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 
 from sam_hq import mask_generator
 from sam_hq.crop_grids import layer_crop_boxes, layer_point_grids
-from sam_hq.filtered_decoding import FilteredMasks
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.mask_generator import SamHQMaskGenerator
 from sam_hq.mask_rle import RunLengthMask
@@ -57,18 +56,32 @@ class DiscModel:
         return SamHQImageSegmentationOutput(pred_masks=masks[None], iou_scores=scores[None])
 
 
+class RowsInTurn:
+    """Stands in for `PassingMasks`: logits (K, M, h, w), given some rows at a time."""
+
+    def __init__(self, logits, iou_scores):
+        self._logits, self.iou_scores = logits, iou_scores
+
+    def strips(self):
+        yield from self._logits.split(5, dim=2)
+
+    def logits(self):
+        return self._logits
+
+
 def disc_masks(
-    model, image_embeddings, hq_features, min_score, candidates, region, input_points, input_labels, **flags
+    model, image_embeddings, hq_features, use, min_score, candidates, region, input_points, input_labels, **flags
 ):
     """Stands in for `filtered_masks`."""
     outputs = model(
         image_embeddings=image_embeddings, hq_features=hq_features, input_points=input_points,
         input_labels=input_labels, **flags,
     )  # fmt: skip
-    masks, scores = outputs.pred_masks[0, :, :candidates], outputs.iou_scores[0]
+    masks, scores = outputs.pred_masks[0, :, :candidates], outputs.iou_scores[0, :, :candidates]
     for group in torch.arange(len(masks)).split(3):
         kept = group if min_score is None else group[scores[group, 0] > min_score]
-        yield FilteredMasks(kept, masks[kept][..., : region[0], : region[1]], scores[kept])
+        if len(kept):
+            yield kept, use(RowsInTurn(masks[kept][..., : region[0], : region[1]], scores[kept]))
 
 
 @pytest.fixture(autouse=True)

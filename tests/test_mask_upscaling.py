@@ -14,6 +14,14 @@ from sam_hq.mask_upscaling import PhotoUpscaling
 MASK, FRAME = 32, 128
 
 
+def cut(upscaling, logits, threshold, offset, rows_at_once=100):
+    """A mask whose rows come some at a time."""
+    on_its_way = upscaling.begin(threshold, offset)
+    for rows in logits.split(rows_at_once):
+        on_its_way.add(rows)
+    return on_its_way.finished()
+
+
 def blobs(size, count, seed=0):
     """Smooth logits."""
     coarse = torch.randn(count, 1, 6, 6, generator=torch.Generator().manual_seed(seed))
@@ -21,8 +29,8 @@ def blobs(size, count, seed=0):
 
 
 @pytest.mark.parametrize("photo_size", [(90, 60), (61, 97), (300, 301), (500, 77), (33, 480), (1, 3), (128, 128)])
-@pytest.mark.parametrize("strip_floats", [1, 5000, 10**6])
-def test_masks_and_stability_are_those_of_the_plain_form(monkeypatch, photo_size, strip_floats):
+@pytest.mark.parametrize(("strip_floats", "rows_at_once"), [(1, 100), (5000, 1), (10**6, 7), (10**6, 100)])
+def test_masks_and_stability_are_those_of_the_plain_form(monkeypatch, photo_size, strip_floats, rows_at_once):
     monkeypatch.setattr(mask_upscaling, "_STRIP_FLOATS", strip_floats)
     reshaped = resized_size(photo_size, FRAME)
     region = valid_region(reshaped, FRAME, MASK)
@@ -34,7 +42,7 @@ def test_masks_and_stability_are_those_of_the_plain_form(monkeypatch, photo_size
         logits = low_res_masks_to_photo(low_res, reshaped, photo_size, frame, binarize=False)
         stability = stability_scores(logits, threshold, offset)
         for mask, plain, plain_stability in zip(low_res, logits.numpy(), stability.tolist(), strict=True):
-            found = upscaling.cut(mask, threshold, offset)
+            found = cut(upscaling, mask, threshold, offset, rows_at_once)
             differing = found.encoded().to_mask() != (plain > threshold)
             assert np.abs(plain[differing] - threshold).max(initial=0) < 1e-5  # rounding alone tells them apart
             assert found.stability == pytest.approx(
@@ -46,7 +54,7 @@ def test_only_the_box_around_a_mask_is_made():
     upscaling = PhotoUpscaling((32, 32), (128, 128), (128, 128), (512, 512))
     low_res = torch.full((32, 32), -9.0)
     low_res[10:12, 20] = 5.0
-    found = upscaling.cut(low_res, 0.0, 1.0)
+    found = cut(upscaling, low_res, 0.0, 1.0)
     assert found.corner[0] > 16 * 18
     assert found.corner[1] > 16 * 8
     assert max(found.window.shape) <= 16 * 5
@@ -54,7 +62,7 @@ def test_only_the_box_around_a_mask_is_made():
 
 
 def test_nothing_gives_an_empty_mask_without_stability():
-    found = PhotoUpscaling((32, 32), (128, 128), (128, 128), (50, 70)).cut(torch.full((32, 32), -9.0), 0.0, 1.0)
+    found = cut(PhotoUpscaling((32, 32), (128, 128), (128, 128), (50, 70)), torch.full((32, 32), -9.0), 0.0, 1.0)
     assert np.isnan(found.stability)
     assert not found.encoded().to_mask().any()
     assert found.encoded().to_mask().shape == (50, 70)
@@ -62,6 +70,19 @@ def test_nothing_gives_an_empty_mask_without_stability():
 
 def test_logits_at_a_threshold_are_not_above_it():
     upscaling = PhotoUpscaling((32, 32), (128, 128), (128, 128), (70, 70))
-    found = upscaling.cut(torch.zeros(32, 32), 0.0, 0.0)
+    found = cut(upscaling, torch.zeros(32, 32), 0.0, 0.0)
     assert not found.encoded().to_mask().any()
     assert np.isnan(found.stability)
+
+
+def test_what_the_stability_will_not_exceed_falls_to_what_it_is():
+    upscaling = PhotoUpscaling((32, 32), (128, 128), (128, 128), (90, 70))
+    for mask in blobs((32, 32), 8):
+        on_its_way = upscaling.begin(0.0, 1.0)
+        bounds = []
+        for row in mask.split(1):
+            on_its_way.add(row)
+            bounds.append(on_its_way.highest_stability())
+        assert bounds[0] > bounds[-1]
+        assert bounds == sorted(bounds, reverse=True)
+        assert bounds[-1] == pytest.approx(on_its_way.finished().stability, abs=1e-6)

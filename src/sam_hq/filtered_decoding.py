@@ -4,35 +4,55 @@ This is how automatic mask generation decodes: the same answers as `SamHQModel.f
 candidates that would be thrown away afterwards.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
+    from .mask_decoder import DecodedObjects, SamHQMaskDecoder
     from .modeling_sam_hq import SamHQModel
 
+_Result = TypeVar("_Result")
 
-@dataclass
-class FilteredMasks:
-    """Masks of the objects of a group that passed.
+
+@dataclass(frozen=True, eq=False)
+class PassingMasks:
+    """Masks of K objects that passed, which are rendered when they are asked for.
 
     Attributes:
-        indices: Which of the prompts these are (K,).
-        pred_masks: Mask logits (K, M, rows, columns), cut to the region that was asked for.
-        iou_scores: Predicted IoU (K, M), best first.
+        decoder: What renders them.
+        objects: What they are rendered from.
+        sam_branch: Whether SAM's masks are part of them, or the HQ token's are all.
+        region: Rows and columns that are wanted, or None for all.
     """
 
-    indices: torch.Tensor
-    pred_masks: torch.Tensor
-    iou_scores: torch.Tensor
+    decoder: "SamHQMaskDecoder"
+    objects: "DecodedObjects"
+    sam_branch: bool
+    region: tuple[int, int] | None
+
+    @property
+    def iou_scores(self) -> torch.Tensor:
+        """Predicted IoU (K, M), best first."""
+        return self.objects.iou_scores
+
+    def strips(self) -> Iterator[torch.Tensor]:
+        """Logits (K, M, rows, columns) of some rows after the other, upper ones first."""
+        for masks in self.decoder.strips(self.objects, self.sam_branch, self.region):
+            yield masks.hq_masks if masks.sam_masks is None else masks.sam_masks + masks.hq_masks
+
+    def logits(self) -> torch.Tensor:
+        """All rows (K, M, rows, columns)."""
+        return torch.cat(list(self.strips()), dim=2)
 
 
 def filtered_masks(
     model: "SamHQModel",
     image_embeddings: torch.Tensor,
     hq_features: torch.Tensor,
+    use: Callable[[PassingMasks], _Result],
     input_points: torch.Tensor | None = None,
     input_labels: torch.Tensor | None = None,
     input_boxes: torch.Tensor | None = None,
@@ -42,13 +62,14 @@ def filtered_masks(
     hq_token_only: bool = False,
     candidates: int = 1,
     region: tuple[int, int] | None = None,
-) -> Iterator[FilteredMasks]:
+) -> Iterator[tuple[torch.Tensor, _Result]]:
     """Predict the masks of P prompts on one image, group by group, leaving out those with low scores.
 
     Args:
         model: The model.
         image_embeddings: (1, C, h, w) from `SamHQModel.get_image_embeddings`.
         hq_features: (1, C / 8, 4h, 4w) from `SamHQModel.get_hq_features`.
+        use: What is made of a group's masks, such as `PassingMasks.logits`; on a CPU called in worker threads.
         input_points: As in `SamHQModel.forward`, (1, P, N, 2).
         input_labels: (1, P, N).
         input_boxes: (1, P, 4).
@@ -61,7 +82,8 @@ def filtered_masks(
             padding (`valid_region`); None for all.
 
     Yields:
-        The masks of each group with any left, in the order of the prompts.
+        Which of the prompts (K,) passed, and what `use` made of their masks, for each group with any left, in the order
+        of the prompts.
 
     Raises:
         ValueError: If there is more than one image, or a prompt is malformed.
@@ -70,18 +92,15 @@ def filtered_masks(
         raise ValueError(f"image_embeddings must be those of one image, but hold {image_embeddings.shape[0]}")
     prompts = model.encode_prompts(1, image_embeddings.device, input_points, input_labels, input_boxes, input_masks)
     objects = model.mask_decoder.prompted_objects(image_embeddings, *prompts, hq_features)
-    decoded = model.mask_decoder.filtered(
+    decoder, sam_branch = model.mask_decoder, not hq_token_only
+    yield from decoder.filtered(
         objects,
         model.pixel_positions(image_embeddings),
+        lambda decoded: use(PassingMasks(decoder, decoded, sam_branch, region)),
         min_score,
         multimask_output,
-        1 if hq_token_only else candidates,
-        sam_branch=not hq_token_only,
-        region=region,
+        candidates if sam_branch else 1,
     )
-    for indices, masks in decoded:
-        logits = masks.hq_masks if masks.sam_masks is None else masks.sam_masks + masks.hq_masks
-        yield FilteredMasks(indices, logits, masks.iou_scores)
 
 
 def valid_region(reshaped_input_size: tuple[int, int], image_size: int, mask_size: int) -> tuple[int, int]:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from .mask_generation_options import MaskGenerationOptions
-from .mask_ops import non_maximum_suppression, stability_scores, touches_crop_edge
+from .mask_ops import non_maximum_suppression, touches_crop_edge
 from .mask_regions import fill_small_holes, remove_small_specks
-from .mask_rle import RunLengthMask, encode_masks
-from .mask_upscaling import PhotoUpscaling
+from .mask_rle import RunLengthMask
+from .stable_masks import StableMasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +133,8 @@ class MaskCandidates:
             }
 
 
-def candidates_from_logits(
-    mask_logits: torch.Tensor,
+def candidates_of_crop(
+    stable: StableMasks,
     scores: torch.Tensor,
     points: Sequence[Sequence[float]],
     crop_box: Sequence[int],
@@ -142,89 +142,29 @@ def candidates_from_logits(
     options: MaskGenerationOptions,
     keep_cut: bool = False,
 ) -> MaskCandidates:
-    """Filter one group of masks by stability and by the edge of the crop, and encode what is left.
+    """Clean stable masks of a crop, and leave out those that end at its edge.
 
     Args:
-        mask_logits: `(K, H, W)` logits at the size of the crop, on any device.
-        scores: `(K,)` predicted IoU, already filtered.
-        points: K pairs x, y: the prompts, in pixels of the crop.
+        stable: K masks at the size of the crop.
+        scores: `(K,)` their predicted IoU, on any device.
+        points: K pairs x, y: their prompts, in pixels of the crop.
         crop_box: x0 y0 x1 y1 of the crop in pixels of the photograph.
         image_size: Height and width of the photograph.
-        options: Thresholds and areas.
+        options: `max_hole_area` and `max_sprinkle_area` are looked at.
         keep_cut: Whether masks that end at an edge of the crop are kept, marked as cut, rather than dropped.
     """
-    stability = stability_scores(mask_logits, options.mask_threshold, options.stability_score_offset)
-    stable = _stable(stability, options)
-    encoded = encode_masks(mask_logits[stable] > options.mask_threshold)
-    return _candidates(encoded, stable, stability, scores, points, crop_box, image_size, options, keep_cut)
-
-
-def candidates_from_low_res(
-    low_res: torch.Tensor,
-    upscaling: PhotoUpscaling,
-    scores: torch.Tensor,
-    points: Sequence[Sequence[float]],
-    crop_box: Sequence[int],
-    image_size: tuple[int, int],
-    options: MaskGenerationOptions,
-    keep_cut: bool = False,
-) -> MaskCandidates:
-    """As `candidates_from_logits`, without ever holding a mask's logits at the size of the crop.
-
-    Args:
-        low_res: `(K, h, w)` logits at low resolution, on the CPU.
-        upscaling: The way from there to the size of the crop.
-        scores: `(K,)` predicted IoU, already filtered.
-        points: K pairs x, y: the prompts, in pixels of the crop.
-        crop_box: x0 y0 x1 y1 of the crop in pixels of the photograph.
-        image_size: Height and width of the photograph.
-        options: Thresholds and areas.
-        keep_cut: Whether masks that end at an edge of the crop are kept, marked as cut, rather than dropped.
-    """
-    stability, stable, encoded = [], [], []
-    for index, logits in enumerate(low_res.float()):
-        mask = upscaling.cut(logits, options.mask_threshold, options.stability_score_offset)
-        stability.append(mask.stability)
-        if len(_stable(torch.tensor([mask.stability]), options)):
-            stable.append(index)
-            encoded.append(mask.encoded())
-    found = torch.tensor(stable, dtype=torch.int64)
-    return _candidates(encoded, found, torch.tensor(stability), scores, points, crop_box, image_size, options, keep_cut)
-
-
-def _stable(stability: torch.Tensor, options: MaskGenerationOptions) -> torch.Tensor:
-    """Indices of the masks that are stable enough."""
-    if options.stability_score_thresh > 0:  # a score of 0/0 fails, but passes where nothing is asked
-        return (stability >= options.stability_score_thresh).nonzero()[:, 0]
-    return torch.arange(len(stability), device=stability.device)
-
-
-def _candidates(
-    encoded: list[RunLengthMask],
-    stable: torch.Tensor,
-    stability: torch.Tensor,
-    scores: torch.Tensor,
-    points: Sequence[Sequence[float]],
-    crop_box: Sequence[int],
-    image_size: tuple[int, int],
-    options: MaskGenerationOptions,
-    keep_cut: bool,
-) -> MaskCandidates:
-    """The masks `stable` among K, encoded, without those that end at an edge of the crop."""
-    encoded = [_cleaned(mask, options) for mask in encoded]
-    boxes = run_length_boxes(encoded)
-    is_cut = touches_crop_edge(boxes, crop_box, image_size)
-    kept = torch.arange(len(encoded)) if keep_cut else (~is_cut).nonzero()[:, 0]
-    found = stable.cpu()[kept]
-    return MaskCandidates(
-        masks=[encoded[index] for index in kept.tolist()],
-        boxes=boxes[kept],
-        scores=scores.cpu()[found].float(),
-        stability=stability.cpu()[found],
-        points=[[list(points[index])] for index in found.tolist()],
-        crop_boxes=torch.tensor([list(map(int, crop_box))], dtype=torch.int64).repeat(len(found), 1),
-        is_cut=is_cut[kept],
+    masks = [_cleaned(mask, options) for mask in stable.masks]
+    boxes = run_length_boxes(masks)
+    candidates = MaskCandidates(
+        masks,
+        boxes,
+        scores.cpu().float(),
+        stable.stability,
+        points=[[list(point)] for point in points],
+        crop_boxes=torch.tensor([list(map(int, crop_box))], dtype=torch.int64).repeat(len(masks), 1),
+        is_cut=touches_crop_edge(boxes, crop_box, image_size),
     )
+    return candidates if keep_cut else candidates.selected((~candidates.is_cut).nonzero()[:, 0])
 
 
 def segmentation(mask: RunLengthMask, output_mode: str) -> np.ndarray | dict:

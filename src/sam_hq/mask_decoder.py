@@ -15,7 +15,7 @@ from torch import nn
 from .configuration_sam_hq import SamHQMaskDecoderConfig
 from .decoder_attention import ObjectParts
 from .layers import LayerNorm2d, TokenMLP
-from .mask_rendering import render_masks, render_masks_fast
+from .mask_rendering import mask_strips, render_masks, render_masks_fast
 from .two_way_transformer import FirstBlock, SamHQTwoWayTransformer
 from .worker_threads import in_threads
 
@@ -258,47 +258,60 @@ class SamHQMaskDecoder(nn.Module):
         self,
         objects: PromptedObjects,
         pixel_positions: torch.Tensor,
+        use: Callable[[DecodedObjects], _Decoded],
         min_score: float | None = None,
         multimask_output: bool = True,
         candidates: int = 1,
-        sam_branch: bool = True,
-        region: tuple[int, int] | None = None,
-    ) -> Iterator[tuple[torch.Tensor, DecodedMasks]]:
-        """Predict only what is wanted: scores need the tokens alone, so objects that fail by them get no mask.
+    ) -> Iterator[tuple[torch.Tensor, _Decoded]]:
+        """Decode objects and go on with those whose scores pass: these need the tokens alone, and no mask.
 
         Args:
             objects: What to decode, from `prompted_objects`.
             pixel_positions: Positional encoding (h*w, C) of the grid.
+            use: What is made of the objects of a part that pass, such as their masks by `strips`; on a CPU called in
+                worker threads.
             min_score: Objects whose best score is not above it are left out; None keeps all.
             multimask_output: As in `forward`.
             candidates: Masks per object, the best ones.
-            sam_branch: As in `forward`.
-            region: Height and width of the upper left part of the masks that is wanted; None for all.
 
         Yields:
-            Indices (K,) of the kept objects of a part, and their masks (K, M, *region). Parts without any are left
+            Indices (K,) of the objects of a part that pass, and what `use` made of them. Parts without any are left
             out.
         """
         fast = self._fast()
 
-        def decode(group: PromptedObjects) -> list[tuple[int, torch.Tensor, DecodedMasks | None]]:
+        def decode(group: PromptedObjects) -> list[tuple[int, torch.Tensor, list[_Decoded]]]:
             found = []
             for part in self._transform(group, pixel_positions, multimask_output, fast):
                 scores = part.iou_scores[:, 0]
                 kept = torch.arange(len(scores), device=scores.device)
                 if min_score is not None:
                     kept = kept[scores > min_score]
-                chosen = part.select(kept, candidates) if kept.numel() else None
-                masks = None if chosen is None else self._render(chosen, sam_branch, fast, region)
-                found.append((len(scores), kept, masks))
+                used = [use(part.select(kept, candidates))] if kept.numel() else []
+                found.append((len(scores), kept, used))
             return found
 
         start = 0
         for group in self._groups(objects, pixel_positions, fast, decode):
-            for count, kept, masks in group:
-                if masks is not None:
-                    yield start + kept, masks
+            for count, kept, used in group:
+                for made in used:
+                    yield start + kept, made
                 start += count
+
+    def strips(
+        self, decoded: DecodedObjects, sam_branch: bool = True, region: tuple[int, int] | None = None
+    ) -> Iterator[DecodedMasks]:
+        """Render the masks of N objects some rows at a time, upper ones first; the plain form gives all at once.
+
+        Args:
+            decoded: The objects.
+            sam_branch: As in `forward`.
+            region: Height and width of the upper left part of the masks that is wanted; None for all.
+        """
+        sam_kernels = decoded.sam_kernels if sam_branch else None
+        inputs = (self, decoded.pixels, sam_kernels, decoded.hq_kernel, decoded.hq_features, region)
+        for sam_masks, hq_masks in mask_strips(*inputs) if self._fast() else [render_masks(*inputs)]:
+            yield DecodedMasks(decoded.iou_scores, sam_masks, hq_masks)
 
     def _groups(
         self,
@@ -361,12 +374,10 @@ class SamHQMaskDecoder(nn.Module):
             for part in zip(parts.of(scores), parts.of(sam_kernels), parts.of(hq_kernel), pixels, strict=True)
         ]
 
-    def _render(
-        self, decoded: DecodedObjects, sam_branch: bool, fast: bool, region: tuple[int, int] | None = None
-    ) -> DecodedMasks:
+    def _render(self, decoded: DecodedObjects, sam_branch: bool, fast: bool) -> DecodedMasks:
         render = render_masks_fast if fast else render_masks
         sam_kernels = decoded.sam_kernels if sam_branch else None
-        sam_masks, hq_masks = render(self, decoded.pixels, sam_kernels, decoded.hq_kernel, decoded.hq_features, region)
+        sam_masks, hq_masks = render(self, decoded.pixels, sam_kernels, decoded.hq_kernel, decoded.hq_features)
         return DecodedMasks(decoded.iou_scores, sam_masks, hq_masks, decoded.attentions)
 
     def _select(self, tokens: torch.Tensor, multimask_output: bool) -> tuple[torch.Tensor, torch.Tensor]:

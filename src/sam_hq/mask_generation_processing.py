@@ -10,9 +10,10 @@ import torch
 
 from .crop_grids import layer_crop_boxes, layer_point_grids
 from .image_loading import load_rgb
-from .mask_candidates import MaskCandidates, candidates_from_logits
+from .mask_candidates import MaskCandidates, candidates_of_crop
 from .mask_generation_options import MaskGenerationOptions
 from .mask_rle import RunLengthMask
+from .stable_masks import stable_from_logits
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,16 +111,11 @@ class MaskGenerationProcessing:
         )
         crop_box = [int(side) for side in cropped_box_image]
         size = (int(original_size[0]), int(original_size[1]))
-        logits, scores = masks.flatten(0, 1), iou_scores.flatten(0, 1).float()
+        logits, scores = masks.flatten(0, 1), iou_scores.flatten(0, 1).float().cpu()
         passing = passing_scores(scores, options)
-        no_points = [(0.0, 0.0)] * len(passing)
-        found = candidates_from_logits(
-            logits[passing.to(logits.device)],
-            scores[passing].to(logits.device),
-            no_points,
-            crop_box,
-            size,
-            options,
+        stable = stable_from_logits(logits[passing.to(logits.device)], options)
+        found = candidates_of_crop(
+            stable, scores[passing.cpu()[stable.indices]], [(0.0, 0.0)] * len(stable.masks), crop_box, size, options
         ).in_photo(size)
         rles = [{**mask.to_uncompressed(), "crop_box": crop_box} for mask in found.masks]
         return rles, found.scores, found.boxes

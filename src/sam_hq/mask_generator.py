@@ -17,15 +17,16 @@ from tqdm.auto import tqdm
 
 from .crop_grids import Box, layer_crop_boxes, tile_boxes
 from .embedding_files import PhotoEmbeddings
-from .filtered_decoding import filtered_masks, valid_region
+from .filtered_decoding import PassingMasks, filtered_masks, valid_region
 from .image_processing_sam_hq import SamHQImageProcessor
 from .large_photos import PhotoRegions
-from .mask_candidates import MaskCandidates, candidates_from_logits, candidates_from_low_res, segmentation
+from .mask_candidates import MaskCandidates, candidates_of_crop, segmentation
 from .mask_frames import low_res_masks_to_photo
 from .mask_generation_options import MaskGenerationOptions
 from .mask_generation_processing import passing_scores, points_in_frame
 from .mask_upscaling import PhotoUpscaling
 from .modeling_sam_hq import SamHQModel
+from .stable_masks import StableMasks, stable_from_logits, stable_from_strips
 from .tile_stitching import stitched
 from .worker_threads import in_threads, worker_count
 
@@ -268,13 +269,21 @@ class SamHQMaskGenerator:
         in_frame = points_in_frame(crop.grid, (height, width), embedding.reshaped_size)
         in_crop = (crop.grid * [width, height]).tolist()
         per_batch = options.points_per_batch or len(in_frame)
-        to_crop_size = _to_crop_size(crop, embedding, options)
+        find_stable = _stability_filter(crop, embedding, options)
+        keep_cut = _is_tiled(crop.image_size, options)
 
         def search(batch: slice) -> list[MaskCandidates]:
             return [
-                candidates
-                for masks, scores, of_point in self._decode(in_frame[batch], embedding, options)
-                for candidates in to_crop_size(masks, scores, [in_crop[batch][index] for index in of_point])
+                candidates_of_crop(
+                    stable,
+                    scores,
+                    [in_crop[batch][index] for index in of_point],
+                    crop.box,
+                    crop.image_size,
+                    options,
+                    keep_cut,
+                )
+                for stable, scores, of_point in self._decode(in_frame[batch], embedding, find_stable, options)
             ]
 
         threads = _works_in_strips(embedding)
@@ -290,14 +299,27 @@ class SamHQMaskGenerator:
         return joined.without_duplicates(options.nms_thresh_within_crop).in_photo(crop.image_size)
 
     def _decode(
-        self, points: torch.Tensor, embedding: _Embedding, options: MaskGenerationOptions
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[int]]]:
-        """Masks that pass the predicted IoU: low-res logits `(K, h, w)`, scores `(K,)`, and the point of each."""
+        self,
+        points: torch.Tensor,
+        embedding: _Embedding,
+        find_stable: Callable[[PassingMasks, torch.Tensor], StableMasks],
+        options: MaskGenerationOptions,
+    ) -> Iterator[tuple[StableMasks, torch.Tensor, list[int]]]:
+        """Masks that pass the predicted IoU and the stability, their scores `(K,)`, and the point of each."""
         device = embedding.image_embeddings.device
+
+        def use(masks: PassingMasks) -> tuple[StableMasks, torch.Tensor, torch.Tensor]:
+            scores = masks.iou_scores.float()  # (K, M)
+            passing = passing_scores(scores.flatten(), options)
+            stable = find_stable(masks, passing)
+            chosen = passing.cpu()[stable.indices]
+            return stable, scores.flatten().cpu()[chosen], chosen // scores.shape[1]
+
         decoded = filtered_masks(
             self.model,
             embedding.image_embeddings,
             embedding.hq_features,
+            use,
             input_points=points[None, :, None].to(device),  # (P, 2) -> (1, P, 1, 2)
             input_labels=torch.ones(1, len(points), 1, dtype=torch.int64, device=device),
             min_score=options.pred_iou_thresh if options.pred_iou_thresh > 0 else None,
@@ -306,41 +328,31 @@ class SamHQMaskGenerator:
             candidates=options.candidates_per_point,
             region=embedding.region,
         )
-        for group in decoded:
-            scores = group.iou_scores[:, : group.pred_masks.shape[1]].float()  # (K, M)
-            passing = passing_scores(scores.flatten(), options)
-            of_point = group.indices[passing // scores.shape[1]]
-            yield group.pred_masks.flatten(0, 1)[passing], scores.flatten()[passing], of_point.tolist()
+        for of_prompt, (stable, scores, of_passing) in decoded:
+            yield stable, scores, of_prompt.cpu()[of_passing].tolist()
 
 
-def _to_crop_size(
+def _stability_filter(
     crop: _Crop, embedding: _Embedding, options: MaskGenerationOptions
-) -> Callable[[torch.Tensor, torch.Tensor, Sequence[Sequence[float]]], Iterator[MaskCandidates]]:
-    """What brings low-res masks, with their scores and points, to the size of the crop and filters them."""
+) -> Callable[[PassingMasks, torch.Tensor], StableMasks]:
+    """What brings chosen ones of a group's K * M masks to the size of the crop, and keeps those that are stable."""
     size, frame_size = crop.size, embedding.region_in_frame
-    keep_cut = _is_tiled(crop.image_size, options)
     if _works_in_strips(embedding):
         upscaling = PhotoUpscaling(embedding.region, frame_size, embedding.reshaped_size, size)
 
-        def strip_by_strip(
-            masks: torch.Tensor, scores: torch.Tensor, points: Sequence[Sequence[float]]
-        ) -> Iterator[MaskCandidates]:
-            yield candidates_from_low_res(
-                masks, upscaling, scores, points, crop.box, crop.image_size, options, keep_cut
-            )
+        def strip_by_strip(masks: PassingMasks, chosen: torch.Tensor) -> StableMasks:
+            return stable_from_strips((strip.flatten(0, 1)[chosen] for strip in masks.strips()), upscaling, options)
 
         return strip_by_strip
     group = max(1, GROUP_FLOATS // (math.prod(frame_size) + math.prod(size)))
 
-    def group_by_group(
-        masks: torch.Tensor, scores: torch.Tensor, points: Sequence[Sequence[float]]
-    ) -> Iterator[MaskCandidates]:
-        for start in range(0, len(masks), group):
-            here = slice(start, start + group)
-            logits = low_res_masks_to_photo(masks[here], embedding.reshaped_size, size, frame_size, binarize=False)
-            yield candidates_from_logits(
-                logits, scores[here], points[here], crop.box, crop.image_size, options, keep_cut
-            )
+    def group_by_group(masks: PassingMasks, chosen: torch.Tensor) -> StableMasks:
+        found, low_res = [], masks.logits().flatten(0, 1)[chosen]
+        for start in range(0, len(low_res), group):
+            here = low_res[start : start + group]
+            logits = low_res_masks_to_photo(here, embedding.reshaped_size, size, frame_size, binarize=False)
+            found.append((start, stable_from_logits(logits, options)))
+        return StableMasks.joined(found)
 
     return group_by_group
 

@@ -9,6 +9,7 @@ weights:
 * Only the rows and columns that are asked for are made.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -67,6 +68,24 @@ def render_masks_fast(
     region: tuple[int, int] | None = None,
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Render the masks of N objects by the algebra above; arguments and results are those of `render_masks`."""
+    strips = list(mask_strips(decoder, pixels, sam_kernels, hq_kernel, hq_features, region))
+    hq_masks = torch.cat([hq for _, hq in strips], dim=2)
+    return None if sam_kernels is None else torch.cat([cast(torch.Tensor, sam) for sam, _ in strips], dim=2), hq_masks
+
+
+def mask_strips(
+    decoder: "SamHQMaskDecoder",
+    pixels: torch.Tensor,
+    sam_kernels: torch.Tensor | None,
+    hq_kernel: torch.Tensor,
+    hq_features: torch.Tensor,
+    region: tuple[int, int] | None = None,
+) -> Iterator[tuple[torch.Tensor | None, torch.Tensor]]:
+    """Render the masks of N objects some rows at a time, each strip when it is asked for; arguments as above.
+
+    Yields:
+        SAM's logits (N, M, rows, columns) or None, and the HQ token's (N, 1, rows, columns), upper rows first.
+    """
     height, width = hq_features.shape[-2:]
     rows, columns = region or (height, width)
     grid = pixels.unflatten(1, (height // 4, width // 4))
@@ -74,26 +93,31 @@ def render_masks_fast(
     grid = grid[:, : (rows + 5) // 4, : (columns + 5) // 4]
     # The last convolution folded with each object's HQ kernel, turned by 180 degrees: (N, 9, C / 4).
     kernels = torch.einsum("nk,kcyx->nyxc", hq_kernel, decoder.mask_conv2.weight.flip(2, 3)).flatten(1, 2)
-    taps, sam_masks, above = [], [], None
+    bias = (hq_kernel @ cast(torch.Tensor, decoder.mask_conv2.bias))[:, None, None]
     parts = grid.split(max(_rows_at_once(pixels, height) // 4, 1), dim=1)
+    top = 0  # the first row not yet given
+    above = sam_rest = hq_rest = None
     for index, part in enumerate(parts):
-        strip, logits = _upscaled(decoder, part, sam_kernels)
-        zeros = torch.zeros_like(strip[:, :1])
+        is_first, is_last = index == 0, index == len(parts) - 1
+        upscaled, sam_masks = _upscaled(decoder, part, sam_kernels)
+        zeros = torch.zeros_like(upscaled[:, :1])
         # With the rows above, so that no row is padding but at the edges, and none is made twice.
-        strip = torch.cat([zeros if above is None else above, strip, *([zeros] if index == len(parts) - 1 else [])], 1)
-        taps.append(_local_taps(decoder, strip, kernels))
-        above = strip[:, -2:]
-        if logits is not None:
-            sam_masks.append(logits)
-    # `fold` adds tap (y, x) of a pixel to the pixel at (y - 1, x - 1) from it, hence the turned kernels.
-    local = F.fold(torch.cat(taps, dim=2), (4 * grid.shape[1], 4 * grid.shape[2]), kernel_size=3, padding=1)
-    images = hq_features.shape[0]
-    shared = hq_kernel.unflatten(0, (images, -1)) @ hq_features[:, :, :rows, :columns].flatten(2)  # (M, N/M, rows*cols)
-    hq_masks = local[..., :rows, :columns] + (
-        shared.view(-1, 1, rows, columns)
-        + (hq_kernel @ cast(torch.Tensor, decoder.mask_conv2.bias))[:, None, None, None]
-    )
-    return torch.cat(sam_masks, dim=2)[..., :rows, :columns] if sam_masks else None, hq_masks
+        strip = torch.cat([zeros if above is None else above, upscaled, *([zeros] if is_last else [])], 1)
+        above = upscaled[:, -2:]
+        # What the strip gives to itself, to the row above it and to the row below it; those two get more from others.
+        local = _placed(_local_taps(decoder, strip, kernels))
+        if hq_rest is not None:
+            local = torch.cat([local[:, :2] + hq_rest, local[:, 2:]], 1)
+        hq_rest = local[:, -2:]
+        local = local[:, is_first : -1 if is_last else -2][:, : rows - top, :columns]
+        bottom = top + local.shape[1]
+        shared = hq_kernel.unflatten(0, (hq_features.shape[0], -1)) @ hq_features[:, :, top:bottom].flatten(2)
+        hq_masks = local + shared.view(-1, bottom - top, width)[..., :columns] + bias
+        if sam_masks is not None:
+            sam_masks = sam_masks if sam_rest is None else torch.cat([sam_rest, sam_masks], 2)
+            sam_masks, sam_rest = sam_masks[:, :, : bottom - top, :columns], sam_masks[:, :, bottom - top :]
+        yield sam_masks, hq_masks.unsqueeze(1)
+        top = bottom
 
 
 def _rows_at_once(pixels: torch.Tensor, height: int) -> int:
@@ -147,11 +171,19 @@ def _local_taps(decoder: "SamHQMaskDecoder", strip: torch.Tensor, kernels: torch
         kernels: The last convolution folded with each object's HQ kernel (N, 9, C / 4).
 
     Returns:
-        (N, 9, rows * W).
+        (N, 3, 3, rows, W): tap (y, x) of a pixel belongs to the pixel at (y - 1, x - 1) from it.
     """
     norm = decoder.mask_norm
     features = F.conv2d(
         strip.permute(0, 3, 1, 2), decoder.mask_conv1.weight, decoder.mask_conv1.bias, padding=(0, 1)
     ).permute(0, 2, 3, 1)
     features = F.gelu(F.layer_norm(features, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
-    return kernels @ features.flatten(1, 2).transpose(1, 2)
+    taps = kernels @ features.flatten(1, 2).transpose(1, 2)
+    return taps.unflatten(2, features.shape[1:3]).unflatten(1, (3, 3))
+
+
+def _placed(taps: torch.Tensor) -> torch.Tensor:
+    """Taps (N, 3, 3, rows, W) added up where they belong: (N, 1 + rows + 1, W)."""
+    across = F.pad(taps[:, :, 0], (0, 2)) + F.pad(taps[:, :, 1], (1, 1)) + F.pad(taps[:, :, 2], (2, 0))
+    down = F.pad(across[:, 0], (0, 0, 0, 2)) + F.pad(across[:, 1], (0, 0, 1, 1)) + F.pad(across[:, 2], (0, 0, 2, 0))
+    return down[..., 1:-1]

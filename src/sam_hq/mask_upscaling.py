@@ -4,6 +4,9 @@ The fast twin of `low_res_masks_to_photo` and `stability_scores` for the CPU. Bi
 columns apart, so both of its steps are one banded matrix per axis: a strip of the photograph is a product of two small
 matrices. And it is a convex combination: where no logit that a pixel is made from exceeds a threshold, the pixel does
 not either, so that only the box around the logits above the lowest threshold is made.
+
+The rows of a mask may come one after the other. The pixels that have come bound its stability from above, so that one
+that will fail is known before its last row is rendered.
 """
 
 import math
@@ -48,6 +51,14 @@ class _Axis:
     def read_by(self, pixels: slice) -> slice:
         """The logits that these pixels read."""
         return slice(int(self.first[pixels.start]), int(self.after_last[pixels.stop - 1]))
+
+    def read_up_to(self, after_last: int) -> int:
+        """How many pixels, the first ones, read no logit from `after_last` on."""
+        return int(np.searchsorted(self.after_last, after_last, "right"))
+
+    def first_read(self, pixel: int) -> int:
+        """The first logit that this pixel and those after it read; the number of logits if there are none."""
+        return int(self.first[pixel]) if pixel < len(self.first) else self.weights.shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,44 +106,94 @@ class PhotoUpscaling:
             _Axis(*sizes) for sizes in zip(low_res_size, frame_size, reshaped_size, photo_size, strict=True)
         )
 
-    def cut(self, logits: torch.Tensor, threshold: float, offset: float) -> PhotoMask:
-        """Upscale one mask, cut it at a threshold, and measure its stability.
+    def begin(self, threshold: float, offset: float) -> "PhotoCut":
+        """Start a mask, whose rows of logits are to follow.
 
         Args:
-            logits: `(h, w)` float32 on the CPU.
             threshold: The logit above which a pixel belongs to the mask.
             offset: How far the threshold is moved down and up for the stability; not negative.
         """
-        lower, higher = np.float32(threshold - offset), np.float32(threshold + offset)
-        rows, columns = self._reached(logits, float(lower))
+        return PhotoCut(self, threshold, offset)
+
+
+class PhotoCut:
+    """A mask on its way to the size of its photograph: upscaled, cut at a threshold, its stability measured.
+
+    Made by `PhotoUpscaling.begin`.
+    """
+
+    def __init__(self, upscaling: PhotoUpscaling, threshold: float, offset: float):
+        self._rows, self._columns, self._photo_size = upscaling.rows, upscaling.columns, upscaling.photo_size
+        self._threshold = np.float32(threshold)
+        self._lower, self._higher = np.float32(threshold - offset), np.float32(threshold + offset)
+        self._waiting: torch.Tensor | None = None  # logits that pixels still to be made read too
+        self._top = 0  # the row of the first of them
+        self._made = 0  # rows of the photograph
+        self._below = self._above = 0  # pixels above the lower, and above the higher threshold
+        self._windows: list[tuple[slice, slice, np.ndarray]] = []
+
+    def add(self, logits: torch.Tensor) -> None:
+        """Take the next rows of logits, `(r, w)` float32 on the CPU, and make the pixels that read no later ones."""
+        if self._waiting is not None:
+            logits = torch.cat([self._waiting, logits])
+        rows = slice(self._made, self._rows.read_up_to(self._top + len(logits)))
+        self._make(logits, rows)
+        self._made = rows.stop
+        done = min(self._rows.first_read(self._made) - self._top, len(logits))  # some logits are read by no pixel
+        self._waiting, self._top = logits[done:], self._top + done
+
+    def highest_stability(self) -> float:
+        """What the stability will not exceed: it is reached if all pixels to come are above both thresholds."""
+        to_come = (self._photo_size[0] - self._made) * self._photo_size[1]
+        below = self._below + to_come
+        return (self._above + to_come) / below if below else math.nan
+
+    def finished(self) -> PhotoMask:
+        """The mask, once all of its rows have come."""
+        # Rounded as the plain form rounds them, which holds the counts in float32.
+        stability = float(np.float32(self._above) / np.float32(self._below)) if self._below else math.nan
+        if not self._windows:
+            return PhotoMask(None, (0, 0), self._photo_size, stability)
+        if len(self._windows) == 1:
+            rows, columns, window = self._windows[0]
+            return PhotoMask(window, (columns.start, rows.start), self._photo_size, stability)
+        top, bottom = self._windows[0][0].start, self._windows[-1][0].stop
+        left = min(columns.start for _, columns, _ in self._windows)
+        right = max(columns.stop for _, columns, _ in self._windows)
+        joined = np.zeros((bottom - top, right - left), dtype=bool)
+        for rows, columns, window in self._windows:
+            joined[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = window
+        return PhotoMask(joined, (left, top), self._photo_size, stability)
+
+    def _make(self, logits: torch.Tensor, wanted: slice) -> None:
+        """Make these rows of the photograph from the logits at hand, where they can exceed the lower threshold."""
+        rows, columns = self._reached(logits, wanted)
         if rows.stop <= rows.start or columns.stop <= columns.start:
-            return PhotoMask(None, (0, 0), self.photo_size, math.nan)
-        widened = self._widened(logits[self.rows.read_by(rows)], columns)
-        top = self.rows.read_by(rows).start
+            return
+        top = self._rows.read_by(rows).start
+        widened = self._widened(logits[top - self._top : self._rows.read_by(rows).stop - self._top], columns)
         inside = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype=bool)
         at_once = max(1, _STRIP_FLOATS // inside.shape[1])
         buffer, compared = torch.empty(at_once, inside.shape[1]), np.empty((at_once, inside.shape[1]), dtype=bool)
-        below = above = 0
         for start in range(rows.start, rows.stop, at_once):
             strip = slice(start, min(start + at_once, rows.stop))
-            count, read = strip.stop - strip.start, self.rows.read_by(strip)
-            torch.mm(self.rows.weights[strip, read], widened[read.start - top : read.stop - top], out=buffer[:count])
+            count, read = strip.stop - strip.start, self._rows.read_by(strip)
+            torch.mm(self._rows.weights[strip, read], widened[read.start - top : read.stop - top], out=buffer[:count])
             # numpy's comparison is an order of magnitude faster than torch's.
             pixels, result = buffer[:count].numpy(), compared[:count]
-            below += np.count_nonzero(np.greater(pixels, lower, out=result))
-            above += np.count_nonzero(np.greater(pixels, higher, out=result))
-            np.greater(pixels, np.float32(threshold), out=inside[start - rows.start :][:count])
-        # Rounded as the plain form rounds them, which holds the counts in float32.
-        stability = np.float32(above) / np.float32(below) if below else np.float32(math.nan)
-        return PhotoMask(inside, (columns.start, rows.start), self.photo_size, float(stability))
+            self._below += np.count_nonzero(np.greater(pixels, self._lower, out=result))
+            self._above += np.count_nonzero(np.greater(pixels, self._higher, out=result))
+            np.greater(pixels, self._threshold, out=inside[start - rows.start :][:count])
+        self._windows.append((rows, columns, inside))
 
-    def _reached(self, logits: torch.Tensor, threshold: float) -> tuple[slice, slice]:
-        """Rows and columns of the photograph with every pixel that may exceed a threshold."""
-        above = logits > threshold - _ROUNDING * (abs(threshold) + 1)
+    def _reached(self, logits: torch.Tensor, wanted: slice) -> tuple[slice, slice]:
+        """Rows, of those that are wanted, and columns of the photograph with every pixel that may exceed `_lower`."""
+        above = logits > float(self._lower) - _ROUNDING * (abs(float(self._lower)) + 1)
         rows, columns = above.any(1).nonzero(), above.any(0).nonzero()
         if not len(rows):
             return slice(0, 0), slice(0, 0)
-        return self.rows.reached_by(int(rows[0]), int(rows[-1])), self.columns.reached_by(
+        reached = self._rows.reached_by(self._top + int(rows[0]), self._top + int(rows[-1]))
+        return slice(max(reached.start, wanted.start), min(reached.stop, wanted.stop)), self._columns.reached_by(
             int(columns[0]), int(columns[-1])
         )
 
@@ -142,5 +203,5 @@ class PhotoUpscaling:
         strips = (
             slice(start, min(start + at_once, columns.stop)) for start in range(columns.start, columns.stop, at_once)
         )
-        reads = ((strip, self.columns.read_by(strip)) for strip in strips)
-        return torch.cat([logits[:, read] @ self.columns.weights[strip, read].T for strip, read in reads], dim=1)
+        reads = ((strip, self._columns.read_by(strip)) for strip in strips)
+        return torch.cat([logits[:, read] @ self._columns.weights[strip, read].T for strip, read in reads], dim=1)

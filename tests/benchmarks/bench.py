@@ -27,7 +27,7 @@ from benchmarks.measure import Timing, interleaved, matrix_rate  # noqa: E402
 from benchmarks.peers import Peers, authors_installed, load_peers  # noqa: E402
 from benchmarks.report import replace_between, table  # noqa: E402
 from sam_hq.crop_grids import layer_point_grids  # noqa: E402
-from sam_hq.filtered_decoding import filtered_masks, valid_region  # noqa: E402
+from sam_hq.filtered_decoding import PassingMasks, filtered_masks, valid_region  # noqa: E402
 from sam_hq.mask_generator import SamHQMaskGenerator  # noqa: E402
 
 PHOTO = REPOSITORY / "docs" / "photos" / "lemur.png"
@@ -140,11 +140,12 @@ class ViTB:
                 ours,
                 self.image_embeddings,
                 self.hq_features,
+                PassingMasks.logits,
                 input_points=self.points,
                 min_score=threshold,
                 region=region,
             )
-            return torch.cat([group.pred_masks[:, 0] for group in groups])
+            return torch.cat([masks[:, 0] for _, masks in groups])
 
         def builtin_filtered() -> torch.Tensor:
             outputs = self.peers.builtin(
@@ -195,9 +196,14 @@ class ViTB:
         height, width = self.reshaped
         scores = []
         for points in (grid * torch.tensor([width, height])).split(PROMPTS):
-            prompted = {"image_embeddings": self.image_embeddings, "hq_features": self.hq_features}
-            groups = filtered_masks(self.peers.ours, **prompted, input_points=points[None, :, None], region=(1, 1))
-            scores += [group.iou_scores[:, 0] for group in groups]
+            groups = filtered_masks(
+                self.peers.ours,
+                self.image_embeddings,
+                self.hq_features,
+                lambda masks: masks.iou_scores[:, 0],
+                input_points=points[None, :, None],
+            )
+            scores += [best for _, best in groups]
         ordered = torch.cat(scores).sort().values
         at = round(quantile * len(ordered))
         return ordered[at - 1 : at + 1].mean().item()
