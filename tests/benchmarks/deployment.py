@@ -1,6 +1,9 @@
-"""Torch and onnxruntime beside each other on this CPU, with 32 and with 8 bits; and what 8 bits cost on photographs.
+"""Torch and onnxruntime beside each other on this CPU, with 32, 16 and 8 bits; and what fewer bits cost on photographs.
 
     python tests/benchmarks/deployment.py [--models embedded vit_b] [--threads 2] [--output docs/deployment.json]
+
+Writes a JSON file, and its table into docs/benchmarks.md; with another `--output` the table is printed. Models that are
+measured again replace their rows; those of other models stay if machine, versions and repeats are the same.
 
 One photograph through the encoder and one prompt through the decoder, taking turns in one process. The masks of the
 embedded checkpoint are held against ground truth, on every other photograph of docs/photos/realphoto_cc0; with seeded
@@ -32,7 +35,7 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 import sam_hq  # noqa: E402
 from benchmarks.measure import interleaved  # noqa: E402
 from benchmarks.peers import load_peers  # noqa: E402
-from benchmarks.report import replace_between  # noqa: E402
+from benchmarks.report import deployment_table, replace_between  # noqa: E402
 from sam_hq.evaluation import PromptedModel, evaluate  # noqa: E402
 from sam_hq.mask_metrics import boundary_iou, mask_iou  # noqa: E402
 from sam_hq.onnx_export import export_onnx  # noqa: E402
@@ -42,7 +45,9 @@ from sam_hq.segmentation_data import ImageMaskFolder  # noqa: E402
 
 PHOTOS = REPOSITORY / "docs" / "photos"
 CALIBRATION_PHOTOS = 16
-WAYS = ("onnxruntime fp32", "onnxruntime int8, dynamic", "onnxruntime int8, calibrated")
+EXACT, HALF = "onnxruntime fp32", "onnxruntime fp16"
+ROUNDED = ("onnxruntime int8, dynamic", "onnxruntime int8, calibrated")
+OUTPUT = REPOSITORY / "docs" / "deployment.json"
 
 
 class EveryOther:
@@ -94,10 +99,11 @@ def loaded(name: str) -> tuple[Any, Any]:
 def graphs(model: Any, processor: Any, root: Path) -> dict[str, Path]:
     """The exports by the way they are made."""
     exported = export_onnx(model, processor.image_processor, root / "fp32")
+    directories = {EXACT: exported.directory}
+    directories[HALF] = export_onnx(model, processor.image_processor, root / "fp16", "fp16").directory
     between = EveryOther(0)
     calibration = [between[index][0] for index in range(CALIBRATION_PHOTOS)]
-    directories = {WAYS[0]: exported.directory}
-    for way, photos in zip(WAYS[1:], ([], calibration), strict=True):
+    for way, photos in zip(ROUNDED, ([], calibration), strict=True):
         directory = root / way.replace(" ", "-")
         directory.mkdir()
         for path in exported.directory.iterdir():
@@ -107,42 +113,46 @@ def graphs(model: Any, processor: Any, root: Path) -> dict[str, Path]:
     return directories
 
 
-def torch_int8(model: Any) -> Any:
-    """A copy whose encoder's linear layers have 8-bit weights, by torch's own dynamic quantisation."""
-    copied = copy.deepcopy(model)
+def torch_models(model: Any) -> dict[str, Any]:
+    """The torch model, and copies of it with fewer bits; those of 8 bits by torch's own dynamic quantisation."""
+    eight = copy.deepcopy(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        copied.vision_encoder = torch.ao.quantization.quantize_dynamic(
-            copied.vision_encoder, {torch.nn.Linear}, dtype=torch.qint8
+        eight.vision_encoder = torch.ao.quantization.quantize_dynamic(
+            eight.vision_encoder, {torch.nn.Linear}, dtype=torch.qint8
         )
-    return copied
+    return {
+        "torch fp32": model,
+        "torch bf16": copy.deepcopy(model).to(torch.bfloat16),
+        "torch fp16": copy.deepcopy(model).to(torch.float16),
+        "torch int8, dynamic": eight,
+    }
 
 
-def timings(model: Any, processor: Any, runners: dict[str, OnnxSamHQ], repeats: int) -> dict[str, dict[str, float]]:
+def timings(
+    models: dict[str, Any], processor: Any, runners: dict[str, OnnxSamHQ], repeats: int
+) -> dict[str, dict[str, float]]:
     """Seconds of the encoder and of the decoder with one prompt."""
     photo = np.asarray(Image.open(PHOTOS / "kingfisher.png").convert("RGB"))
     inputs = processor(photo, return_tensors="pt", input_boxes=[[[40, 40, 300, 300]]])
     pixel_values, boxes = inputs["pixel_values"], inputs["input_boxes"]
+    model = models["torch fp32"]
     with torch.inference_mode():
         image_embeddings, intermediate = model.get_image_embeddings(pixel_values)
         hq_features = model.get_hq_features(image_embeddings, intermediate)
-    half, rounded, whole = torch.bfloat16, copy.deepcopy(model).to(torch.bfloat16), torch_int8(model)
 
-    def torch_encoder(of: Any, dtype: torch.dtype) -> Callable[[], Any]:
-        return lambda: of.get_hq_features(*of.get_image_embeddings(pixel_values.to(dtype)))
+    def torch_encoder(of: Any) -> Callable[[], Any]:
+        return lambda: of.get_hq_features(*of.get_image_embeddings(pixel_values.to(of.dtype)))
 
-    def torch_decoder(of: Any, dtype: torch.dtype) -> Callable[[], Any]:
-        cached = {"image_embeddings": image_embeddings.to(dtype), "hq_features": hq_features.to(dtype)}
+    def torch_decoder(of: Any) -> Callable[[], Any]:
+        cached = {"image_embeddings": image_embeddings.to(of.dtype), "hq_features": hq_features.to(of.dtype)}
         return lambda: of(**cached, input_boxes=boxes).pred_masks
 
-    encoders: dict[str, Callable[[], Any]] = {
-        "torch fp32": torch_encoder(model, torch.float32),
-        "torch bf16": torch_encoder(rounded, half),
-        "torch int8, dynamic": torch_encoder(whole, torch.float32),
-    }
+    encoders: dict[str, Callable[[], Any]] = {way: torch_encoder(of) for way, of in models.items()}
     decoders: dict[str, Callable[[], Any]] = {
-        "torch fp32": torch_decoder(model, torch.float32),
-        "torch bf16": torch_decoder(rounded, half),
+        way: torch_decoder(of)
+        for way, of in models.items()
+        if "int8" not in way  # whose decoder is that of fp32
     }
     for way, runner in runners.items():
         embeddings = runner.embed(photo)
@@ -167,78 +177,38 @@ def _box_prompt(runner: OnnxSamHQ, boxes: torch.Tensor) -> dict[str, np.ndarray]
     }
 
 
-def quality_on_truth(model: Any, processor: Any, runners: dict[str, OnnxSamHQ]) -> dict[str, dict[str, float]]:
+def quality_on_truth(predictors: dict[str, PromptedModel]) -> dict[str, dict[str, float]]:
     """mIoU and mBIoU with box prompts on the photographs with masks."""
-    dataset = EveryOther(1)
-    predictors = {
-        "torch fp32": PromptedModel(model, processor),
-        "torch int8, dynamic": PromptedModel(torch_int8(model), processor),
-    }
-    predictors |= {way: GraphEncoder(model, processor, runner) for way, runner in runners.items()}
-    found = {}
+    dataset, found = EveryOther(1), {}
     for way, predictor in predictors.items():
         miou, mbiou, count = evaluate(predictor, dataset).means()[("box", "sum")]
         found[way] = {"mIoU": round(miou, 4), "mBIoU": round(mbiou, 4), "objects": count}
     return found
 
 
-def agreement_with_fp32(runners: dict[str, OnnxSamHQ]) -> dict[str, dict[str, float]]:
-    """The same metrics with the masks of fp32 as the truth, where the weights have not learned anything."""
-    exact = runners[WAYS[0]]
+def agreement_with_fp32(predictors: dict[str, PromptedModel]) -> dict[str, dict[str, float]]:
+    """The same metrics with the masks of torch in fp32 as the truth, where the weights have not learned anything."""
     photos = sorted(path for path in PHOTOS.iterdir() if path.suffix in (".png", ".jpg"))[:4]
-    found: dict[str, dict[str, float]] = {}
-    pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {way: [] for way in WAYS[1:]}
-    for photo in photos:
-        with Image.open(photo) as opened:
-            width, height = opened.size
-        boxes = [[[0.1 * width, 0.1 * height, 0.6 * width, 0.7 * height], [0.4 * width, 0.3 * height, width, height]]]
-        (wanted,) = exact.segment(photo, input_boxes=boxes, multimask_output=False)
-        for way in WAYS[1:]:
-            (given,) = runners[way].segment(photo, input_boxes=boxes, multimask_output=False)
-            pairs[way] += [(one[0], other[0]) for one, other in zip(given.masks, wanted.masks, strict=True)]
-    for way, masks in pairs.items():
-        found[way] = {
-            "mIoU": round(float(np.mean([mask_iou(one, other) for one, other in masks])), 4),
-            "mBIoU": round(float(np.mean([boundary_iou(one, other) for one, other in masks])), 4),
+    found: dict[str, list[np.ndarray]] = {way: [] for way in predictors}
+    for path in photos:
+        photo = np.asarray(Image.open(path).convert("RGB"))
+        height, width = photo.shape[:2]
+        boxes = np.array([[0.1, 0.1, 0.6, 0.7], [0.4, 0.3, 1, 1]]) * [width, height, width, height]
+        for way, predictor in predictors.items():
+            predictor.embed(photo)
+            masks, _, _ = predictor.predict(boxes, None, None)
+            found[way] += list(masks["sum"])
+    exact = found.pop("torch fp32")
+    return {
+        way: {
+            "mIoU": round(float(np.mean([mask_iou(one, other) for one, other in zip(masks, exact, strict=True)])), 4),
+            "mBIoU": round(
+                float(np.mean([boundary_iou(one, other) for one, other in zip(masks, exact, strict=True)])), 4
+            ),
             "objects": len(masks),
         }
-    return found
-
-
-def table(report: dict[str, Any]) -> str:
-    """A run as Markdown."""
-    versions = report["versions"]
-    lines = [
-        f"{report['threads']} threads ({platform.machine()}); Python {versions['python']}, torch {versions['torch']}, "
-        f"transformers {versions['transformers']}, onnxruntime {versions['onnxruntime']}; medians of "
-        f"{report['repeats']}, taking turns.",
-        "",
-        "| model | who | encoder, s | decoder, one box, s | encoder file, MB | mIoU | mBIoU | against |",
-        "|---|---|---:|---:|---:|---:|---:|---|",
-    ]
-    for row in report["rows"]:
-        size = "" if row["megabytes"] is None else row["megabytes"]
-        quality = row["quality"] or {"mIoU": "", "mBIoU": ""}
-        lines.append(
-            f"| {row['model']} | {row['who']} | {row['encoder']} | {row.get('decoder', '')} | {size} | "
-            f"{quality['mIoU']} | {quality['mBIoU']} | {row['against']} |"
-        )
-    return "\n".join([*lines, "", *_fastest(report["rows"])])
-
-
-def _fastest(rows: list[dict[str, Any]]) -> list[str]:
-    """Which path is the faster one, in a sentence for each model."""
-    sentences = []
-    for model in dict.fromkeys(row["model"] for row in rows):
-        parts = []
-        for part in ("encoder", "decoder"):
-            exact = sorted(
-                (row[part], row["who"]) for row in rows if row["model"] == model and row["who"].endswith("fp32")
-            )
-            (seconds, who), (slower, other) = exact
-            parts.append(f"the {part} of {who} is {slower / seconds:.1f} times as fast as that of {other}")
-        sentences.append(f"* {model}, fp32: {'; '.join(parts)}.")
-    return sentences
+        for way, masks in found.items()
+    }
 
 
 def measured(name: str, repeats: int, threads: int) -> list[dict[str, Any]]:
@@ -246,10 +216,13 @@ def measured(name: str, repeats: int, threads: int) -> list[dict[str, Any]]:
     model, processor = loaded(name)
     with tempfile.TemporaryDirectory() as root:
         directories = graphs(model, processor, Path(root))
+        models = torch_models(model)
         runners = {way: OnnxSamHQ(path, "cpu", threads) for way, path in directories.items()}
-        seconds = timings(model, processor, runners, repeats)
+        seconds = timings(models, processor, runners, repeats)
+        predictors: dict[str, PromptedModel] = {way: PromptedModel(of, processor) for way, of in models.items()}
+        predictors |= {way: GraphEncoder(model, processor, runner) for way, runner in runners.items()}
         truth = name == "embedded"
-        quality = quality_on_truth(model, processor, runners) if truth else agreement_with_fp32(runners)
+        quality = (quality_on_truth if truth else agreement_with_fp32)(predictors)
         return [
             {
                 "model": name,
@@ -257,7 +230,7 @@ def measured(name: str, repeats: int, threads: int) -> list[dict[str, Any]]:
                 **taken,
                 "megabytes": _megabytes(directories[way]) if way in directories else None,
                 "quality": quality.get(way),
-                "against": ("ground truth" if truth else "fp32") if way in quality else "",
+                "against": ("ground truth" if truth else "torch fp32") if way in quality else "",
             }
             for way, taken in seconds.items()
         ]
@@ -267,6 +240,14 @@ def _megabytes(directory: Path) -> float:
     return round(sum(path.stat().st_size for path in directory.glob("encoder.onnx*")) / 1e6, 1)
 
 
+def merged(before: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    """A run with the rows of an earlier one for models that it did not measure, where both are comparable."""
+    same = all(before.get(key) == report[key] for key in ("threads", "processor", "versions", "repeats"))
+    measured_now = {row["model"] for row in report["rows"]}
+    kept = [row for row in before["rows"] if row["model"] not in measured_now] if same else []
+    return {**report, "rows": sorted([*kept, *report["rows"]], key=lambda row: row["model"] != "embedded")}
+
+
 def main() -> None:
     """Measure and write the table."""
     there = ["embedded"] * Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir()
@@ -274,11 +255,13 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=[*there, "vit_b"], help="embedded, vit_tiny, vit_b, ...")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--output", type=Path, default=REPOSITORY / "docs" / "deployment.json")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    before = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     report: dict[str, Any] = {
         "threads": arguments.threads,
+        "processor": platform.machine(),
         "repeats": arguments.repeats,
         "versions": {
             "python": platform.python_version(),
@@ -293,8 +276,13 @@ def main() -> None:
         report["rows"] += rows
         for row in rows:
             print(row, flush=True)
-    arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-    replace_between("deployment", table(report), REPOSITORY / "docs" / "benchmarks.md")
+        # After every model, so that a run that is cut short leaves what it has.
+        everything = merged(before, report)
+        arguments.output.write_text(json.dumps(everything, indent=1) + "\n")
+        if arguments.output.resolve() == OUTPUT:
+            replace_between("deployment", deployment_table(everything), REPOSITORY / "docs" / "benchmarks.md")
+        else:
+            print(deployment_table(everything), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def replace_between(mark: str, text: str, page: Path) -> None:
 
 
 def table(report: dict[str, Any]) -> str:
-    """One run as Markdown."""
+    """One run of bench.py as Markdown."""
     machine, versions = report["machine"], report["versions"]
     lines = [
         f"{machine['threads']} threads ({machine['processor']}), fp32; matrix rate "
@@ -38,3 +38,39 @@ def table(report: dict[str, Any]) -> str:
         for row in report["results"]
     ]
     return "\n".join(lines)
+
+
+def deployment_table(report: dict[str, Any]) -> str:
+    """One run of deployment.py as Markdown."""
+    versions = report["versions"]
+    lines = [
+        f"{report['threads']} threads ({report['processor']}); Python {versions['python']}, torch {versions['torch']}, "
+        f"transformers {versions['transformers']}, onnxruntime {versions['onnxruntime']}; medians of "
+        f"{report['repeats']}, taking turns.",
+        "",
+        "| model | who | encoder, s | decoder, one box, s | encoder file, MB | mIoU | mBIoU | against |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for row in report["rows"]:
+        size = "" if row["megabytes"] is None else row["megabytes"]
+        quality = row["quality"] or {"mIoU": "", "mBIoU": ""}
+        lines.append(
+            f"| {row['model']} | {row['who']} | {row['encoder']} | {row.get('decoder', '')} | {size} | "
+            f"{quality['mIoU']} | {quality['mBIoU']} | {row['against']} |"
+        )
+    return "\n".join([*lines, "", *_fastest(report["rows"])])
+
+
+def _fastest(rows: list[dict[str, Any]]) -> list[str]:
+    """Which path is the faster one, in a sentence for each model."""
+    sentences = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        parts = []
+        for part in ("encoder", "decoder"):
+            exact = sorted(
+                (row[part], row["who"]) for row in rows if row["model"] == model and row["who"].endswith("fp32")
+            )
+            (seconds, who), (slower, other) = exact
+            parts.append(f"the {part} of {who} is {slower / seconds:.1f} times as fast as that of {other}")
+        sentences.append(f"* {model}, fp32: {'; '.join(parts)}.")
+    return sentences
