@@ -163,10 +163,12 @@ def test_a_part_of_another_type_is_refused():
 @pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
 def test_saved_and_loaded_it_is_the_same(tmp_path, backbone):
     config = small_config(backbone)
+    config.mask_generation = {"pred_iou_thresh": 0.5}
     config.save_pretrained(tmp_path)
     loaded = SamHQConfig.from_pretrained(tmp_path)
     assert type(loaded.vision_config) is type(config.vision_config)
     assert loaded.to_dict() == {**config.to_dict(), **{k: v for k, v in loaded.to_dict().items() if k.startswith("_")}}
+    assert loaded.mask_generation == {"pred_iou_thresh": 0.5}
     # The built-in class draws its second positional encoding anew where a file says this.
     assert json.loads((tmp_path / "config.json").read_text()).get("tie_word_embeddings", True)
 

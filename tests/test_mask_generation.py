@@ -201,6 +201,19 @@ def test_a_call_does_not_change_the_options_of_the_pipeline(ours, photo):
     assert before["scores"].tolist() == after["scores"].tolist()
 
 
+def test_what_suits_the_model_holds_unless_an_option_is_given(ours, photo, monkeypatch):
+    monkeypatch.setattr(ours.model.config, "mask_generation", {"points_per_crop": 2, "pred_iou_thresh": 0.0})
+    assert ours.generator({}).options.points_per_crop == OPTIONS["points_per_crop"]  # given to the pipeline
+    model, image_processor = ours.model, ours.image_processor
+    plain = pipeline("mask-generation", model=model, image_processor=image_processor, device="cpu")
+    assert plain.generator({}).options.points_per_crop == 2
+    assert plain.generator({"points_per_crop": 3}).options.points_per_crop == 3
+    assert plain.generator({}).options.pred_iou_thresh == 0
+    monkeypatch.setattr(model.config, "mask_generation", {"pred_iou_threshold": 0.0})
+    with pytest.raises(TypeError, match="the nearest is `pred_iou_thresh`"):
+        plain(photo)
+
+
 def test_records_can_be_streamed(ours, photo):
     stream = ours.iterate(photo)
     listed = ours(photo, output_mode="binary_mask")

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from sam_hq import mask_generator
+from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.crop_grids import layer_crop_boxes, layer_point_grids
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.mask_generator import SamHQMaskGenerator
@@ -24,8 +25,9 @@ class DiscModel:
     device = torch.device("cpu")
     dtype = torch.float32
 
-    def __init__(self):
+    def __init__(self, **suited):
         self.embedded = []
+        self.config = SamHQConfig(mask_generation=suited)
 
     def get_image_embeddings(self, pixel_values):
         self.embedded.append(len(pixel_values))

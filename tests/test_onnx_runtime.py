@@ -1,5 +1,6 @@
 """The runner without torch: the same masks as the torch model from the same photographs and prompts."""
 
+import dataclasses
 import subprocess
 import sys
 import textwrap
@@ -196,6 +197,18 @@ def test_records_come_one_by_one(runner, photos):
     records = runner.iterate(photos[2], **EVERYTHING)
     first = next(records)
     assert first["segmentation"].shape == SIZES[2]
+
+
+def test_what_suits_the_model_holds_unless_an_option_is_given(runner, photos, monkeypatch):
+    suited = dataclasses.replace(runner.metadata, mask_generation=dict(EVERYTHING))
+    strings = suited.to_strings()
+    assert GraphMetadata.from_strings(strings, "here") == suited
+    del strings["mask_generation"]  # written by an earlier version
+    assert GraphMetadata.from_strings(strings, "here").mask_generation == {}
+    wanted = runner.generate(photos[2], **EVERYTHING)
+    monkeypatch.setattr(runner, "metadata", suited)
+    assert runner.generate(photos[2])["scores"].tolist() == wanted["scores"].tolist()
+    assert not runner.generate(photos[2], pred_iou_thresh=99.0)["masks"]
 
 
 def test_tiles_are_refused(runner, photos):

@@ -303,6 +303,8 @@ class SamHQConfig(PreTrainedConfig):
         prompt_encoder_config: The prompt encoder's configuration, or its fields. Fields left out follow the encoder.
         mask_decoder_config: The mask decoder's configuration, or its fields. Fields left out follow the encoder.
         initializer_range: Standard deviation of freshly drawn weights.
+        mask_generation: Options of automatic mask generation that suit this model, by name, where they differ from the
+            defaults of `MaskGenerationOptions`: `{"pred_iou_thresh": 0.5}` for one whose scores are low.
 
     Raises:
         ValueError: If two parts contradict each other, or the file describes another kind of model.
@@ -321,6 +323,7 @@ class SamHQConfig(PreTrainedConfig):
     prompt_encoder_config: Any = None
     mask_decoder_config: Any = None
     initializer_range: float = 0.02
+    mask_generation: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.vision_config = _vision_config(self.vision_config)

@@ -86,7 +86,7 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         Args:
             options: Options of the call, by name.
         """
-        return SamHQMaskGenerator(self.model, self.image_processor, MaskGenerationOptions(**self._options), **options)
+        return SamHQMaskGenerator(self.model, self.image_processor, **{**self._options, **options})
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
         MaskGenerationOptions().updated(options)  # refuses what is wrong before anything is loaded

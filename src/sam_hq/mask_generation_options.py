@@ -18,7 +18,8 @@ OUTPUT_MODES = (None, "binary_mask", "uncompressed_rle", "coco_rle")
 class MaskGenerationOptions:
     """How masks of a whole photograph are found, filtered and returned.
 
-    Names and defaults are those of transformers' `MaskGenerationPipeline`; the ones below the line are added here.
+    Names and defaults are those of transformers' `MaskGenerationPipeline`; the ones below the line are added here. A
+    model's configuration may suggest others (`SamHQConfig.mask_generation`).
 
     Args:
         points_per_batch: Points decoded in one go; None decodes all points of a crop at once.

@@ -98,7 +98,8 @@ class SamHQMaskGenerator:
     Args:
         model: The model, on the device and in the dtype it shall run in.
         image_processor: Its image processor.
-        options: Options for all calls; the single ones in `more_options` go before them.
+        options: Options for all calls; the single ones in `more_options` go before them. None: those that suit the
+            model (`config.mask_generation`), the defaults otherwise.
         **more_options: See `MaskGenerationOptions`.
 
     Raises:
@@ -115,7 +116,8 @@ class SamHQMaskGenerator:
     ) -> None:
         self.model = model
         self.image_processor = image_processor
-        self.options = (options or MaskGenerationOptions()).updated(more_options)
+        suited = MaskGenerationOptions().updated(model.config.mask_generation or {})
+        self.options = (options or suited).updated(more_options)
 
     def generate(self, image: object, **options: Any) -> dict | list[dict]:
         """Find the masks of one photograph.

@@ -148,6 +148,7 @@ def graph_metadata(model: SamHQModel, image_processor: SamHQImageProcessor, dtyp
         image_mean=tuple(mean),
         image_std=tuple(std),
         resample=Image.Resampling(options["resample"]).name.lower(),
+        mask_generation=dict(model.config.mask_generation or {}),
     )
 
 

@@ -65,7 +65,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--overlay", action="store_true", help="write overlays/*.jpg")
     parser.add_argument("--embeddings", metavar="DIR", help="keep the embeddings as safetensors, to prompt them later")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    group = parser.add_argument_group("how masks are found (defaults in parentheses)")
+    group = parser.add_argument_group(
+        "how masks are found (defaults in parentheses; the model's configuration may suggest others)"
+    )
     for name, kind, text in NUMBERS:
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     group.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone, without adding SAM's")

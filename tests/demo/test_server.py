@@ -95,6 +95,8 @@ def test_examples_are_offered_and_opened(client):
         "upload_bytes": 200_000,
         "pixels": 60_000,
         "examples": ["example.png"],
+        "least_score": 0.88,
+        "least_stability": 0.95,
     }
     assert Image.open(io.BytesIO(client.get("/api/examples/0").content)).format == "JPEG"
     state = client.post("/api/photos?example=0").json()

@@ -113,11 +113,14 @@ class DemoService:
 
     def about(self) -> dict[str, Any]:
         """What a page needs to know before a photograph is opened, ready for JSON."""
+        suited = self._generator.options
         return {
             "model": self.model_name,
             "upload_bytes": self.limits.upload_bytes,
             "pixels": self.limits.pixels,
             "examples": [example.name for example in self.examples],
+            "least_score": suited.pred_iou_thresh,
+            "least_stability": suited.stability_score_thresh,
         }
 
     def _example(self, name: str, data: bytes) -> ExamplePhoto:

@@ -29,8 +29,8 @@ class GenerationRun:
         embeddings: Of the photograph.
         turns: Who may use the model.
         points_per_side: Points along each side of the grid.
-        least_score: Predicted IoU that masks must be above.
-        least_stability: Stability that masks must have.
+        least_score: Predicted IoU that masks must be above; None: as suits the model.
+        least_stability: Stability that masks must have; None: as suits the model.
         hq_token_only: Whether masks are the HQ token's alone.
 
     Attributes:
@@ -49,22 +49,22 @@ class GenerationRun:
         embeddings: PhotoEmbeddings,
         turns: ModelTurns,
         points_per_side: int = 16,
-        least_score: float = 0.88,
-        least_stability: float = 0.95,
+        least_score: float | None = None,
+        least_stability: float | None = None,
         hq_token_only: bool = False,
     ) -> None:
         if not isinstance(points_per_side, int) or isinstance(points_per_side, bool):
             raise TypeError(f"points_per_side must be a whole number, got {points_per_side!r}")
         if not 1 <= points_per_side <= MOST_POINTS_PER_SIDE:
             raise ValueError(f"points_per_side must be from 1 to {MOST_POINTS_PER_SIDE}, got {points_per_side}")
+        thresholds = {"pred_iou_thresh": least_score, "stability_score_thresh": least_stability}
         options: Mapping[str, Any] = {
             "points_per_crop": points_per_side,
             "points_per_batch": _POINTS_PER_BATCH,
-            "pred_iou_thresh": least_score,
-            "stability_score_thresh": least_stability,
             "hq_token_only": hq_token_only,
         }
-        self._options = generator.options.updated(options)
+        given = {name: value for name, value in thresholds.items() if value is not None}
+        self._options = generator.options.updated({**options, **given})
         self._generator = generator
         self._embeddings = embeddings
         self._turns = turns

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ..prompt_labels import BACKGROUND_LABEL, FOREGROUND_LABEL, NOT_A_POINT_LABEL, PADDING_LABEL
 
@@ -32,6 +33,7 @@ class GraphMetadata:
         image_std: Likewise.
         resample: Pillow's filter.
         mask_threshold: A logit above it is in the mask.
+        mask_generation: Options of mask generation that suit the model, where they differ from the defaults.
     """
 
     version: str
@@ -45,6 +47,7 @@ class GraphMetadata:
     image_std: tuple[float, ...]
     resample: str = "bilinear"
     mask_threshold: float = 0.0
+    mask_generation: dict[str, Any] = field(default_factory=dict)
 
     def to_strings(self) -> dict[str, str]:
         """The keys and values that are written into the files."""
@@ -80,6 +83,7 @@ class GraphMetadata:
                 image_std=tuple(map(float, json.loads(strings["image_std"]))),
                 resample=strings["resample"],
                 mask_threshold=float(strings["mask_threshold"]),
+                mask_generation=dict(json.loads(strings.get("mask_generation", "{}"))),
             )
         except (KeyError, AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"the metadata of {source} are damaged: {error!r}") from error

@@ -221,7 +221,7 @@ class OnnxSamHQ:
 
         Args:
             image: A path, a PIL image or a uint8 array (H, W, 3).
-            options: All options; those in `more_options` go before them.
+            options: All options; those in `more_options` go before them. None: those that suit the model.
             **more_options: See `sam_hq.mask_generation_options.MaskGenerationOptions`; `tile_size` is not supported.
 
         Returns:
@@ -232,7 +232,7 @@ class OnnxSamHQ:
             TypeError: If an option does not exist.
             ValueError: If an option has an impossible value, or the photograph cannot be read.
         """
-        chosen = (options or MaskGenerationOptions()).updated(more_options)
+        chosen = (options or self._suited_options()).updated(more_options)
         return self.candidates(image, chosen).result(chosen)
 
     def iterate(self, image: object, **options: Any) -> Iterator[dict]:
@@ -242,8 +242,11 @@ class OnnxSamHQ:
             image: As in `generate`.
             **options: As in `generate`; `output_mode` is "binary_mask" unless given.
         """
-        chosen = MaskGenerationOptions().updated(options)
+        chosen = self._suited_options().updated(options)
         yield from self.candidates(image, chosen).records(chosen.output_mode or "binary_mask")
+
+    def _suited_options(self) -> MaskGenerationOptions:
+        return MaskGenerationOptions().updated(self.metadata.mask_generation)
 
     def candidates(self, image: object, options: MaskGenerationOptions) -> GeneratedMasks:
         """As `generate`, with the masks still run-length encoded.

@@ -106,6 +106,10 @@ async function begin() {
     element("model").textContent = `${about.model}${loading}`;
   };
   element("everything").hidden = !backend.searches;
+  if (backend.searches) {
+    element("least-score").value = about.least_score;
+    element("least-stability").value = about.least_stability;
+  }
   element("limits").textContent =
     `${backend.formats}; up to ${Math.round(about.upload_bytes / 1e6)} MB and ` +
     `${Math.round(about.pixels / 1e6)} million pixels. ${backend.privacy}`;
