@@ -1,6 +1,6 @@
 """Put a trained model into the package: weights in half precision, with a configuration that loads them in single.
 
-    python conversion_scripts/embed_checkpoint.py stage2/best
+    python conversion_scripts/embed_checkpoint.py stage2/best --mask-generation pred_iou_thresh=0.4
 
 The package's directory of the embedded checkpoint is replaced as a whole. `make cards` then writes its card.
 """
@@ -15,23 +15,27 @@ import torch
 
 import sam_hq
 from sam_hq.atomic_writing import new_directory
+from sam_hq.mask_generation_options import MaskGenerationOptions
 from sam_hq_cli.model_loading import load_model, load_processor
 
 LARGEST_BYTES = 14 * 2**20
 
 
-def embed(source: str, target: Path) -> int:
+def embed(source: str, target: Path, mask_generation: dict[str, float] | None = None) -> int:
     """Write the directory, and return the size of its weights in bytes.
 
     Args:
         source: a directory that `sam-hq train` saved.
         target: where the embedded checkpoint goes; an older one is replaced.
+        mask_generation: options of mask generation that suit the model, by name.
 
     Raises:
         ValueError: if a weight is missing or not finite in half precision, or if the file is too large for the package.
     """
+    suited = MaskGenerationOptions().updated(mask_generation or {})  # refuses what is wrong before anything is loaded
     model, processor = load_model(source, torch.device("cpu"), torch.float32), load_processor(source)
     half = model.half()
+    half.config.mask_generation = {name: getattr(suited, name) for name in mask_generation or {}} or None
     lost = [name for name, weight in half.state_dict().items() if not weight.isfinite().all()]
     if lost:
         raise ValueError(f"{len(lost)} weights are too large for half precision, such as {lost[0]}")
@@ -51,12 +55,25 @@ def embed(source: str, target: Path) -> int:
     return size
 
 
+def _option(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    return name, float(number)
+
+
 def main() -> int:
     """Read the command line and embed the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="a directory that `sam-hq train` saved")
-    source = parser.parse_args().source
-    size = embed(source, Path(sam_hq.EMBEDDED_CHECKPOINT))
+    parser.add_argument(
+        "--mask-generation",
+        nargs="+",
+        default=[],
+        metavar="NAME=NUMBER",
+        type=_option,
+        help="options of mask generation that suit the model, such as pred_iou_thresh=0.4",
+    )
+    arguments = parser.parse_args()
+    size = embed(arguments.source, Path(sam_hq.EMBEDDED_CHECKPOINT), dict(arguments.mask_generation))
     print(f"{sam_hq.EMBEDDED_CHECKPOINT}: {size / 1e6:.1f} MB")
     return 0
 

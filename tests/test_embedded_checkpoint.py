@@ -50,9 +50,10 @@ def test_a_trained_model_is_embedded_whole(tmp_path, monkeypatch):
     script = runpy.run_path(str(REPOSITORY / "conversion_scripts" / "embed_checkpoint.py"))
     target = tmp_path / "package" / "small"
     for _ in range(2):  # the second time it replaces the first
-        script["embed"](str(tmp_path / "trained"), target)
+        script["embed"](str(tmp_path / "trained"), target, {"pred_iou_thresh": 0.25})
     assert [path.name for path in target.parent.iterdir()] == ["small"]
     embedded = sam_hq.SamHQModel.from_pretrained(target)
+    assert embedded.config.mask_generation == {"pred_iou_thresh": 0.25}
     trained = dict(model.named_parameters())
     for name, weight in embedded.named_parameters():
         assert torch.equal(weight, trained[name].half().float())
@@ -76,6 +77,8 @@ def test_a_trained_model_is_embedded_whole(tmp_path, monkeypatch):
     with torch.no_grad():
         model.mask_decoder.hq_token.weight.fill_(1e6)
     model.save_pretrained(tmp_path / "trained")
+    with pytest.raises(TypeError, match="the nearest is `pred_iou_thresh`"):
+        script["embed"](str(tmp_path / "trained"), target, {"pred_iou": 0.25})
     with pytest.raises(ValueError, match=r"1 weights are too large for half precision, such as mask_decoder\.hq_token"):
         script["embed"](str(tmp_path / "trained"), target)
     assert sam_hq.SamHQModel.from_pretrained(target) is not None
