@@ -137,6 +137,73 @@ def test_a_mask_goes_to_the_photograph_of_its_full_name(tmp_path):
     }
 
 
+def test_what_has_no_partner_is_named_and_counted(tmp_path):
+    write_pairs(tmp_path, shapes(3))
+    masks = [sorted(tmp_path.glob(f"photo{number}_*.png")) for number in range(3)]
+    (tmp_path / "photo0.jpg").unlink()
+    for path in masks[2]:
+        path.unlink()
+    dataset = ImageMaskFolder(tmp_path)
+    assert [dataset.name(index) for index in range(len(dataset))] == ["photo1.jpg"]
+    assert dataset.report.cases == {
+        "photograph without a mask": ["photo2.jpg"],
+        "mask without a photograph": [path.name for path in masks[0]],
+    }
+    with pytest.raises(ValueError, match=r"photo2\.jpg: photograph without a mask"):
+        ImageMaskFolder(tmp_path, on_bad="raise")
+
+
+def test_coco_photographs_and_annotations_without_a_partner_are_counted(tmp_path):
+    pytest.importorskip("pycocotools")
+    for name in ("a/1.jpg", "b/1.jpg", "b/2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(shapes(1)[0][0]).save(tmp_path / name)
+    names = ["a/1.jpg", "b/1.jpg", "b/2.jpg"]
+    images = [{"id": i, "file_name": name, "height": 128, "width": 128} for i, name in enumerate(names)]
+    outline = [[10, 10, 30, 10, 30, 40, 10, 40]]
+    annotations = [{"id": 10 + i, "image_id": i, "segmentation": outline, "iscrowd": int(i == 2)} for i in range(3)]
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    dataset = CocoInstances(path, tmp_path, on_bad="raise")  # crowds alone are nothing bad
+    assert [dataset.name(index) for index in range(2)] == names[:2]  # a file's name alone would stand for two
+    assert dataset.report.cases == {"photograph without a mask": ["b/2.jpg"]}
+    annotations.append({"id": 20, "image_id": 9, "segmentation": outline})
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    assert CocoInstances(path, tmp_path).report.cases["mask without a photograph"] == ["annotation 20"]
+    with pytest.raises(ValueError, match="annotation 20: mask without a photograph"):
+        CocoInstances(path, tmp_path, on_bad="raise")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{no", "is not JSON"),
+        ('{"images": {}, "annotations": []}', "lacks 'images' or 'annotations'"),
+        ('{"images": [{"id": 1, "file_name": "a"}], "annotations": []}', r"entry 0 of 'images' lacks \['height'"),
+        ('{"images": [], "annotations": [{}]}', r"entry 0 of 'annotations' lacks \['image_id'\]"),
+        ('{"images": [3], "annotations": []}', "entry 0 of 'images' lacks"),
+    ],
+)
+def test_a_malformed_coco_file_is_refused_by_name(tmp_path, content, message):
+    pytest.importorskip("pycocotools")
+    (tmp_path / "coco.json").write_text(content)
+    with pytest.raises(ValueError, match=f"coco.json' .*{message}"):
+        CocoInstances(tmp_path / "coco.json", tmp_path)
+
+
+def test_a_row_of_a_manifest_that_is_cut_off_is_refused_by_its_line(tmp_path):
+    (tmp_path / "manifest.csv").write_text("image,mask\na.jpg,a.png\nb.jpg\n")
+    with pytest.raises(ValueError, match=r"manifest\.csv', line 3"):
+        ImageMaskFolder(tmp_path)
+
+
+def test_a_missing_folder_of_photographs_is_named(tmp_path):
+    pytest.importorskip("pycocotools")
+    (tmp_path / "coco.json").write_text('{"images": [], "annotations": []}')
+    with pytest.raises(FileNotFoundError, match="nowhere' is missing"):
+        CocoInstances(tmp_path / "coco.json", tmp_path / "nowhere")
+
+
 def test_lists_of_another_form_are_refused(tmp_path, monkeypatch):
     (tmp_path / "manifest.csv").write_text("photo,mask\na.jpg,a.png\n")
     with pytest.raises(ValueError, match=r"manifest.csv' lacks the columns \['image'\]"):

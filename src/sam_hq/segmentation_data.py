@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from .image_loading import load_rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 ON_BAD = ("skip", "raise")
+WITHOUT_MASK, WITHOUT_PHOTOGRAPH = "photograph without a mask", "mask without a photograph"
+COCO_FIELDS = {"images": ("id", "file_name", "height", "width"), "annotations": ("image_id",)}
 
 
 @dataclass
@@ -68,17 +70,20 @@ class MaskedImages:
     Args:
         entries: One record per photograph; subclasses say what it is.
         on_bad: `skip` leaves bad masks and photographs out and counts them in `report`; `raise` raises ValueError.
+        unpaired: The (name, reason) of what no entry was made of.
 
     Raises:
-        ValueError: There is no entry, or `on_bad` is neither.
+        ValueError: There is no entry, `on_bad` is neither, or it is `raise` and something is unpaired.
     """
 
-    def __init__(self, entries: list[Any], on_bad: str = "skip") -> None:
+    def __init__(self, entries: list[Any], on_bad: str = "skip", unpaired: Iterable[tuple[str, str]] = ()) -> None:
         if on_bad not in ON_BAD:
             raise ValueError(f"on_bad must be one of {ON_BAD}, got {on_bad!r}")
         if not entries:
             raise ValueError("the dataset has no photograph")
         self.entries, self.on_bad, self.report = entries, on_bad, BadDataReport()
+        for name, reason in unpaired:
+            self.report.add(name, reason, on_bad)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -151,17 +156,18 @@ class ImageMaskFolder(MaskedImages):
 
     Raises:
         FileNotFoundError: The folder is missing.
-        ValueError: It holds no pair.
+        ValueError: It holds no pair; or, with `on_bad="raise"`, a photograph or a mask that has no partner.
     """
 
     def __init__(self, folder: str | Path, on_bad: str = "skip") -> None:
         folder = Path(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"the dataset's folder {str(folder)!r} is missing")
-        entries = _manifest_entries(folder) if (folder / "manifest.csv").exists() else _paired_entries(folder)
+        listed = (folder / "manifest.csv").exists()
+        entries, unpaired = (_manifest_entries(folder), []) if listed else _paired_entries(folder)
         if not entries:
             raise ValueError(f"{str(folder)!r} holds no photograph with a mask of its name")
-        super().__init__(entries, on_bad)
+        super().__init__(entries, on_bad, unpaired)
 
     def image_path(self, index: int) -> Path:
         """Where a photograph lies."""
@@ -188,11 +194,16 @@ def _manifest_entries(folder: Path) -> list[tuple[Path, list[Path]]]:
         if missing := {"image", "mask"} - set(rows.fieldnames or ()):
             raise ValueError(f"{str(folder / 'manifest.csv')!r} lacks the columns {sorted(missing)}")
         for row in rows:
+            if not (row["image"] and row["mask"]):
+                raise ValueError(
+                    f"{str(folder / 'manifest.csv')!r}, line {rows.line_num}: an image or a mask is missing"
+                )
             masks.setdefault(folder / "images" / row["image"], []).append(folder / "masks" / row["mask"])
     return list(masks.items())
 
 
-def _paired_entries(folder: Path) -> list[tuple[Path, list[Path]]]:
+def _paired_entries(folder: Path) -> tuple[list[tuple[Path, list[Path]]], list[tuple[str, str]]]:
+    """Photographs with their masks, and the (name, reason) of the files that have no partner."""
     for images, masks in (("im", "gt"), ("images", "masks")):
         if (folder / images).is_dir() and (folder / masks).is_dir():
             image_dir, mask_dir = folder / images, folder / masks
@@ -209,7 +220,10 @@ def _paired_entries(folder: Path) -> list[tuple[Path, list[Path]]]:
         # X_1 is the first object of X, unless a photograph is called X_1 itself.
         stem = head if tail.isdigit() and path.stem not in stems else path.stem
         by_stem.setdefault(stem, []).append(path)
-    return [(path, by_stem[path.stem]) for path in pictures if path.stem in by_stem]
+    unpaired = [(path.name, WITHOUT_MASK) for path in pictures if path.stem not in by_stem]
+    strays = (path for stem, masks in by_stem.items() if stem not in stems for path in masks)
+    unpaired += [(path.name, WITHOUT_PHOTOGRAPH) for path in strays]
+    return [(path, by_stem[path.stem]) for path in pictures if path.stem in by_stem], unpaired
 
 
 class CocoInstances(MaskedImages):
@@ -221,8 +235,10 @@ class CocoInstances(MaskedImages):
         on_bad: See `MaskedImages`.
 
     Raises:
+        FileNotFoundError: The file or the folder is missing.
         ImportError: pycocotools is not installed.
-        ValueError: No photograph has an annotation.
+        ValueError: The file holds something else, or no photograph has an annotation; or, with `on_bad="raise"`, an
+            annotation is of a photograph that is not listed.
     """
 
     def __init__(self, annotations: str | Path, images: str | Path, on_bad: str = "skip") -> None:
@@ -230,17 +246,26 @@ class CocoInstances(MaskedImages):
             import pycocotools  # noqa: F401
         except ImportError as error:
             raise ImportError("COCO annotations need pycocotools: pip install pycocotools") from error
-        content = json.loads(Path(annotations).read_text())
-        if not isinstance(content, dict) or not {"annotations", "images"} <= set(content):
-            raise ValueError(f"{str(annotations)!r} holds no COCO instances: it lacks 'images' or 'annotations'")
-        by_image: dict[int, list[dict]] = {}
-        for annotation in content["annotations"]:
-            if not annotation.get("iscrowd"):
-                by_image.setdefault(annotation["image_id"], []).append(annotation)
+        content = _coco_content(annotations)
         self.folder = Path(images)
-        super().__init__(
-            [(image, by_image[image["id"]]) for image in content["images"] if image["id"] in by_image], on_bad
-        )
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"the photographs' folder {str(images)!r} is missing")
+        by_image: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
+        strays = []
+        for annotation in content["annotations"]:
+            if annotation["image_id"] not in by_image:
+                strays.append((f"annotation {annotation.get('id')}", WITHOUT_PHOTOGRAPH))
+            elif not annotation.get("iscrowd"):
+                by_image[annotation["image_id"]].append(annotation)
+        entries = [(image, by_image[image["id"]]) for image in content["images"]]
+        super().__init__([entry for entry in entries if entry[1]], on_bad, strays)
+        for image, annotated in entries:
+            if not annotated:
+                self.report.add(image["file_name"], WITHOUT_MASK)  # as many of COCO's are, so none is refused
+
+    def name(self, index: int) -> str:
+        """What a photograph is called in reports: its file's name in the list, with the folder if it has one."""
+        return self.entries[index][0]["file_name"]
 
     def image_path(self, index: int) -> Path:
         """Where a photograph lies."""
@@ -263,6 +288,20 @@ class CocoInstances(MaskedImages):
                 yield name, coco_masks.decode(segmentation).astype(bool)
             except Exception as error:  # pycocotools raises whatever its C code meets
                 yield name, error
+
+
+def _coco_content(path: str | Path) -> dict[str, list[dict]]:
+    try:
+        content = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in COCO_FIELDS):
+        raise ValueError(f"{str(path)!r} holds no COCO instances: it lacks 'images' or 'annotations'")
+    for part, wanted in COCO_FIELDS.items():
+        for place, record in enumerate(content[part]):
+            if missing := [key for key in wanted if not isinstance(record, dict) or key not in record]:
+                raise ValueError(f"{str(path)!r} holds no COCO instances: entry {place} of {part!r} lacks {missing}")
+    return content
 
 
 def open_dataset(path: str | Path, images: str | Path | None = None, on_bad: str = "skip") -> MaskedImages:

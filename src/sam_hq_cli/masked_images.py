@@ -13,15 +13,18 @@ def open_images(paths: Sequence[str], photographs: str | None = None, on_bad: st
     Args:
         paths: the values of --data: a folder of image + mask pairs, a COCO instances file, or folders that
             `sam-hq train-data` rendered.
-        photographs: the value of --images, for COCO.
+        photographs: the value of --images, for COCO alone.
         on_bad: `skip` or `raise`, what to do with unusable data.
 
     Raises:
-        ValueError: if several are given and not all of them were rendered, or if one holds nothing usable.
+        ValueError: if several are given and not all of them were rendered, if one holds nothing usable, or if
+            photographs are given for what is no COCO file.
     """
     from sam_hq.segmentation_data import open_dataset
     from sam_hq.training.shards import ShardedImages
 
+    if photographs is not None and not all(path.endswith(".json") for path in paths):
+        raise ValueError(f"the folder of photographs {photographs!r} is for a COCO file, got {' '.join(paths)}")
     if all(any(Path(path).glob("shard_*")) for path in paths):
         return ShardedImages(*paths)
     if len(paths) > 1:

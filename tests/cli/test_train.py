@@ -135,6 +135,7 @@ def test_bad_data_in_another_process_is_one_line_too(data, capsys):
         (["--config", "b", "--steps", "0"], "steps must be at least 1"),
         (["--config", "b", "--prompt-shares", "box=much"], "KIND=SHARE"),
         (["--config", "b", "--data", "nowhere"], "nowhere"),
+        (["--config", "b", "--images", "photos"], "'photos' is for a COCO file"),
         (["--model", "nothing.pth"], "nothing.pth"),
         (["--trainable", "all", "--embedding-cache", "kept"], "needs a frozen encoder"),
     ],
