@@ -81,6 +81,7 @@ class DecodedObjects:
         hq_kernel: Weights (N, C / 8) of the channels of the HQ mask.
         pixels: Image output (N, h*w, C).
         hq_features: (M, C / 8, 4h, 4w); each image serves N / M consecutive objects.
+        fast: Whether the fast path is taken.
         attentions: Attention weights, or None.
     """
 
@@ -89,6 +90,7 @@ class DecodedObjects:
     hq_kernel: torch.Tensor
     pixels: torch.Tensor
     hq_features: torch.Tensor
+    fast: bool
     attentions: tuple[torch.Tensor, ...] | None = None
 
     def select(self, kept: torch.Tensor, candidates: int) -> "DecodedObjects":
@@ -99,6 +101,7 @@ class DecodedObjects:
             self.hq_kernel[kept],
             self.pixels if len(kept) == len(self.pixels) else self.pixels[kept],
             self.hq_features,
+            self.fast,
         )
 
 
@@ -243,7 +246,7 @@ class SamHQMaskDecoder(nn.Module):
 
         def decode(group: PromptedObjects) -> list[DecodedMasks]:
             parts = self._transform(group, pixel_positions, multimask_output, fast)
-            return [self._render(part, sam_branch, fast) for part in parts]
+            return [self._render(part, sam_branch) for part in parts]
 
         masks = [part for group in self._groups(objects, pixel_positions, fast, decode) for part in group]
         if len(masks) == 1:
@@ -310,7 +313,7 @@ class SamHQMaskDecoder(nn.Module):
         """
         sam_kernels = decoded.sam_kernels if sam_branch else None
         inputs = (self, decoded.pixels, sam_kernels, decoded.hq_kernel, decoded.hq_features, region)
-        for sam_masks, hq_masks in mask_strips(*inputs) if self._fast() else [render_masks(*inputs)]:
+        for sam_masks, hq_masks in mask_strips(*inputs) if decoded.fast else [render_masks(*inputs)]:
             yield DecodedMasks(decoded.iou_scores, sam_masks, hq_masks)
 
     def _groups(
@@ -370,12 +373,12 @@ class SamHQMaskDecoder(nn.Module):
         hq_kernel = self.hq_mask_mlp(tokens[:, 1 + self.num_mask_tokens])
         parts = ObjectParts(tokens.shape[0], size)
         return [
-            DecodedObjects(*part, objects.hq_features, attentions)
+            DecodedObjects(*part, objects.hq_features, fast, attentions)
             for part in zip(parts.of(scores), parts.of(sam_kernels), parts.of(hq_kernel), pixels, strict=True)
         ]
 
-    def _render(self, decoded: DecodedObjects, sam_branch: bool, fast: bool) -> DecodedMasks:
-        render = render_masks_fast if fast else render_masks
+    def _render(self, decoded: DecodedObjects, sam_branch: bool) -> DecodedMasks:
+        render = render_masks_fast if decoded.fast else render_masks
         sam_kernels = decoded.sam_kernels if sam_branch else None
         sam_masks, hq_masks = render(self, decoded.pixels, sam_kernels, decoded.hq_kernel, decoded.hq_features)
         return DecodedMasks(decoded.iou_scores, sam_masks, hq_masks, decoded.attentions)
