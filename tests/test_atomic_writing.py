@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from sam_hq.atomic_writing import new_directory, new_file
+from sam_hq.atomic_writing import check_writable, new_directory, new_file
 
 
 def test_a_file_appears_only_when_finished(tmp_path):
@@ -62,3 +62,13 @@ def test_a_place_under_a_file_is_refused_before_the_work(tmp_path, writer):
     with pytest.raises(NotADirectoryError, match="is not a directory"), writer(tmp_path / "file" / "below" / "out.png"):
         raise AssertionError("the block must not run")
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_cannot_be_written_is_refused_without_a_trace(tmp_path):
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "new" / "result.json")
+    check_writable(tmp_path / "file")
+    for path in (tmp_path, tmp_path / "file" / "result.json"):
+        with pytest.raises(OSError, match="cannot write"):
+            check_writable(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -23,16 +23,25 @@ def new_file(path: str | Path) -> Iterator[Path]:
         OSError: if `path` is a directory or cannot be written; before the block runs.
     """
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write the file {str(path)!r}: it is a directory")
-    aside = _aside(path, path.suffix)
-    aside.touch()
+    aside = _touched(path)
     try:
         yield aside
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Refuse a file that could not be written, before the work that makes its content.
+
+    Args:
+        path: where a file will go.
+
+    Raises:
+        OSError: if `path` is a directory or cannot be written.
+    """
+    _touched(Path(path)).unlink()
 
 
 @contextmanager
@@ -64,6 +73,14 @@ def new_directory(path: str | Path) -> Iterator[Path]:
     finally:
         if aside.exists():
             shutil.rmtree(aside)
+
+
+def _touched(path: Path) -> Path:
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write the file {str(path)!r}: it is a directory")
+    aside = _aside(path, path.suffix)
+    aside.touch()
+    return aside
 
 
 def _aside(path: Path, suffix: str) -> Path:

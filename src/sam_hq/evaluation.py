@@ -8,7 +8,7 @@ keeps its shape as users do.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from .atomic_writing import new_file
+from .evaluation_floors import FLOORS, load_opencv
 from .ground_truth_prompts import central_point, error_click, jittered_box, mask_box, random_points
 from .mask_frames import low_res_masks_to_photo
 from .mask_metrics import boundary_iou, mask_iou
@@ -201,15 +202,11 @@ def evaluate(
         The report.
 
     Raises:
-        ValueError: An unknown prompt or floor.
+        ValueError: An unknown prompt or floor, or a negative seed.
         ImportError: `grabcut` without OpenCV.
     """
-    from .evaluation_floors import FLOORS
-
     prompts, floors = tuple(prompts), tuple(floors)
-    for name, given, known in (("prompts", prompts, PROMPTS), ("floors", floors, tuple(FLOORS))):
-        if unknown := [value for value in given if value not in known]:
-            raise ValueError(f"unknown {name} {unknown}; there are {list(known)}")
+    check_choices(prompts, floors, seed)
     report = EvaluationReport({**(settings or {}), "seed": seed})
     for number in range(len(dataset)):
         image, truths = dataset[number]
@@ -227,6 +224,27 @@ def evaluate(
             progress(number + 1, len(dataset))
     report.left_out = dict(dataset.report.counts)
     return report
+
+
+def check_choices(prompts: Sequence[str], floors: Sequence[str] = (), seed: int = 0) -> None:
+    """Refuse what `evaluate` refuses, before a model is loaded for it.
+
+    Args:
+        prompts: Some of `PROMPTS`.
+        floors: Names of floors.
+        seed: A seed.
+
+    Raises:
+        ValueError: An unknown prompt or floor, or a negative seed.
+        ImportError: `grabcut` without OpenCV.
+    """
+    for name, given, known in (("prompts", prompts, PROMPTS), ("floors", floors, tuple(FLOORS))):
+        if unknown := [value for value in given if value not in known]:
+            raise ValueError(f"unknown {name} {unknown}; there are {list(known)}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    if "grabcut" in floors:
+        load_opencv()
 
 
 def answers(

@@ -1,6 +1,7 @@
 """What a mask from a box is worth without any learning, to read a model's numbers against."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -35,8 +36,7 @@ def grabcut(image: np.ndarray, box: np.ndarray, iterations: int = 5) -> np.ndarr
     Raises:
         ImportError: OpenCV is not installed.
     """
-    import cv2
-
+    cv2 = load_opencv()
     x0, y0, x1, y1 = np.round(box).astype(int)
     height, width = image.shape[:2]
     if x0 <= 0 and y0 <= 0 and x1 >= width and y1 >= height:
@@ -48,6 +48,19 @@ def grabcut(image: np.ndarray, box: np.ndarray, iterations: int = 5) -> np.ndarr
     cv2.grabCut(image[..., ::-1].copy(), labels, rectangle, models[0], models[1], iterations, cv2.GC_INIT_WITH_RECT)
     mask = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
     return mask if mask.any() else filled_box(image, box)
+
+
+def load_opencv() -> Any:
+    """OpenCV's module.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError("the floor grabcut needs OpenCV: pip install opencv-python-headless") from error
+    return cv2
 
 
 FLOORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"filled-box": filled_box, "grabcut": grabcut}

@@ -44,11 +44,22 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and print the table."""
     from transformers.utils import logging
 
-    from sam_hq.evaluation import PromptedModel, evaluate
+    from sam_hq.atomic_writing import check_writable
+    from sam_hq.evaluation import PromptedModel, check_choices, evaluate
     from sam_hq.evaluation_sheet import write_sheet
     from sam_hq_cli.masked_images import open_images
     from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
+    from sam_hq_cli.picture_files import check_picture_suffix
 
+    try:
+        check_choices(args.prompts, args.floors, args.seed)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    for path in (args.output, args.sheet):
+        if path is not None:
+            check_writable(path)
+    if args.sheet is not None:
+        check_picture_suffix("--sheet", args.sheet)
     dataset = open_images(args.data, args.images, args.on_bad)
     source, device = model_name(args.model), chosen_device(args.device)
     logging.set_verbosity_error()
@@ -60,10 +71,9 @@ def run(args: argparse.Namespace) -> int:
         "protocol": args.protocol,
         "multimask": args.multimask,
     }
-    try:
-        report = evaluate(predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed)
-    except ImportError as error:
-        raise ValueError(f"--floors grabcut needs OpenCV: pip install opencv-python-headless ({error})") from error
+    report = evaluate(predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed)
+    if not report.scores:
+        raise ValueError(f"the data have no usable mask; {dataset.report}")
     print(report.table())
     if report.left_out:
         print(dataset.report)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam_hq_cli.mask_files import MASK_SUFFIXES, write_masks
 from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
+from sam_hq_cli.picture_files import check_picture_suffix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -329,11 +330,7 @@ def overlay(photo: Image.Image, masks: np.ndarray, prompts: Prompts) -> Image.Im
 
 def _check_outputs(image: str, output: str | None, masks: str | None) -> None:
     if output is not None:
-        from PIL import Image
-
-        known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE}
-        if Path(output).suffix.lower() not in known:
-            raise ValueError(f"--output {output!r} must end in a picture's suffix, such as .png or .jpg")
+        check_picture_suffix("--output", output)
     if masks is not None and Path(masks).suffix not in MASK_SUFFIXES:
         raise ValueError(f"--masks {masks!r} must end in {', '.join(MASK_SUFFIXES)}")
     names = {"IMAGE": image, "--output": output, "--masks": masks}

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 from PIL import Image
@@ -31,6 +32,37 @@ def test_table_json_and_sheet(folder, capsys):
     assert all(f"| {mean['miou']:.3f} | {mean['mbiou']:.3f} |" in table for mean in content["means"])
     assert content["settings"]["protocol"] == "squashed"
     assert Image.open(folder / "sheet.png").width >= 240
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prompts", "boxes"], "unknown prompts ['boxes']"),
+        (["--floors", "otsu"], "unknown floors ['otsu']"),
+        (["--floors", "grabcut"], "pip install opencv-python-headless"),
+        (["--seed", "-1"], "seed must not be negative"),
+        (["--sheet", "cases.xyz"], "--sheet 'cases.xyz' must end in a picture's suffix"),
+        (["--output", "."], "it is a directory"),
+        (["--images", "photos"], "'photos' is for a COCO file"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_model_is_loaded(folder, capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr("sam_hq_cli.model_loading.load_model", None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert main(["evaluate", "--data", str(folder / "data"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("sam-hq: error: ")
+    assert message in error
+
+
+def test_data_without_a_usable_mask_have_no_scores_to_write(folder, tmp_path, capsys):
+    write_pairs(tmp_path / "data", shapes(1))
+    for path in (tmp_path / "data").glob("*.png"):
+        Image.new("L", (128, 128)).save(path)
+    words = ["evaluate", "--model", folder / "model", "--data", tmp_path / "data", "--device", "cpu"]
+    assert main([str(word) for word in [*words, "--output", tmp_path / "scores.json"]]) == 2
+    assert "no usable mask; left out" in capsys.readouterr().err
+    assert not (tmp_path / "scores.json").exists()
 
 
 def test_bad_data_is_named(folder, tmp_path, capsys):
