@@ -15,6 +15,7 @@ from sam_hq.onnx_quantization import quantize_encoder
 from sam_hq.onnx_runtime import GraphMetadata, OnnxSamHQ
 
 onnx = pytest.importorskip("onnx", reason="needs the extra `onnx`")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
 GENERATOR = np.random.default_rng(0)
 
 
@@ -158,6 +159,32 @@ def test_eight_bits_are_smaller_and_near(kind, exports, runner, way, tmp_path):
     photo = GENERATOR.integers(0, 256, (90, 120, 3), dtype=np.uint8)
     one, other = rounded.embed(photo).image_embeddings, runner.embed(photo).image_embeddings
     assert 0 < np.abs(one - other).mean() < 0.2 * np.abs(other).mean()
+
+
+@pytest.mark.parametrize("way", ["dynamic", "calibrated"])
+def test_eight_bits_of_a_graph_with_its_weights_beside_it(way, exports, tmp_path):
+    source, metadata = onnx.load(exports("vit").directory / "encoder.onnx"), exports("vit").metadata
+    photos = [GENERATOR.integers(0, 256, (90, 120, 3), dtype=np.uint8)] if way == "calibrated" else []
+    written = []
+    for beside in (False, True):
+        directory = tmp_path / str(beside)
+        directory.mkdir()
+        path = directory / "encoder.onnx"
+        onnx.save_model(
+            source,
+            path,
+            save_as_external_data=beside,
+            location="encoder.onnx.data" if beside else None,
+            size_threshold=0,
+        )
+        assert len(list(directory.iterdir())) == 1 + beside
+        quantize_encoder(path, dataclasses.replace(metadata, dtype="int8"), photos)
+        assert list(directory.iterdir()) == [path]
+        pixel_values = np.ones((1, 3, 128, 128), dtype=np.float32)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        written.append(session.run(None, {"pixel_values": pixel_values}))
+    for one, other in zip(*written, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_graphs_that_differ_are_not_written(monkeypatch, exports, tmp_path):

@@ -6,6 +6,7 @@ docs/benchmarks.md has what each costs and gains. The decoder stays as it is: it
 masks are what the eye sees.
 """
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[objec
     """Replace an encoder's graph by one with 8-bit weights.
 
     Args:
-        path: The graph; written over.
+        path: The graph, its weights inside or beside it; written over, with the weights inside.
         metadata: What the new one says about itself.
         photos: Photographs to measure ranges on: paths, PIL images or uint8 arrays (H, W, 3), read one by one; with
             none, the dynamic way is taken.
@@ -42,9 +43,11 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[objec
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    external = path.with_name(f"{path.name}.data").exists()
-    prepared, rounded = path.with_suffix(".prepared.onnx"), path.with_suffix(".rounded.onnx")
-    with without_remarks():  # onnxruntime's advice on what was done already
+    weights = path.with_name(f"{path.name}.data")
+    external = weights.exists()
+    # A directory of its own, since the tools write some weights of a large graph as a file each.
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside, without_remarks():  # on what was done already
+        prepared, rounded = Path(aside, "prepared.onnx"), Path(aside, "rounded.onnx")
         # Folds constants, so that every weight is one, and knows every shape.
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True, save_as_external_data=external)
         common: dict[str, Any] = {
@@ -72,16 +75,13 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[objec
                 extra_options={"MatMulConstBOnly": True},
                 **common,
             )
-    # Saved once more: with the metadata, which the tools drop, and under the name that its external data belong to.
-    graph = onnx.load(str(rounded))
+        graph = onnx.load(str(rounded))
     _unfold_large(graph.graph, onnx.load(str(path)).graph)
-    for leftover in path.parent.glob(f"{path.stem}.*"):
-        leftover.unlink()
+    # Saved once more with the metadata, which the tools drop. Even ViT-H's 8-bit weights fit into the file.
+    weights.unlink(missing_ok=True)
     del graph.metadata_props[:]
     onnx.helper.set_model_props(graph, {**metadata.to_strings(), "graph": path.stem})
-    onnx.save_model(
-        graph, str(path), save_as_external_data=external, location=f"{path.name}.data" if external else None
-    )
+    onnx.save_model(graph, str(path))
 
 
 def check_calibration_photos(photos: Sequence[object]) -> None:
