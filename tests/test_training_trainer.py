@@ -238,6 +238,21 @@ def test_trackers_get_numbers_and_texts_alone(tmp_path, monkeypatch):
     assert all(isinstance(value, int | float | str) for value in given.values())
 
 
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("sam_hq.training.trainer.get_available_trackers", lambda: ["tensorboard"])
+    with pytest.raises(ValueError, match=r"trackers \['wandb'\] are .* not installed; installed are \['tensorboard'\]"):
+        trainer(tmp_path, trackers=("tensorboard", "wandb"))
+
+
+def test_validation_data_without_a_usable_mask_are_refused_before_training(tmp_path):
+    write_pairs(tmp_path / "data", shapes(1))
+    for path in (tmp_path / "data").glob("*.png"):
+        Image.new("L", (128, 128)).save(path)
+    with pytest.raises(ValueError, match=r"validation data have no usable mask; left out .* empty mask"):
+        trainer(tmp_path / "run", validation=ImageMaskFolder(tmp_path / "data"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_processor_for_another_size_is_refused(tmp_path):
     with pytest.raises(ValueError, match="pads to 1024 x 1024 pixels, but the model takes 128 x 128"):
         Trainer(fresh_model(), sam_hq.SamHQProcessor(sam_hq.SamHQImageProcessor()), shapes(1), tmp_path, SETTINGS)
@@ -268,6 +283,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path):
         ({"prompt_shares": {"box": 0.5}}, "add up to 1"),
         ({"prompt_shares": {"box": 0.5, "scribbles": 0.5}}, "scribbles"),
         ({"prompt_shares": {"box": 1.5, "points": -0.5}}, "negative"),
+        ({"prompt_shares": {"box": float("nan")}}, "prompt_shares"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"clip_norm": float("nan")}, "clip_norm"),
         ({"smallest_crop": 0.0}, "smallest_crop"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +112,16 @@ def _prepare(args: argparse.Namespace) -> int:
 
     output = Path(args.output)
     sources = output / "sources" if args.sources is None else Path(args.sources)
+    counts = _pairs("--counts", "KIND=COUNT", args.counts, int)
+    shards = [
+        render_shards(sources, output / kind, count, args.side, args.seed, args.workers, kind)
+        for kind, count in counts.items()
+    ]
     if args.packages is not None:
-        for package, counts in prepare_sources(args.packages, sources, workers=args.workers).items():
-            print(f"{package}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()))
-    for kind, count in _pairs("--counts", "KIND=COUNT", args.counts, int).items():
-        for path in render_shards(sources, output / kind, count, args.side, args.seed, args.workers, kind):
-            print(f"rendered {path}", flush=True)
+        for package, verdicts in prepare_sources(args.packages, sources, workers=args.workers).items():
+            print(f"{package}: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()))
+    for path in chain.from_iterable(shards):
+        print(f"rendered {path}", flush=True)
     return 0
 
 
@@ -172,7 +177,13 @@ def _from_scratch(config_file: str, seed: int) -> tuple[Any, Any]:
     from sam_hq.checkpoint_conversion import processor_for
     from sam_hq.training.initialisation import start_from_scratch
 
-    config = sam_hq.SamHQConfig.from_dict(json.loads(Path(config_file).read_text()))
+    try:
+        fields = json.loads(Path(config_file).read_text())
+    except ValueError as error:
+        raise ValueError(f"--config {config_file!r} is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"--config {config_file!r} must hold an object, got {type(fields).__name__}")
+    config = sam_hq.SamHQConfig.from_dict(fields)
     return start_from_scratch(sam_hq.SamHQModel(config), seed), processor_for(config)
 
 

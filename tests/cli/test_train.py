@@ -137,6 +137,8 @@ def test_bad_data_in_another_process_is_one_line_too(data, capsys):
         (["--config", "b", "--data", "nowhere"], "nowhere"),
         (["--config", "b", "--images", "photos"], "'photos' is for a COCO file"),
         (["--model", "nothing.pth"], "nothing.pth"),
+        (["--config", "nothing.json"], "nothing.json"),
+        (["--prompt-shares", "box=nan"], "prompt_shares must not be negative and add up to 1"),
         (["--trainable", "all", "--embedding-cache", "kept"], "needs a frozen encoder"),
     ],
 )
@@ -145,6 +147,31 @@ def test_bad_input_is_one_line(data, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("content", "message"), [("{no", "is not JSON"), ("[]", "must hold an object, got list")])
+def test_a_config_that_is_none_is_refused_by_name(data, capsys, content, message):
+    (data / "other.json").write_text(content)
+    assert train(data, "--config", data / "other.json") == 2
+    assert f"other.json' {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--counts", "drawings=5"], "got 'drawings'"),
+        (["--counts", "composites=0"], "count must be at least 1, got 0"),
+        (["--side", "0"], "side must be at least 32, got 0"),
+        (["--workers", "0"], "workers must be at least 1, got 0"),
+        (["--seed", "-1"], "seed must be at least 0, got -1"),
+    ],
+)
+def test_senseless_data_are_refused_before_packages_are_read(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr("sam_hq.training.sources.prepare_sources", None)
+    output = tmp_path / "out"
+    assert main(["train-data", "--packages", str(tmp_path), "--output", str(output), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_data_without_packages_is_refused_by_name(tmp_path, capsys):

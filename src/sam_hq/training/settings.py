@@ -123,7 +123,7 @@ class TrainingSettings:
             return
         if unknown := sorted(set(shares) - set(PROMPT_SHARES)):
             raise ValueError(f"prompt_shares names {unknown}; there are {list(PROMPT_SHARES)}")
-        if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
+        if not abs(sum(shares.values()) - 1) <= 1e-6 or min(shares.values()) < 0:  # a sum that is NaN too
             raise ValueError(f"prompt_shares must not be negative and add up to 1, got {shares}")
 
     def _check_augmentation(self) -> None:

@@ -42,17 +42,24 @@ def render_shards(
         workers: Processes that render.
         kind: `composites`, `simple` or `sparse` ones, `thin` structures, or `regions` of photographs.
 
-    Yields:
-        The path of every shard (a folder), as it is finished.
+    Returns:
+        The paths of the shards (folders), each as it is finished: rendering begins when the first is asked for.
 
     Raises:
-        ValueError: Another kind.
+        ValueError: Another kind, or a number that makes no sense.
     """
     if kind not in RENDERERS:
         raise ValueError(f"kind must be one of {tuple(RENDERERS)}, got {kind!r}")
+    for name, value, least in (("count", count, 1), ("side", side, 32), ("seed", seed, 0), ("workers", workers, 1)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
     root = Path(output_dir)
-    root.mkdir(parents=True, exist_ok=True)
     todo = [(sources_dir, root / f"shard_{k:04d}", k, side, seed, kind) for k in range(-(-count // SHARD_SIZE))]
+    return _rendered(root, todo, workers)
+
+
+def _rendered(root: Path, todo: list[tuple[str | Path, Path, int, int, int, str]], workers: int) -> Iterator[Path]:
+    root.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(_render_shard, todo)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from torch.utils.data import DataLoader, Subset
 
@@ -46,7 +47,8 @@ class Trainer:
 
     Raises:
         ImportError: `trainable="lora"` without peft.
-        ValueError: Settings that make no sense, or a processor for another size of images than the model's.
+        ValueError: Settings that make no sense, a tracker that is not installed, a processor for another size of images
+            than the model's, or validation data without a usable mask.
     """
 
     def __init__(
@@ -61,6 +63,9 @@ class Trainer:
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         size = _common_size(model, processor)
+        _check_trackers(settings.trackers)
+        if validation is not None and not any(len(masks) for _, masks in validation):
+            raise ValueError(f"the validation data have no usable mask; {validation.report}")
         self.settings, self.processor, self.validation, self.report = settings, processor, validation, report
         self.on_progress, self.left_out, self.folder = progress, BadDataReport(), RunFolder(output_dir)
         self.accelerator = Accelerator(
@@ -294,6 +299,13 @@ def _common_size(model: Any, processor: Any) -> int:
             f"the processor pads to {pad['height']} x {pad['width']} pixels, but the model takes {size} x {size}"
         )
     return size
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    """Accelerate says nothing of some that it leaves out."""
+    available = sorted(str(tracker) for tracker in get_available_trackers())
+    if missing := sorted(set(names) - {*available, "all"}):
+        raise ValueError(f"trackers {missing} are unknown to accelerate or not installed; installed are {available}")
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
