@@ -6,7 +6,7 @@ import torch
 import sam_hq
 from test_training_trainer import fresh_model, state_of, trainer
 
-pytest.importorskip("peft", reason="needs the extra `lora`")
+peft = pytest.importorskip("peft", reason="needs the extra `lora`")
 
 
 def test_lora_merges_back_to_a_plain_checkpoint(tmp_path):
@@ -24,10 +24,29 @@ def test_lora_merges_back_to_a_plain_checkpoint(tmp_path):
     pixels = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     box = torch.tensor([[[10.0, 20, 90, 100]]])
     wrapped = run._own().plain_model.eval()
-    wrapped.set_attn_implementation("eager")  # the fast path reads weights past the updates
     with torch.no_grad():
         expected = wrapped(pixels, input_boxes=box).pred_masks
         torch.testing.assert_close(plain(pixels, input_boxes=box).pred_masks, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "targets"),
+    [
+        ("vit", r".*mask_decoder\..*\.(q_proj|v_proj)"),
+        ("tiny_vit", r".*mask_decoder\.mask_conv1"),
+        ("tiny_vit", r".*patch_embed\.conv1\.conv"),
+    ],
+)
+def test_the_fast_path_does_not_read_past_updates_that_are_not_merged(backbone, targets):
+    adapted = peft.LoraConfig(r=2, target_modules=targets, init_lora_weights=False)
+    wrapped = peft.get_peft_model(fresh_model(backbone), adapted).eval()
+    prompted = {"pixel_values": torch.randn(1, 3, 128, 128), "input_boxes": torch.tensor([[[10.0, 20, 90, 100]]])}
+    answers = []
+    for implementation in ("eager", "sdpa"):
+        wrapped.get_base_model().set_attn_implementation(implementation)
+        with torch.no_grad():
+            answers.append(wrapped(**prompted).pred_masks)
+    torch.testing.assert_close(*answers, atol=1e-4, rtol=1e-4)
 
 
 def test_lora_resumes_bit_for_bit(tmp_path):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .configuration_sam_hq import SamHQMaskDecoderConfig
-from .decoder_attention import ObjectParts
+from .decoder_attention import ObjectParts, SamHQAttention
 from .layers import LayerNorm2d, TokenMLP
 from .mask_rendering import mask_strips, render_masks, render_masks_fast
 from .two_way_transformer import FirstBlock, SamHQTwoWayTransformer
@@ -347,8 +347,15 @@ class SamHQMaskDecoder(nn.Module):
 
     def _fast(self) -> bool:
         """Whether the fast path is taken; asked once a call, since it looks at every weight."""
-        # Offloaded weights are present in their own module's forward alone; the algebra reads them elsewhere.
-        return self.config._attn_implementation != "eager" and not any(weight.is_meta for weight in self.parameters())
+        if self.config._attn_implementation == "eager":
+            return False
+        # The algebra reads weights outside of their own module's forward. Offloaded ones are present there alone, and
+        # what wraps a layer, as LoRA does, has its effect there alone.
+        attentions = [part for part in self.transformer.modules() if isinstance(part, SamHQAttention)]
+        layers: list[nn.Module] = [self.upscale_conv1, self.upscale_conv2, self.mask_conv1, self.mask_conv2]
+        layers += [projection for attention in attentions for projection in attention.children()]
+        plain = all(isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) for layer in layers)
+        return plain and not any(weight.is_meta for weight in self.parameters())
 
     def _transform(
         self, objects: PromptedObjects, pixel_positions: torch.Tensor, multimask_output: bool, fast: bool

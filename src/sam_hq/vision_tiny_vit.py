@@ -42,8 +42,10 @@ class ConvNorm(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to (B, C', H', W')."""
-        # Weights that are offloaded are present in their own module's forward alone, so they cannot be folded here.
-        if self.training or self.config._attn_implementation == "eager" or self.conv.weight.is_meta:
+        # Weights that are offloaded are present in their own module's forward alone, so they cannot be folded here, and
+        # a convolution that is wrapped, as by LoRA, does more than its weights say.
+        folds = isinstance(self.conv, nn.Conv2d) and not self.conv.weight.is_meta
+        if self.training or self.config._attn_implementation == "eager" or not folds:
             return self.norm(self.conv(features))
         # In inference the norm is an affine map per channel. Folding it anew at each call costs nothing beside the
         # convolution, needs no cache that could go stale, and leaves the saved weights as they are.
