@@ -34,10 +34,19 @@ def test_results_come_in_order_and_from_other_threads_with_one_core_each():
     assert (torch.get_num_threads(), threads_of_a_fresh_thread()) == (2, 2)
 
 
+def test_a_single_item_has_all_threads():
+    def look(item):
+        return item, threading.current_thread() is threading.main_thread(), torch.get_num_threads()
+
+    with torch.no_grad():
+        assert list(in_threads(look, ["one"])) == [("one", True, 2)]
+        assert list(in_threads(look, [])) == []
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_the_callers_mode_holds_in_the_threads(mode):
     with mode():
-        (made,) = in_threads(lambda item: torch.zeros(1, requires_grad=True) * item, [1])
+        made, _ = in_threads(lambda item: torch.zeros(1, requires_grad=True) * item, [1, 1])
     assert not made.requires_grad
     assert made.is_inference() == (mode is torch.inference_mode)
 

@@ -7,6 +7,7 @@ than they gain. Prompts do not depend on each other, so on a CPU each thread tak
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 import torch
@@ -31,7 +32,8 @@ def worker_count() -> int:
 def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
     """Apply a function of tensors on the CPU to every item, several at once.
 
-    torch's threads are shared out among the workers while this runs, and the caller's setting is restored at the end.
+    torch's threads are shared out among the workers while this runs, and the caller's setting is restored at the end. A
+    single item is left to the caller's thread, and has all of them.
 
     Args:
         function: Called in worker threads, without gradients.
@@ -40,8 +42,10 @@ def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> 
     Yields:
         The results, in the order of the items.
     """
-    workers = worker_count()
-    if workers == 1:
+    workers, items = worker_count(), iter(items)
+    first = list(islice(items, 2))
+    items = chain(first, items)
+    if workers == 1 or len(first) < 2:
         yield from map(function, items)
         return
     threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
