@@ -1,10 +1,11 @@
 """Write the model cards from the template and the facts: `make cards`.
 
 The authors' four checkpoints have their facts in `sam_hq.model_card`, the embedded one in `sam_hq_small.json`
-(`sam_hq.model_card.trained_model_card` says what it holds). The card of the embedded one also goes beside its weights.
+(`sam_hq.model_card.trained_model_card` says what it holds). The card of the embedded one also goes beside its weights, with its picture.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import sam_hq
@@ -13,6 +14,7 @@ from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.model_card import PUBLISHED_MODELS, model_card, trained_model_card
 
 FACTS = Path(__file__).with_name("sam_hq_small.json")
+CASES = Path(__file__).with_name("cases.jpg")  # its worst and best cases
 
 
 def generated_cards() -> dict[str, str]:
@@ -37,7 +39,9 @@ def write_cards() -> None:
         Path(__file__).with_name(name).write_text(text, encoding="utf-8")
         print(name)
     if "sam_hq_small.md" in cards:
-        (Path(sam_hq.EMBEDDED_CHECKPOINT) / "README.md").write_text(cards["sam_hq_small.md"], encoding="utf-8")
+        embedded = Path(sam_hq.EMBEDDED_CHECKPOINT)
+        (embedded / "README.md").write_text(cards["sam_hq_small.md"], encoding="utf-8")
+        shutil.copyfile(CASES, embedded / CASES.name)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoProcessor
+from PIL import Image
+from transformers import AutoModel, AutoProcessor, pipeline
 
 import sam_hq
 from conftest import PHOTOS, REPOSITORY, small_model
@@ -41,6 +43,14 @@ def test_it_finds_what_a_box_holds(report):
 
 def test_the_hq_token_improves_on_sams_boundaries(report):
     assert report["box", "sum"][1] > report["box", "sam"][1]
+
+
+def test_everything_in_a_photograph_holds_its_animal_without_further_options():
+    found = pipeline("mask-generation", model=sam_hq.EMBEDDED_CHECKPOINT, device="cpu")(
+        PHOTOS / "lemur.png", points_per_crop=8
+    )
+    lemur = np.array(Image.open(PHOTOS / "masks" / "lemur.png").convert("L")) > 127
+    assert max((mask & lemur).sum() / (mask | lemur).sum() for mask in found["masks"]) > 0.5
 
 
 def test_a_trained_model_is_embedded_whole(tmp_path, monkeypatch):
