@@ -1,7 +1,8 @@
 """Write the model cards from the template and the facts: `make cards`.
 
 The authors' four checkpoints have their facts in `sam_hq.model_card`, the embedded one in `sam_hq_small.json`
-(`sam_hq.model_card.trained_model_card` says what it holds). The card of the embedded one also goes beside its weights, with its picture.
+(`sam_hq.model_card.trained_model_card` says what it holds). The card of the embedded one also goes beside its weights,
+with its picture.
 """
 
 import json
