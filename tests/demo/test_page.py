@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from browser_fixtures import serving
 from demo_fixtures import photo_file
 from sam_hq.demo.demo_service import DemoService
+from sam_hq.demo.generation_run import GenerationRun
 from sam_hq.demo.opened_photo import PhotoLimits
 from sam_hq.demo.server import build_app
 from sam_hq.mask_rle import RunLengthMask
@@ -255,7 +256,9 @@ def test_everything_is_found_shown_and_downloaded(page):
     assert len(click(page, 50, 60)["candidates"]) == 3
 
 
-def test_a_search_can_be_stopped(page):
+def test_a_search_can_be_stopped(page, monkeypatch):
+    """It is held at its first group of points until it is stopped, however fast the machine."""
+    monkeypatch.setattr(GenerationRun, "_advance", lambda run, _: (run._stop.wait(60), run._check_stop()))
     page.get_by_label("Points", exact=True).select_option("32")
     page.get_by_role("button", name="Find everything").click()
     page.get_by_role("button", name="Stop").click()
