@@ -32,10 +32,10 @@ def embed(source: str, target: Path, mask_generation: dict[str, float] | None = 
     Raises:
         ValueError: if a weight is missing or not finite in half precision, or if the file is too large for the package.
     """
-    suited = MaskGenerationOptions().updated(mask_generation or {})  # refuses what is wrong before anything is loaded
+    MaskGenerationOptions().updated(mask_generation or {})  # refuses what is wrong before anything is loaded
     model, processor = load_model(source, torch.device("cpu"), torch.float32), load_processor(source)
     half = model.half()
-    half.config.mask_generation = {name: getattr(suited, name) for name in mask_generation or {}} or None
+    half.config.mask_generation = mask_generation or None
     lost = [name for name, weight in half.state_dict().items() if not weight.isfinite().all()]
     if lost:
         raise ValueError(f"{len(lost)} weights are too large for half precision, such as {lost[0]}")

@@ -6,7 +6,7 @@ Differs: with `multimask_output` all candidates are returned, best first; the au
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -311,8 +311,7 @@ class SamHQMaskDecoder(nn.Module):
             sam_branch: As in `forward`.
             region: Height and width of the upper left part of the masks that is wanted; None for all.
         """
-        sam_kernels = decoded.sam_kernels if sam_branch else None
-        inputs = (self, decoded.pixels, sam_kernels, decoded.hq_kernel, decoded.hq_features, region)
+        inputs = (*self._rendered_from(decoded, sam_branch), region)
         for sam_masks, hq_masks in mask_strips(*inputs) if decoded.fast else [render_masks(*inputs)]:
             yield DecodedMasks(decoded.iou_scores, sam_masks, hq_masks)
 
@@ -386,9 +385,12 @@ class SamHQMaskDecoder(nn.Module):
 
     def _render(self, decoded: DecodedObjects, sam_branch: bool) -> DecodedMasks:
         render = render_masks_fast if decoded.fast else render_masks
-        sam_kernels = decoded.sam_kernels if sam_branch else None
-        sam_masks, hq_masks = render(self, decoded.pixels, sam_kernels, decoded.hq_kernel, decoded.hq_features)
+        sam_masks, hq_masks = render(*self._rendered_from(decoded, sam_branch))
         return DecodedMasks(decoded.iou_scores, sam_masks, hq_masks, decoded.attentions)
+
+    def _rendered_from(self, decoded: DecodedObjects, sam_branch: bool) -> tuple[Any, ...]:
+        """What the functions of `mask_rendering` take first."""
+        return self, decoded.pixels, decoded.sam_kernels if sam_branch else None, decoded.hq_kernel, decoded.hq_features
 
     def _select(self, tokens: torch.Tensor, multimask_output: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores (N, M) of the wanted SAM masks, best first, and the weights (N, M, C / 8) of their channels."""

@@ -170,8 +170,9 @@ class PhotoCut:
         rows, columns = self._reached(logits, wanted)
         if rows.stop <= rows.start or columns.stop <= columns.start:
             return
-        top = self._rows.read_by(rows).start
-        widened = self._widened(logits[top - self._top : self._rows.read_by(rows).stop - self._top], columns)
+        needed = self._rows.read_by(rows)
+        top = needed.start
+        widened = self._widened(logits[top - self._top : needed.stop - self._top], columns)
         inside = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype=bool)
         at_once = max(1, _STRIP_FLOATS // inside.shape[1])
         buffer, compared = torch.empty(at_once, inside.shape[1]), np.empty((at_once, inside.shape[1]), dtype=bool)

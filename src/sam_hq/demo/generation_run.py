@@ -57,14 +57,15 @@ class GenerationRun:
             raise TypeError(f"points_per_side must be a whole number, got {points_per_side!r}")
         if not 1 <= points_per_side <= MOST_POINTS_PER_SIDE:
             raise ValueError(f"points_per_side must be from 1 to {MOST_POINTS_PER_SIDE}, got {points_per_side}")
-        thresholds = {"pred_iou_thresh": least_score, "stability_score_thresh": least_stability}
         options: Mapping[str, Any] = {
             "points_per_crop": points_per_side,
             "points_per_batch": _POINTS_PER_BATCH,
+            "pred_iou_thresh": least_score,
+            "stability_score_thresh": least_stability,
             "hq_token_only": hq_token_only,
         }
-        given = {name: value for name, value in thresholds.items() if value is not None}
-        self._options = generator.options.updated({**options, **given})
+        given = {name: value for name, value in options.items() if value is not None}
+        self._options = generator.options.updated(given)
         self._generator = generator
         self._embeddings = embeddings
         self._turns = turns
