@@ -1,6 +1,7 @@
 """Sources, composites, shards and batches: reproducible, correctly labelled, and free of the evaluation photographs."""
 
 import io
+import json
 import struct
 import sys
 import tarfile
@@ -12,12 +13,14 @@ import torch
 from PIL import Image
 
 from conftest import PHOTOS
+from sam_hq.mask_rle import RunLengthMask
 from sam_hq.training import held_out
 from sam_hq.training.archives import iterate_archive, iterate_rcc
 from sam_hq.training.augmentation import augment
 from sam_hq.training.batches import TrainingBatches
 from sam_hq.training.composites import CompositeRenderer
 from sam_hq.training.held_out import is_held_out, perceptual_hash
+from sam_hq.training.photo_objects import PhotoObjects, add_photo_objects, read_outlines
 from sam_hq.training.photo_regions import standing_out
 from sam_hq.training.prompts import error_points, noised_mask_logits
 from sam_hq.training.shards import ShardedImages, render_shards
@@ -235,6 +238,88 @@ def test_regions_stand_out_from_a_photograph():
     image = np.clip(image + rng.normal(0, 5, image.shape), 0, 255).astype(np.uint8)
     (found,) = standing_out(image)  # neither the faint disc nor the ground, which reaches the border
     assert (found & disc).sum() > 0.95 * (found | disc).sum()
+
+
+def outlines_file(path, size=(300, 260)):
+    """A bright disc and a small one in one photograph, and an outline of one that is not there."""
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    discs = [(rows - 120) ** 2 + (columns - 140) ** 2 < 70**2, (rows - 30) ** 2 + (columns - 270) ** 2 < 20**2]
+    names = ["seen.jpg", "gone.jpg"]
+    segmentations = [(1, RunLengthMask.from_mask(disc).to_coco()) for disc in discs]
+    segmentations.append((2, segmentations[0][1]))
+    content = {
+        "images": [{"id": number + 1, "file_name": name} for number, name in enumerate(names)],
+        "annotations": [{"image_id": image, "segmentation": mask} for image, mask in segmentations],
+    }
+    path.write_text(json.dumps(content))
+    return discs
+
+
+@pytest.fixture
+def outlined(tmp_path):
+    """Sources with one photograph whose objects are outlined, and the counts of taking the outlines in."""
+    discs = outlines_file(tmp_path / "outlines.json")
+    (tmp_path / "sources" / "backgrounds").mkdir(parents=True)
+    image = np.where((discs[0] | discs[1])[..., None], [230, 220, 90], [40, 60, 90]).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / "sources" / "backgrounds" / "seen.jpg", quality=98)
+    counts = add_photo_objects(read_outlines(tmp_path / "outlines.json"), tmp_path / "sources")
+    return tmp_path / "sources", counts
+
+
+def test_crops_around_outlined_objects_hold_them_whole(outlined):
+    folder, counts = outlined
+    assert counts == {"used": 2, "photograph missing": 1}
+    renderer = PhotoObjects(folder, 96)
+    targets = set()
+    for index in range(40):
+        sample = renderer.render((0, index))
+        np.testing.assert_array_equal(sample.image, PhotoObjects(folder, 96).render((0, index)).image)
+        bright = sample.image[..., 0] > 135
+        for mask in sample.masks:
+            assert bright[mask].mean() > 0.97
+        first = sample.masks[0]
+        assert first.any()
+        assert not np.concatenate([first[[0, -1]].ravel(), first[:, [0, -1]].ravel()]).any()
+        assert (bright & ~sample.masks.any(0)).mean() < 0.2  # the small disc, where less than half of it is seen
+        targets.add(len(sample.masks))
+    assert targets == {1, 2}
+
+
+def test_an_object_too_long_for_a_square_is_cut_not_squeezed(tmp_path):
+    (tmp_path / "backgrounds").mkdir()
+    Image.new("RGB", (600, 150), "white").save(tmp_path / "backgrounds" / "long.jpg")
+    mask = np.zeros((150, 600), bool)
+    mask[60:90, 10:590] = True
+    add_photo_objects({"long.jpg": [RunLengthMask.from_mask(mask)]}, tmp_path)
+    for index in range(10):
+        found = PhotoObjects(tmp_path, 64).render(index).masks[0]
+        assert found.any(0).mean() > 0.95
+        assert found.any(1).sum() == pytest.approx(64 * 30 / 150, abs=1)  # the full height, stretched no more than 1.6
+
+
+def test_outlined_objects_become_cutouts(outlined):
+    folder, _ = outlined
+    (path,) = (folder / "photo_cutouts").iterdir()  # the small one would be too small
+    cutout = np.asarray(Image.open(path).convert("RGBA"))
+    assert abs(cutout.shape[0] - 140) <= 2
+    inside = cutout[..., 3] > 200
+    assert inside.mean() == pytest.approx(np.pi / 4, abs=0.04)
+    assert cutout[..., 0][inside].min() > 150  # nothing of what was behind it
+    composite = CompositeRenderer(folder, side=96).render(1)
+    assert len(composite.masks)
+
+
+def test_outlines_that_fit_no_photograph_are_refused(tmp_path, outlined):
+    folder, _ = outlined
+    outlines_file(tmp_path / "other.json", size=(400, 300))
+    with pytest.raises(ValueError, match="none of the photographs with outlines"):
+        add_photo_objects(read_outlines(tmp_path / "other.json"), folder)
+    for content in ("[]", "{", '{"images": []}', '{"images": [{"id": 1}], "annotations": []}'):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(ValueError, match="does not hold COCO instances with run lengths"):
+            read_outlines(tmp_path / "bad.json")
+    with pytest.raises(FileNotFoundError, match=r"objects\.json"):
+        PhotoObjects(tmp_path, 64)
 
 
 def test_augmented_masks_stay_on_their_objects():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,8 +20,8 @@ Prepare synthetic training images: objects of known outline composited over phot
 
 Extract the pictures of Debian and npm packages (docs/training.md lists them) from PACKAGES into SOURCES, and
 render images from them into OUTPUT/KIND: composites; simple ones with few, larger objects; sparse ones, whose objects
-leave most of their box empty; thin structures; and regions, which are crops of photographs with what stands out in
-them."""
+leave most of their box empty; thin structures; regions, which are crops of photographs with what stands out in them;
+and objects, which are crops of photographs around the objects that OUTLINES gives."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -55,13 +56,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     data.add_argument("--packages", metavar="DIR", help="folder with the downloaded packages; left out: only render")
     data.add_argument("--sources", metavar="DIR", help="the extracted pictures (default: OUTPUT/sources)")
+    data.add_argument(
+        "--outlines",
+        metavar="JSON",
+        help="COCO instances in the photographs of SOURCES, for the kind objects and as cut-outs for the composites",
+    )
     data.add_argument("--output", required=True, metavar="DIR", help="gets a folder of every kind")
     data.add_argument(
         "--counts",
         nargs="+",
         default=["composites=8000"],
         metavar="KIND=COUNT",
-        help="images to render, of composites, simple, sparse, thin and regions (default: %(default)s)",
+        help="images to render, of composites, simple, sparse, thin, regions and objects (default: %(default)s)",
     )
     data.add_argument("--side", type=int, default=320, help="their side in pixels (default: %(default)s)")
     data.add_argument("--seed", type=int, default=0)
@@ -107,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace) -> int:
+    from sam_hq.training.photo_objects import add_photo_objects, read_outlines
     from sam_hq.training.shards import render_shards
     from sam_hq.training.sources import prepare_sources
 
@@ -117,9 +124,14 @@ def _prepare(args: argparse.Namespace) -> int:
         render_shards(sources, output / kind, count, args.side, args.seed, args.workers, kind)
         for kind, count in counts.items()
     ]
+    outlines = None if args.outlines is None else read_outlines(args.outlines)
+    found: dict[str, Counter] = {}
     if args.packages is not None:
-        for package, verdicts in prepare_sources(args.packages, sources, workers=args.workers).items():
-            print(f"{package}: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()))
+        found |= prepare_sources(args.packages, sources, workers=args.workers)
+    if outlines is not None:
+        found[args.outlines] = add_photo_objects(outlines, sources)
+    for name, verdicts in found.items():
+        print(f"{name}: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()))
     for path in chain.from_iterable(shards):
         print(f"rendered {path}", flush=True)
     return 0

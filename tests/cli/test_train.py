@@ -11,6 +11,7 @@ from PIL import Image
 import sam_hq
 from conftest import small_config
 from sam_hq.checkpoint_keys import our_name
+from sam_hq.mask_rle import RunLengthMask
 from sam_hq_cli.main import main
 from test_checkpoint_conversion import small_authors_weights
 from test_training_start_points import plain_sam
@@ -70,9 +71,13 @@ def test_rendered_folders_train_together_and_are_measured(data, capsys):
     image, masks = large_shapes(1)[0]
     Image.fromarray(np.dstack([image, masks[0] * np.uint8(255)])).save(data / "sources" / "photo_cutouts" / "a.webp")
     Image.fromarray(shapes(1)[0][0]).save(data / "sources" / "backgrounds" / "a.jpg")
-    counts = ["--counts", "composites=250", "simple=250"]
+    outlines = data / "outlines.json"
+    entry = {"image_id": 1, "segmentation": RunLengthMask.from_mask(shapes(1)[0][1][0]).to_coco()}
+    outlines.write_text(json.dumps({"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [entry]}))
+    counts = ["--outlines", str(outlines), "--counts", "composites=250", "simple=250", "objects=250"]
     assert main(["train-data", "--output", str(data), "--side", "48", "--workers", "1", *counts]) == 0
-    rendered = [data / "composites", data / "simple"]
+    assert "outlines.json: 1 used" in capsys.readouterr().out
+    rendered = [data / "composites", data / "simple", data / "objects"]
     assert train(data, "--config", data / "config.json", "--steps", 1, "--trainable", "all", "--data", *rendered) == 0
     capsys.readouterr()
     words = ["train-data", "--sources", data / "sources", "--output", data / "other", "--side", 48, "--workers", 1]

@@ -10,15 +10,18 @@ import numpy as np
 
 from ..segmentation_data import BadDataReport
 from .composites import CompositeRenderer, SimpleRenderer, SparseRenderer, ThinRenderer
+from .photo_objects import PhotoObjects
 from .photo_regions import PhotoRegions
 
 SHARD_SIZE = 250
-RENDERERS: dict[str, type[CompositeRenderer] | type[PhotoRegions]] = {
+Renderer = CompositeRenderer | PhotoRegions | PhotoObjects
+RENDERERS: dict[str, type[Renderer]] = {
     "composites": CompositeRenderer,
     "simple": SimpleRenderer,
     "sparse": SparseRenderer,
     "thin": ThinRenderer,
     "regions": PhotoRegions,
+    "objects": PhotoObjects,
 }
 
 
@@ -40,7 +43,8 @@ def render_shards(
         side: Side of the images in pixels.
         seed: Seed of the set; an image depends on it and on its index alone.
         workers: Processes that render.
-        kind: `composites`, `simple` or `sparse` ones, `thin` structures, or `regions` of photographs.
+        kind: `composites`, `simple` or `sparse` ones, `thin` structures, `regions` of photographs, or
+            outlined `objects` in them.
 
     Returns:
         The paths of the shards (folders), each as it is finished: rendering begins when the first is asked for.
@@ -64,9 +68,7 @@ def _rendered(root: Path, todo: list[tuple[str | Path, Path, int, int, int, str]
         yield from pool.map(_render_shard, todo)
 
 
-_renderers: dict[
-    tuple[str, str, int], CompositeRenderer | PhotoRegions
-] = {}  # one per process: reading the sources takes seconds
+_renderers: dict[tuple[str, str, int], Renderer] = {}  # one per process: reading the sources takes seconds
 
 
 def _render_shard(job: tuple[str | Path, Path, int, int, int, str]) -> Path:
