@@ -2,8 +2,8 @@
 
     python tests/benchmarks/embedding_profile.py
 
-Seeded weights, 1024 x 1024 pixels. Prints a Markdown table of shares of the time; what is not a matrix product is what the
-floor of docs/benchmarks.md leaves out.
+Seeded weights, 1024 x 1024 pixels. Prints a Markdown table of shares of the time; what is not a matrix product is what
+the floor of docs/benchmarks.md leaves out.
 """
 
 import sys
