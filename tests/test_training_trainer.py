@@ -35,9 +35,9 @@ def fresh_model(backbone: str = "tiny_vit") -> sam_hq.SamHQModel:
     return start_from_scratch(sam_hq.SamHQModel(small_config(backbone)))
 
 
-def trainer(folder, model=None, validation=None, **changes) -> Trainer:
+def trainer(folder, model=None, validation=None, images=None, **changes) -> Trainer:
     settings = dataclasses.replace(SETTINGS, **changes)
-    return Trainer(model or fresh_model(), processor(), shapes(6), folder, settings, validation)
+    return Trainer(model or fresh_model(), processor(), images or shapes(6), folder, settings, validation)
 
 
 def state_of(run: Trainer) -> dict[str, torch.Tensor]:
@@ -199,6 +199,11 @@ def test_a_run_says_what_changed_and_refuses_what_cannot_go_on(tmp_path):
     assert "accumulation 1 -> 2" in lines[0]
     assert "learning_rate 0.001 -> 0.0001" in lines[0]
     again.train()
+    fewer = trainer(tmp_path, trainable="hq", learning_rate=1e-4, accumulation=2, images=shapes(5))
+    fewer.report = lines.append
+    fewer.resume()
+    assert "training_images 6 (" in lines[-1]
+    assert "-> 5 (" in lines[-1]
     for changes, name in (({"trainable": "all"}, "trainable"), ({"ema_decay": 0.5}, "ema_decay")):
         with pytest.raises(ValueError, match=f"its {name} is .* name a new output folder"):
             trainer(tmp_path, **{"trainable": "hq", **changes}).resume()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_writing import new_file
-from .settings import TrainingSettings
 
 STATE_NAME = "state_{step:07d}"
 SETTINGS_FILE = "settings.json"
@@ -33,10 +32,10 @@ class RunFolder:
         """Where the state after a step is written to before `finish_state`."""
         return self.path / (STATE_NAME.format(step=step) + ".partial")
 
-    def finish_state(self, step: int, settings: TrainingSettings, kept: int) -> None:
-        """Give a written state its name, and drop all but the `kept` newest."""
+    def finish_state(self, step: int, told: dict[str, Any], kept: int) -> None:
+        """Give a written state its name, with what `settings_of` shall tell, and drop all but the `kept` newest."""
         aside = self.new_state(step)
-        (aside / SETTINGS_FILE).write_text(json.dumps(settings.plain()))
+        (aside / SETTINGS_FILE).write_text(json.dumps(told))
         _replace(self.path / STATE_NAME.format(step=step), aside)
         for old in self.states()[:-kept]:
             shutil.rmtree(old)
@@ -73,7 +72,7 @@ class RunFolder:
 
 
 def settings_of(state: Path) -> dict[str, Any]:
-    """The settings that a state was saved with; empty where it does not say."""
+    """The settings and data that a state was saved with; empty where it does not say."""
     path = state / SETTINGS_FILE
     return json.loads(path.read_text()) if path.exists() else {}
 

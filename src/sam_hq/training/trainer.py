@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ class Trainer:
             raise ValueError(f"the validation data have no usable mask; {validation.report}")
         self.settings, self.processor, self.validation, self.report = settings, processor, validation, report
         self.on_progress, self.left_out, self.folder = progress, BadDataReport(), RunFolder(output_dir)
+        self.told = {**settings.plain(), "training_images": _described(images)}  # what a resumed run compares
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
             gradient_accumulation_steps=settings.accumulation,
@@ -131,7 +133,7 @@ class Trainer:
         return self.progress.step
 
     def _say_what_changed(self, state: Path) -> None:
-        before, now = settings_of(state), self.settings.plain()
+        before, now = settings_of(state), self.told
         if not before:
             return
         for name, kind in (("trainable", str), ("lora_rank", int), ("ema_decay", bool), ("dense_weight", bool)):
@@ -142,7 +144,7 @@ class Trainer:
                 )
         changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
         if changed:
-            self._report(f"settings that changed since {state.name}: {', '.join(changed)}")
+            self._report(f"changed since {state.name}: {', '.join(changed)}")
 
     def train(self, stop_after: int | None = None) -> dict[str, float]:
         """Train to the last step.
@@ -288,7 +290,7 @@ class Trainer:
         accelerator.save_state(str(self.folder.new_state(step)), safe_serialization=False)
         accelerator.wait_for_everyone()  # before others' random states are all there, it is not whole
         if accelerator.is_main_process:
-            self.folder.finish_state(step, self.settings, self.settings.keep_checkpoints)
+            self.folder.finish_state(step, self.told, self.settings.keep_checkpoints)
         accelerator.wait_for_everyone()
 
 
@@ -299,6 +301,12 @@ def _common_size(model: Any, processor: Any) -> int:
             f"the processor pads to {pad['height']} x {pad['width']} pixels, but the model takes {size} x {size}"
         )
     return size
+
+
+def _described(images: Any) -> str:
+    """How many images there are, and what follows from their names and order."""
+    names = [images.name(index) for index in range(len(images))] if hasattr(images, "name") else []
+    return f"{len(images)} ({sha256(repr(names).encode()).hexdigest()[:8]})"
 
 
 def _check_trackers(names: Sequence[str]) -> None:
