@@ -186,3 +186,31 @@ def test_fresh_weights_are_finite_and_drawn(backbone):
     assert torch.isfinite(answer(model).pred_masks).all()
     assert model.vision_encoder.neck.conv1.weight.std() > 1e-3
     assert model.mask_decoder.hq_token.weight.std() > 1e-3
+
+
+class HalfLinear(torch.nn.Linear):
+    """A layer whose answer is not what its weight says, like those of 8 bits."""
+
+    def forward(self, features):
+        return super().forward(features) / 2
+
+
+class HalfConv2d(torch.nn.Conv2d):
+    """The same of a convolution."""
+
+    def forward(self, features):
+        return super().forward(features) / 2
+
+
+@pytest.mark.parametrize("kind", [HalfLinear, HalfConv2d])
+def test_layers_that_derive_from_plain_ones_keep_their_own_forward(shared, kind):
+    model = copy.deepcopy(shared)
+    for layer in list(model.modules()):
+        if type(layer) is kind.__base__:
+            layer.__class__ = kind
+    answers = []
+    for implementation in ("eager", "sdpa"):
+        model.set_attn_implementation(implementation)
+        with torch.no_grad():
+            answers.append(model(pixel_values=PIXELS, **PROMPTS).pred_masks)
+    torch.testing.assert_close(*answers, atol=1e-4, rtol=1e-4)

@@ -349,11 +349,11 @@ class SamHQMaskDecoder(nn.Module):
         if self.config._attn_implementation == "eager":
             return False
         # The algebra reads weights outside of their own module's forward. Offloaded ones are present there alone, and
-        # what wraps a layer, as LoRA does, has its effect there alone.
+        # what wraps a layer, as LoRA does, or derives from one, as layers of 8 bits do, has its effect there alone.
         attentions = [part for part in self.transformer.modules() if isinstance(part, SamHQAttention)]
         layers: list[nn.Module] = [self.upscale_conv1, self.upscale_conv2, self.mask_conv1, self.mask_conv2]
         layers += [projection for attention in attentions for projection in attention.children()]
-        plain = all(isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) for layer in layers)
+        plain = all(type(layer) in (nn.Linear, nn.Conv2d, nn.ConvTranspose2d) for layer in layers)
         return plain and not any(weight.is_meta for weight in self.parameters())
 
     def _transform(

@@ -44,7 +44,7 @@ class ConvNorm(nn.Module):
         """Map (B, C, H, W) to (B, C', H', W')."""
         # Weights that are offloaded are present in their own module's forward alone, so they cannot be folded here, and
         # a convolution that is wrapped, as by LoRA, does more than its weights say.
-        folds = isinstance(self.conv, nn.Conv2d) and not self.conv.weight.is_meta
+        folds = type(self.conv) is nn.Conv2d and not self.conv.weight.is_meta
         if self.training or self.config._attn_implementation == "eager" or not folds:
             return self.norm(self.conv(features))
         # In inference the norm is an affine map per channel. Folding it anew at each call costs nothing beside the
