@@ -9,7 +9,7 @@ import torch
 
 import sam_hq.onnx_export
 from exported_models import kinds, model_and_processor
-from sam_hq.export_check import LIMITS, Agreement
+from sam_hq.export_check import LIMITS, Agreement, checked_agreement
 from sam_hq.onnx_export import export_onnx
 from sam_hq.onnx_quantization import quantize_encoder
 from sam_hq.onnx_runtime import GraphMetadata, OnnxSamHQ
@@ -139,7 +139,7 @@ def test_the_files_describe_themselves(kind, exports):
 
 def test_what_was_checked_is_within_the_limit(kind, exports):
     agreement = exports(kind).agreement
-    assert agreement.largest_difference <= LIMITS["fp32"] == 1e-4
+    assert agreement.largest_difference <= LIMITS["fp32"].difference == 1e-4
     assert agreement.largest_score_difference <= 1e-4
     assert agreement.mask_iou > 0.999
 
@@ -201,6 +201,46 @@ def test_graphs_that_differ_are_not_written(monkeypatch, exports, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+class Altered:
+    """A session whose masks and scores are changed on their way out."""
+
+    def __init__(self, session, alter):
+        self.session, self.alter = session, alter
+
+    def run(self, outputs, inputs):
+        """As the session does."""
+        return self.alter(*self.session.run(outputs, inputs))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "alter", "message"),
+    [
+        ("fp32", lambda masks, scores: (masks, scores), None),
+        (
+            "fp32",
+            lambda masks, scores: (masks + 0.01 * abs(masks).max(), scores),
+            r"masks differ from torch's by 0\.\d+ .* 0\.0001 that fp32",
+        ),
+        ("fp32", lambda masks, scores: (masks, scores + 2e-3), "scores differ from torch's by 0.002"),
+        ("fp16", lambda masks, scores: (masks, scores * np.float32(np.nan)), "scores differ from torch's by inf"),
+        ("int8", lambda masks, scores: (masks * np.float32(np.nan), scores), "masks differ from torch's by inf"),
+        ("int8", lambda masks, scores: (masks * 0, scores), r"masks differ from torch's by .* 0\.5 that int8"),
+        ("int8", lambda masks, scores: (abs(masks).max() * 0.4 - abs(masks) * 0.1, scores), "differ|mean IoU"),
+        ("int8", lambda masks, scores: (masks, scores + 5), "scores differ from torch's by 5,"),
+    ],
+)
+def test_the_check_looks_at_masks_and_scores_of_every_dtype(dtype, alter, message, exports):
+    model, processor = model_and_processor("vit")
+    plain = OnnxSamHQ(exports("vit").directory, providers="cpu")
+    metadata = dataclasses.replace(plain.metadata, dtype=dtype)
+    altered = OnnxSamHQ.from_sessions(plain.encoder, Altered(plain.decoder, alter), metadata)
+    if message is None:
+        assert checked_agreement(model, processor.image_processor, altered).mask_iou > 0.999
+        return
+    with pytest.raises(ValueError, match=message):
+        checked_agreement(model, processor.image_processor, altered)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -214,6 +254,26 @@ def test_unknown_options_are_refused_before_any_work(options, message, tmp_path)
     model, processor = model_and_processor("vit")
     with pytest.raises(ValueError, match=message):
         export_onnx(model, processor.image_processor, tmp_path / "new", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"opset": "18"}, "opset must be a whole number, got '18'"),
+        ({"dtype": "int8", "calibration_photos": "a.jpg"}, "calibration_photos must be a list of photographs, got str"),
+        (
+            {"dtype": "int8", "calibration_photos": np.zeros((9, 9, 3), np.uint8)},
+            "calibration_photos must be a list of photographs, got ndarray",
+        ),
+    ],
+)
+def test_options_of_another_type_are_refused(options, message, tmp_path):
+    model, processor = model_and_processor("vit")
+    with pytest.raises(TypeError, match=message):
+        export_onnx(model, processor.image_processor, tmp_path / "new", **options)
+    with pytest.raises(TypeError, match="model must be a SamHQModel, got NoneType"):
+        export_onnx(None, processor.image_processor, tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
 
 

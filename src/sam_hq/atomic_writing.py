@@ -44,6 +44,20 @@ def check_writable(path: str | Path) -> None:
     _touched(Path(path)).unlink()
 
 
+def check_free_directory(path: str | Path) -> None:
+    """Refuse a directory that could not be made, before the work that fills it.
+
+    Args:
+        path: where a directory will go; nothing, or an empty directory, may stand there.
+
+    Raises:
+        FileExistsError: if `path` is a file or a directory with contents.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"output {str(path)!r} exists already; name a new or an empty directory")
+
+
 @contextmanager
 def new_directory(path: str | Path) -> Iterator[Path]:
     """Give an empty directory to fill, which takes the name `path` when the block ends without an error.
@@ -60,8 +74,7 @@ def new_directory(path: str | Path) -> Iterator[Path]:
         OSError: if `path` is a file or a directory with contents, or cannot be written; before the block runs.
     """
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"output {str(path)!r} exists already; name a new or an empty directory")
+    check_free_directory(path)
     aside = _aside(path, "")
     aside.mkdir()
     try:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from . import __version__
-from .atomic_writing import new_directory
+from .atomic_writing import check_free_directory, new_directory
 from .export_check import Agreement, checked_agreement
 from .export_graphs import (
     DECODER_INPUTS,
@@ -77,20 +77,13 @@ def export_onnx(
             arrays (H, W, 3)), to measure ranges on; with none, the dynamic way is taken. See `onnx_quantization`.
 
     Raises:
-        TypeError: If something among the photographs is none.
+        TypeError: If `model` is no SAM-HQ, or something among the photographs is none.
         ValueError: If an option is unknown, a photograph cannot be read, the processor prepares photographs in a way
             that the runner does not, or the graphs' answers differ from torch's by more than they may.
         ImportError: If the extra `onnx` is not installed.
         OSError: If the directory cannot be written.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    if opset not in _OPSETS:
-        raise ValueError(f"opset must be {_OPSETS.start} to {_OPSETS.stop - 1}, got {opset}")
-    if calibration_photos and dtype != "int8":
-        raise ValueError(f"calibration_photos are for dtype 'int8', got dtype {dtype!r}")
-    require_onnx()
-    check_calibration_photos(calibration_photos)
+    check_onnx_options(directory, dtype, opset, calibration_photos)
     metadata = graph_metadata(model, image_processor, dtype)
     working = model if dtype != "fp16" else _half(model)
     with new_directory(directory) as aside:
@@ -105,6 +98,38 @@ def export_onnx(
         (aside / METADATA_FILE).write_text(json.dumps(metadata.to_strings(), indent=1) + "\n", encoding="utf-8")
         agreement = checked_agreement(model, image_processor, OnnxSamHQ(aside, providers="cpu"))
     return OnnxExport(Path(directory), metadata, agreement)
+
+
+def check_onnx_options(
+    directory: str | Path, dtype: str = "fp32", opset: int = DEFAULT_OPSET, calibration_photos: Sequence[object] = ()
+) -> None:
+    """Refuse what `export_onnx` would refuse, before a model is loaded.
+
+    Args:
+        directory: As in `export_onnx`, like the others.
+        dtype: Of the weights.
+        opset: The version of ONNX's operators.
+        calibration_photos: Photographs to measure ranges on; each is read, and forgotten.
+
+    Raises:
+        TypeError: If something among the photographs is none, or `opset` is no whole number.
+        ValueError: If an option is unknown, or a photograph cannot be read.
+        ImportError: If the extra `onnx` is not installed.
+        FileExistsError: If the directory has contents.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    if isinstance(opset, bool) or not isinstance(opset, int):
+        raise TypeError(f"opset must be a whole number, got {opset!r}")
+    if opset not in _OPSETS:
+        raise ValueError(f"opset must be {_OPSETS.start} to {_OPSETS.stop - 1}, got {opset}")
+    if not isinstance(calibration_photos, list | tuple):
+        raise TypeError(f"calibration_photos must be a list of photographs, got {type(calibration_photos).__name__}")
+    if calibration_photos and dtype != "int8":
+        raise ValueError(f"calibration_photos are for dtype 'int8', got dtype {dtype!r}")
+    require_onnx()
+    check_free_directory(directory)
+    check_calibration_photos(calibration_photos)
 
 
 def require_onnx() -> None:
@@ -127,8 +152,11 @@ def graph_metadata(model: SamHQModel, image_processor: SamHQImageProcessor, dtyp
         dtype: As in `export_onnx`.
 
     Raises:
+        TypeError: If `model` is no SAM-HQ.
         ValueError: If the processor prepares photographs in a way that the runner does not.
     """
+    if not isinstance(model, SamHQModel):
+        raise TypeError(f"model must be a SamHQModel, got {type(model).__name__}")
     options = image_processor.options_of_call({})
     side = model.config.vision_config.image_size
     switched_off = [name for name in ("do_resize", "do_pad", "do_rescale", "do_normalize") if not options[name]]

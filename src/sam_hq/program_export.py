@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .atomic_writing import new_directory
+from .atomic_writing import check_free_directory, new_directory
 from .export_check import Agreement, checked_agreement
 from .export_graphs import (
     DECODER_INPUTS,
@@ -55,12 +55,12 @@ def export_programs(
         dtype: "fp32" or "fp16".
 
     Raises:
+        TypeError: If `model` is no SAM-HQ.
         ValueError: If `dtype` is another, the processor prepares photographs in a way that the runner does not, or the
             answers differ from the model's by more than they may.
         OSError: If the directory cannot be written.
     """
-    if dtype not in ("fp32", "fp16"):
-        raise ValueError(f"dtype of programs must be fp32 or fp16, got {dtype!r}; int8 needs the format onnx")
+    check_program_options(directory, dtype)
     metadata = graph_metadata(model, image_processor, dtype)
     working = model if dtype == "fp32" else copy.deepcopy(model).half()
     strings = metadata.to_strings()
@@ -71,6 +71,22 @@ def export_programs(
         (aside / METADATA_FILE).write_text(json.dumps(strings, indent=1) + "\n", encoding="utf-8")
         agreement = checked_agreement(model, image_processor, program_runner(aside))
     return ProgramExport(Path(directory), metadata, agreement)
+
+
+def check_program_options(directory: str | Path, dtype: str = "fp32") -> None:
+    """Refuse what `export_programs` would refuse, before a model is loaded.
+
+    Args:
+        directory: As in `export_programs`.
+        dtype: Of the weights.
+
+    Raises:
+        ValueError: If `dtype` is another.
+        FileExistsError: If the directory has contents.
+    """
+    if dtype not in ("fp32", "fp16"):
+        raise ValueError(f"dtype of programs must be fp32 or fp16, got {dtype!r}; int8 needs the format onnx")
+    check_free_directory(directory)
 
 
 def program_runner(directory: str | Path) -> OnnxSamHQ:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -38,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="with int8: photographs, folders or quoted patterns like what the model is for, to measure ranges on; "
         "convolutions then have 8 bits too",
     )
-    parser.add_argument("--opset", type=int, default=18, help="version of ONNX's operators (default: %(default)s)")
+    parser.add_argument("--opset", type=int, help="with onnx: version of its operators (default: 18)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,25 +53,13 @@ def run(args: argparse.Namespace) -> None:
     set_verbosity_error()
     start = time.perf_counter()
     photos = _calibration_photos(args)
+    export = _chosen_export(args, photos)
     name = model_name(args.model)
     processor = load_processor(name)
     import torch
 
-    model = load_model(name, chosen_device("cpu"), torch.float32)
-    if args.format == "onnx":
-        from sam_hq.onnx_export import export_onnx, require_onnx
-
-        try:
-            require_onnx()
-        except ImportError as error:
-            raise ValueError(str(error)) from error
-        written = export_onnx(model, processor.image_processor, args.output_dir, args.dtype, args.opset, photos)
-        directory, agreement = written.directory, written.agreement
-    else:
-        from sam_hq.program_export import export_programs
-
-        programs = export_programs(model, processor.image_processor, args.output_dir, args.dtype)
-        directory, agreement = programs.directory, programs.agreement
+    written = export(load_model(name, chosen_device("cpu"), torch.float32), processor.image_processor)
+    directory, agreement = written.directory, written.agreement
     print(f"model    {name}")
     if photos:
         print(f"ranges   measured on {len(photos)} photograph{'s' if len(photos) > 1 else ''}")
@@ -80,6 +70,25 @@ def run(args: argparse.Namespace) -> None:
     for path in sorted(directory.iterdir()):
         print(f"wrote    {path}, {path.stat().st_size / 1e6:.1f} MB")
     print(f"time     {time.perf_counter() - start:.1f} s")
+
+
+def _chosen_export(args: argparse.Namespace, photos: list[Path]) -> Callable[[Any, Any], Any]:
+    """What exports a model with its image processor, once all options are known to be possible."""
+    if args.format == "torch-export":
+        from sam_hq.program_export import check_program_options, export_programs
+
+        if args.opset is not None:
+            raise ValueError(f"--opset is for --format onnx, got --opset {args.opset} with --format torch-export")
+        check_program_options(args.output_dir, args.dtype)
+        return lambda model, image_processor: export_programs(model, image_processor, args.output_dir, args.dtype)
+    from sam_hq.onnx_export import DEFAULT_OPSET, check_onnx_options, export_onnx
+
+    options = (args.output_dir, args.dtype, DEFAULT_OPSET if args.opset is None else args.opset, photos)
+    try:
+        check_onnx_options(*options)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    return lambda model, image_processor: export_onnx(model, image_processor, *options)
 
 
 def _calibration_photos(args: argparse.Namespace) -> list[Path]:

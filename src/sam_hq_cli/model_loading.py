@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sam_hq import SamHQModel, SamHQProcessor
 
 _NAMES_SHOWN = 5
+_EXPORTED = ("sam_hq.json", "encoder.onnx", "decoder.onnx", "encoder.pt2", "decoder.pt2")
 
 
 def model_name(asked: str | None) -> str:
@@ -20,18 +21,32 @@ def model_name(asked: str | None) -> str:
         asked: the value of --model.
 
     Raises:
-        ValueError: if none was asked for and this installation has no embedded checkpoint, or if it is a path where
-            there is no directory.
+        ValueError: if none was asked for and this installation has no embedded checkpoint, or if it is a file, a path
+            where there is no directory, or a directory with an exported model.
     """
     import sam_hq
 
     if asked:
+        if Path(asked).is_file():
+            raise ValueError(f"model is {asked!r}, which is a file; name its directory")
         if asked.startswith((".", "/", "~")) and not Path(asked).is_dir():
             raise ValueError(f"model is {asked!r}, but there is no such directory")
+        if is_exported(asked):
+            raise ValueError(f"model is {asked!r}, which `sam-hq export` wrote; name the model that it was made from")
         return asked
     if not Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir():
         raise ValueError("this installation has no embedded checkpoint; name a model with --model DIR_OR_ID")
     return sam_hq.EMBEDDED_CHECKPOINT
+
+
+def is_exported(name: str) -> bool:
+    """Whether a model's name is that of a directory with files of `sam-hq export`, all or some.
+
+    Args:
+        name: the value of --model.
+    """
+    folder = Path(name)
+    return any((folder / file).is_file() for file in _EXPORTED) and not (folder / "config.json").is_file()
 
 
 def chosen_device(asked: str | None) -> torch.device:

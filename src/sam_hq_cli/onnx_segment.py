@@ -29,6 +29,11 @@ def run_exported(args: argparse.Namespace, prompts: Prompts) -> None:
         raise ValueError("--embeddings are of the torch model; an exported one cannot take them")
     if args.device not in (None, "cpu", "cuda"):
         raise ValueError(f"device of an exported model must be cpu or cuda, got {args.device!r}")
+    if any(Path(args.model).glob("*.pt2")):
+        raise ValueError(
+            f"model is {args.model!r}, which holds programs of torch.export: load them in Python with "
+            "sam_hq.program_export.program_runner, or export with --format onnx"
+        )
     from PIL import Image
 
     from sam_hq.atomic_writing import new_file

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_hq_cli.mask_files import MASK_SUFFIXES, write_masks
-from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
+from sam_hq_cli.model_loading import chosen_device, is_exported, load_model, load_processor, model_name
 from sam_hq_cli.picture_files import check_picture_suffix
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--multimask", action="store_true", help="three candidates per object, the best first")
     parser.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone, without adding SAM's")
-    parser.add_argument("--device", help="such as cpu, cuda, cuda:1 or mps (default: the fastest there is)")
+    parser.add_argument(
+        "--device",
+        help="such as cpu, cuda, cuda:1 or mps (default: the fastest there is); of an exported model cpu or cuda",
+    )
     parser.add_argument("--max-pixels", type=int, help="accept photographs up to this size (default: Pillow's limit)")
     parser.add_argument(
         "--embeddings",
@@ -132,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
     """Segment one photograph, print scores and times, write what was asked for."""
     prompts = objects_from(args.box, args.point, args.negative_point)
     _check_outputs(args.image, args.output, args.masks)
-    if args.model is not None and (Path(args.model) / "decoder.onnx").is_file():
+    if args.model is not None and is_exported(args.model):
         from sam_hq_cli.onnx_segment import run_exported
 
         run_exported(args, prompts)

@@ -45,24 +45,20 @@ def run_static(args: argparse.Namespace) -> None:
 
 
 def _write(args: argparse.Namespace) -> None:
-    from sam_hq.demo.static_folder import write_static_demo
-    from sam_hq_cli.model_loading import model_name
+    from sam_hq.demo.static_folder import check_static_demo, write_static_demo
+    from sam_hq_cli.model_loading import is_exported, model_name
 
-    name = model_name(args.model)
+    exported_already = args.model is not None and is_exported(args.model)
+    name = args.model if exported_already else model_name(args.model)
     shown = Path(name).resolve().name if Path(name).is_dir() else name
-    if _is_exported(name):
+    if exported_already:
         write_static_demo(args.static, name, shown, args.photos, args.runtime)
         return
+    check_static_demo(args.static, args.photos, args.runtime)
     with tempfile.TemporaryDirectory() as work:
         exported = Path(work) / "exported"
         _export(name, exported)
         write_static_demo(args.static, exported, shown, args.photos, args.runtime)
-
-
-def _is_exported(name: str) -> bool:
-    from sam_hq.onnx_runtime.metadata import METADATA_FILE
-
-    return (Path(name) / METADATA_FILE).is_file()
 
 
 def _export(name: str, directory: Path) -> None:

@@ -36,6 +36,7 @@ import sam_hq  # noqa: E402
 from benchmarks.measure import interleaved  # noqa: E402
 from benchmarks.peers import load_peers  # noqa: E402
 from benchmarks.report import deployment_table, replace_between  # noqa: E402
+from sam_hq.atomic_writing import new_file  # noqa: E402
 from sam_hq.evaluation import PromptedModel, evaluate  # noqa: E402
 from sam_hq.mask_metrics import boundary_iou, mask_iou  # noqa: E402
 from sam_hq.onnx_export import export_onnx  # noqa: E402
@@ -278,7 +279,8 @@ def main() -> None:
             print(row, flush=True)
         # After every model, so that a run that is cut short leaves what it has.
         everything = merged(before, report)
-        arguments.output.write_text(json.dumps(everything, indent=1) + "\n")
+        with new_file(arguments.output) as aside:
+            aside.write_text(json.dumps(everything, indent=1) + "\n")
         if arguments.output.resolve() == OUTPUT:
             replace_between("deployment", deployment_table(everything), REPOSITORY / "docs" / "benchmarks.md")
         else:

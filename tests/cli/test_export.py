@@ -101,13 +101,24 @@ def test_photographs_to_measure_on_are_looked_at_before_any_work(
     [
         (["--opset", "9"], "opset must be 18 to 23, got 9"),
         (["--format", "torch-export", "--dtype", "int8"], "dtype of programs must be fp32 or fp16, got 'int8'"),
+        (["--format", "torch-export", "--opset", "18"], "--opset is for --format onnx, got --opset 18 with --format"),
         (["--model", "./nowhere"], "there is no such directory"),
     ],
 )
-def test_what_cannot_be_exported_is_one_line(directory, tmp_path, capsys, options, message):
+def test_what_cannot_be_exported_is_one_line(directory, tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.setattr("sam_hq_cli.model_loading.load_model", lambda *_: pytest.fail("the model was loaded"))
     assert main(["export", "--model", str(directory), str(tmp_path / "new"), *options]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--format", "torch-export"]])
+def test_a_place_that_is_taken_is_known_before_a_model_is_loaded(directory, tmp_path, capsys, monkeypatch, options):
+    monkeypatch.setattr("sam_hq_cli.model_loading.load_model", lambda *_: pytest.fail("the model was loaded"))
+    (tmp_path / "mine.txt").write_text("mine")
+    assert main(["export", "--model", str(directory), str(tmp_path), *options]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_a_missing_extra_is_named(monkeypatch, tmp_path, capsys):
@@ -135,6 +146,25 @@ def test_segment_takes_an_exported_directory(exports, tmp_path, capsys):
     photo = Image.open(PHOTO)
     assert Image.open(files[0]).size == (3 * photo.width, photo.height)
     assert np.load(files[1])["masks"].shape == (1, 3, photo.height, photo.width)
+
+
+@pytest.mark.parametrize("command", ["generate {photo} --output {new}", "evaluate --data {folder}", "export {new}"])
+def test_an_exported_model_is_told_from_one_of_torch(command, exports, tmp_path, capsys):
+    words = command.format(photo=PHOTO, folder=PHOTOS / "realphoto_cc0", new=tmp_path / "new").split()
+    assert main([*words, "--model", str(exports("vit").directory)]) == 2
+    assert "which `sam-hq export` wrote; name the model that it was made from" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_half_an_export_is_no_name_on_the_hub(exports, tmp_path, capsys):
+    (tmp_path / "encoder.onnx").write_bytes((exports("vit").directory / "encoder.onnx").read_bytes())
+    assert main(["segment", str(PHOTO), "--model", str(tmp_path), "--point", "9", "9"]) == 2
+    assert "decoder.onnx" in capsys.readouterr().err
+    assert main(["segment", str(PHOTO), "--model", str(tmp_path / "encoder.onnx"), "--point", "9", "9"]) == 2
+    assert "which is a file; name its directory" in capsys.readouterr().err
+    (tmp_path / "encoder.onnx").rename(tmp_path / "encoder.pt2")
+    assert main(["segment", str(PHOTO), "--model", str(tmp_path), "--point", "9", "9"]) == 2
+    assert "sam_hq.program_export.program_runner" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

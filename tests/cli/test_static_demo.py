@@ -72,6 +72,24 @@ def test_a_torch_model_is_exported_on_the_way(served, tmp_path, monkeypatch, cap
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--static", "{taken}"], "exists already"),
+        (["--static", "{new}", "nowhere.jpg"], "cannot offer 'nowhere.jpg'"),
+        (["--static", "{new}", "--runtime", "{taken}"], "must hold the dist files"),
+    ],
+)
+def test_what_cannot_be_written_is_known_before_the_export(served, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.setattr("sam_hq_cli.static_demo._export", lambda *_: pytest.fail("the export has begun"))
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("mine")
+    places = {"taken": tmp_path / "taken", "new": tmp_path / "new"}
+    assert main(["demo", "--port", "0", *(word.format(**places) for word in words)]) == 2
+    assert message in capsys.readouterr().err
+    assert not served
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         (["--static", "{page}", "--model", "{exported}"], "is there already and is served as it is"),
         (["--static", "{page}", "photo.jpg"], "is there already"),
         (["--static", "{other}", "--model", "{exported}", "--runtime", "{exported}"], "must hold the dist files"),

@@ -54,6 +54,8 @@ def test_every_import_of_the_page_is_in_the_folder():
         (lambda model: (model / "decoder.onnx").unlink(), "decoder.onnx"),
         (lambda model: (model / "encoder.onnx.data").write_bytes(b""), "too large for a browser"),
         (lambda model: (model / "sam_hq.json").write_text('{"format": "other"}'), "sam-hq-onnx/1"),
+        (lambda model: (model / "sam_hq.json").write_text("{"), r"sam_hq\.json' is not JSON"),
+        (lambda model: (model / "sam_hq.json").write_text("[]"), r"sam_hq\.json' must hold an object, got list"),
         (
             lambda model: (model / "sam_hq.json").write_text(
                 json.dumps({**METADATA.to_strings(), "resample": "bicubic"})

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from ..atomic_writing import new_directory
+from ..atomic_writing import check_free_directory, new_directory
 from ..onnx_runtime.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
 from .browser_runtime import FILES, runtime_folder
 
@@ -68,6 +68,26 @@ def write_static_demo(
     return Path(directory)
 
 
+def check_static_demo(
+    directory: str | Path, photos: Sequence[str | Path] = (), runtime: str | Path | None = None
+) -> None:
+    """Refuse what `write_static_demo` would refuse, before a model is exported for it.
+
+    Args:
+        directory: As in `write_static_demo`, like the others.
+        photos: Photographs that the page offers.
+        runtime: Folder with onnxruntime-web's files.
+
+    Raises:
+        ValueError: If a photograph cannot be read, or the runtime is another one than it should be.
+        OSError: If the directory has contents, or the runtime cannot be fetched.
+    """
+    check_free_directory(directory)
+    for photo in photos:
+        _opened_example(Path(photo))
+    runtime_folder(runtime)
+
+
 def is_static_demo(directory: str | Path) -> bool:
     """Whether a directory was written by `write_static_demo`.
 
@@ -91,9 +111,14 @@ def _check_model(model: Path) -> None:
     missing = [name for name in (ENCODER_FILE, DECODER_FILE, METADATA_FILE) if not (model / name).is_file()]
     if missing:
         raise ValueError(f"{str(model)!r} must be written by `sam-hq export`, but has no {', '.join(missing)}")
-    metadata = GraphMetadata.from_strings(
-        json.loads((model / METADATA_FILE).read_text(encoding="utf-8")), str(model / METADATA_FILE)
-    )
+    path = model / METADATA_FILE
+    try:
+        strings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(strings, dict):
+        raise ValueError(f"{str(path)!r} must hold an object, got {type(strings).__name__}")
+    metadata = GraphMetadata.from_strings(strings, str(path))
     if metadata.resample != "bilinear":
         raise ValueError(f"the page resizes photographs bilinearly, but the model wants {metadata.resample}")
     size = sum((model / name).stat().st_size for name in (ENCODER_FILE, DECODER_FILE))
@@ -105,12 +130,7 @@ def _write_example(directory: Path, number: int, photo: Path) -> dict[str, str]:
     """Copy a photograph under a plain name, with a thumbnail."""
     folder = directory / "photos"
     folder.mkdir(exist_ok=True)
-    try:
-        with Image.open(photo) as image:
-            suffix = (image.format or "jpeg").lower()
-            small = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot offer {photo.name!r}: {error}") from error
+    small, suffix = _opened_example(photo)
     small.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     jpeg = io.BytesIO()
     small.save(jpeg, "JPEG", quality=85)
@@ -118,3 +138,12 @@ def _write_example(directory: Path, number: int, photo: Path) -> dict[str, str]:
     shutil.copyfile(photo, directory / copied)
     (directory / thumbnail).write_bytes(jpeg.getvalue())
     return {"name": photo.name, "photo": copied, "thumbnail": thumbnail}
+
+
+def _opened_example(photo: Path) -> tuple[Image.Image, str]:
+    """A photograph as it is seen, and the suffix of its kind."""
+    try:
+        with Image.open(photo) as image:
+            return ImageOps.exif_transpose(image).convert("RGB"), (image.format or "jpeg").lower()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot offer {photo.name!r}: {error}") from error
