@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers.image_utils import load_image
 
-from .photo_files import check_pixel_count, check_range, decoded_photo, decoded_pixels, opened_photo
+from .photo_files import channel_axis, check_pixel_count, check_range, decoded_photo, decoded_pixels, opened_photo
 
 CHANNELS = (1, 3, 4)
 # Filters that made a [0, 1] photograph overshoot by a rounding error must not turn it into a black [0, 255] one.
@@ -136,11 +136,7 @@ def _channel_axis(shape: tuple[int, ...], input_data_format: str | None) -> int 
         if shape[axes[name]] not in CHANNELS:
             raise ValueError(f"images of shape {shape} have no 1, 3 or 4 channels as {name}")
         return axes[name]
-    for channels in ((1, 3), (4,)):
-        for axis in (0, 2):
-            if shape[axis] in channels:
-                return axis
-    raise ValueError(f"images as arrays need 1, 3 or 4 channels in the first or last dimension, got shape {shape}")
+    return channel_axis(shape)
 
 
 def _as_uint8(pixels: torch.Tensor) -> tuple[torch.Tensor, bool]:

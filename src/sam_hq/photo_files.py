@@ -1,7 +1,7 @@
 """Photographs in files and of Pillow to upright pixels, with numpy and Pillow alone."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,29 @@ def _raised_bomb_limit(max_pixels: int | None) -> AbstractContextManager[None]:
     if max_pixels is None or pillow_limit is None or max_pixels <= pillow_limit:
         return nullcontext()
     return _temporary_bomb_limit(max_pixels)
+
+
+def channel_axis(shape: Sequence[int]) -> int | None:
+    """Which dimension of an array holds the channels: the one with 1 or 3 entries, then 4; the first if both fit.
+
+    Args:
+        shape: of an array of 2 or 3 dimensions.
+
+    Returns:
+        0, 2, or None for a gray array of 2 dimensions.
+
+    Raises:
+        ValueError: neither the first nor the last dimension can be the channels.
+    """
+    if len(shape) == 2:
+        return None
+    for channels in ((1, 3), (4,)):
+        for axis in (0, 2):
+            if shape[axis] in channels:
+                return axis
+    raise ValueError(
+        f"images as arrays need 1, 3 or 4 channels in the first or last dimension, got shape {tuple(shape)}"
+    )
 
 
 def check_pixel_count(width: int, height: int, max_pixels: int | None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from ..box_suppression import unsuppressed
 from ..crop_grids import Box, layer_crop_boxes
@@ -132,13 +133,8 @@ def generated_masks(runner: "OnnxSamHQ", photo: np.ndarray, options: MaskGenerat
     Args:
         runner: The exported model.
         photo: (H, W, 3) uint8.
-        options: All options.
-
-    Raises:
-        ValueError: If `tile_size` is given.
+        options: All options; those that `arguments.check_supported` refuses are not looked at.
     """
-    if options.tile_size is not None:
-        raise ValueError("`tile_size` is not supported without torch; leave it out, or use SamHQMaskGenerator.")
     size = (photo.shape[0], photo.shape[1])
     grids = options.layer_grids()
     boxes, layers = layer_crop_boxes(size, options.crops_n_layers, options.crop_overlap_ratio)
@@ -159,7 +155,8 @@ def _search(
 ) -> GeneratedMasks:
     """All masks of one crop that pass the filters, duplicates within the crop dropped, in the photo frame."""
     x0, y0, x1, y1 = box
-    embeddings = runner.embed(photo[y0:y1, x0:x1])
+    # As an image: the channels of an array of 3 rows would have to be guessed.
+    embeddings = runner.embed(Image.fromarray(photo[y0:y1, x0:x1]), max_pixels=options.max_pixels)
     frame = runner.frame(embeddings.original_sizes[0], embeddings.reshaped_sizes[0])
     points = grid * np.array([x1 - x0, y1 - y0])
     per_batch = options.points_per_batch or len(points)

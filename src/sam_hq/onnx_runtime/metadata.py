@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..prompt_labels import BACKGROUND_LABEL, FOREGROUND_LABEL, NOT_A_POINT_LABEL, PADDING_LABEL
+from .metadata_fields import read_field
 
 FORMAT = "sam-hq-onnx/1"
 ENCODER_FILE, DECODER_FILE, METADATA_FILE = "encoder.onnx", "decoder.onnx", "sam_hq.json"
@@ -58,32 +59,54 @@ class GraphMetadata:
         return {"format": FORMAT, **values, "labels": json.dumps(LABELS)}
 
     @classmethod
-    def from_strings(cls, strings: Mapping[str, str], source: str) -> "GraphMetadata":
+    def from_strings(cls, strings: Mapping[str, str], source: str, graph: str | None = None) -> "GraphMetadata":
         """Read what `to_strings` gave.
 
         Args:
             strings: Keys and values.
             source: Where they come from, for messages.
+            graph: "encoder" or "decoder", where they must be those of that graph.
 
         Raises:
-            ValueError: If they are not those of a graph of ours, or of another version of the interface.
+            ValueError: If they are not those of a graph of ours, of another version of the interface or of the other
+                graph, or a value is missing or impossible.
         """
+        if not isinstance(strings, Mapping):
+            raise ValueError(f"{source} must hold keys and values, got a {type(strings).__name__}")
         if strings.get("format") != FORMAT:
             raise ValueError(f"{source} must be a graph of the format {FORMAT!r}, got {strings.get('format')!r}")
-        try:
-            return cls(
-                version=strings["version"],
-                model_type=strings["model_type"],
-                model=strings["model"],
-                dtype=strings["dtype"],
-                image_size=int(strings["image_size"]),
-                mask_size=int(strings["mask_size"]),
-                size={str(key): int(side) for key, side in json.loads(strings["size"]).items()},
-                image_mean=tuple(map(float, json.loads(strings["image_mean"]))),
-                image_std=tuple(map(float, json.loads(strings["image_std"]))),
-                resample=strings["resample"],
-                mask_threshold=float(strings["mask_threshold"]),
-                mask_generation=dict(json.loads(strings.get("mask_generation", "{}"))),
+        if graph is not None and strings.get("graph") != graph:
+            raise ValueError(
+                f"{source} must be the {graph}, but its metadata say `graph` is {strings.get('graph')!r}; "
+                "were files exchanged?"
             )
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"the metadata of {source} are damaged: {error!r}") from error
+        metadata = cls(**{attribute.name: read_field(strings, attribute.name, source) for attribute in fields(cls)})
+        if max(metadata.size.values()) > metadata.image_size:
+            raise ValueError(
+                f"the metadata of {source} are damaged: `size` must fit into the `image_size` of "
+                f"{metadata.image_size}, got {metadata.size}"
+            )
+        return metadata
+
+    def check_same_model(self, decoder: "GraphMetadata", source: str) -> None:
+        """Refuse the metadata of a decoder that does not belong to the encoder of these.
+
+        Args:
+            decoder: Its metadata. Only the encoder's weights have 8 bits, so that `dtype` may be another.
+            source: Where both come from, for messages.
+
+        Raises:
+            ValueError: If they are of different models, or say different things of one.
+        """
+        if decoder.model != self.model:
+            raise ValueError(
+                f"the encoder and the decoder in {source} are of different models: `model` is {self.model!r} and "
+                f"{decoder.model!r}"
+            )
+        for name in (attribute.name for attribute in fields(self) if attribute.name not in ("version", "dtype")):
+            of_encoder, of_decoder = getattr(self, name), getattr(decoder, name)
+            if of_encoder != of_decoder:
+                raise ValueError(
+                    f"the metadata of the encoder and the decoder in {source} must have the same `{name}`, got "
+                    f"{of_encoder!r} and {of_decoder!r}"
+                )

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from ..frame_sizes import resized_size
-from ..photo_files import check_pixel_count, decoded_pixels, opened_photo
+from ..photo_files import channel_axis, check_pixel_count, decoded_pixels, opened_photo
+from .arguments import check_count
 from .metadata import GraphMetadata
 
 # Filters that made a [0, 1] photograph overshoot by a rounding error must not turn it into a black [0, 255] one.
@@ -18,26 +19,25 @@ def load_photo(image: object, max_pixels: int | None = None) -> np.ndarray:
     """Read one photograph.
 
     Args:
-        image: A path, a PIL image or a uint8 array (H, W, 3).
+        image: A path, a PIL image or a uint8 array: (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, told apart
+            as `SamHQProcessor` does, channels first where both fit.
         max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
 
     Returns:
         (H, W, 3) uint8, upright.
 
     Raises:
-        TypeError: If it is none of these.
+        TypeError: If it is none of these, or `max_pixels` is no whole number.
         ValueError: If it cannot be read, is empty or too large.
     """
+    check_count("max_pixels", max_pixels)
     if isinstance(image, str | Path):
         with opened_photo(image, max_pixels) as opened:
             pixels = decoded_pixels(opened, max_pixels, str(image))
     elif isinstance(image, Image.Image):
         pixels = decoded_pixels(image, max_pixels, repr(image))
     elif isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"images as arrays must be uint8 of shape (H, W, 3), got {image.dtype} {image.shape}")
-        check_pixel_count(image.shape[1], image.shape[0], max_pixels)
-        return image
+        return _array_pixels(image, max_pixels)
     else:
         raise TypeError(f"images must be paths, PIL images or arrays, got {type(image).__name__}")
     return pixels if pixels.ndim == 3 else np.repeat(_gray_to_uint8(pixels)[..., None], 3, axis=2)
@@ -68,6 +68,19 @@ def encoder_input(
         pixels = np.asarray(resized).transpose(2, 0, 1).astype(np.float32)  # (H, W, 3) -> (3, H, W)
         frame[:, :height, :width] = (pixels - mean) / std
     return pixel_values, original, reshaped
+
+
+def _array_pixels(image: np.ndarray, max_pixels: int | None) -> np.ndarray:
+    """(H, W, 3), a view where that can be."""
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise ValueError(
+            "images as arrays must be uint8 of shape (H, W, 3), or another that a single photograph may have, got "
+            f"{image.dtype} {image.shape}"
+        )
+    axis = channel_axis(image.shape)
+    pixels = image[..., None] if axis is None else np.moveaxis(image, axis, -1)  # (H, W, channels)
+    check_pixel_count(pixels.shape[1], pixels.shape[0], max_pixels)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
 
 
 def _reshaped_size(size: tuple[int, int], metadata: GraphMetadata) -> tuple[int, int]:

@@ -8,6 +8,8 @@ import numpy as np
 from ..prompt_labels import PADDING_LABEL, POINT_LABELS
 from ..prompt_nesting import boxes_per_image, labels_per_object, object_counts, padded_objects, points_per_object
 
+PROMPT_INPUTS = ("input_points", "input_labels", "input_boxes", "has_box", "input_masks", "has_mask")
+
 Size = tuple[int, int]
 
 
@@ -68,52 +70,61 @@ def _points(
             "input_labels": np.full((*shape, 1), PADDING_LABEL, dtype=np.int64),
         }
     labels = labels_per_object(input_labels, points)
+    scaled: list[list[np.ndarray]] = [[] for _ in points]
     for i, image in enumerate(points):
         for j, of_object in enumerate(image):
-            _check_finite(f"input_points[{i}][{j}]", of_object)
+            scaled[i].append(_in_float32(f"input_points[{i}][{j}]", of_object, scales[i]))
             if alone and not len(of_object):
                 raise ValueError(f"input_points[{i}][{j}] has no point, and the object has neither a box nor a mask")
             if not np.isin(labels[i][j], POINT_LABELS).all():
                 raise ValueError(f"input_labels[{i}][{j}] may hold {POINT_LABELS}, got {labels[i][j].tolist()}")
     if not any(len(of_object) for image in points for of_object in image):
         return _points(None, None, shape, scales, alone)
-    padded = padded_objects(points, (2,), 0.0) * scales[:, None, None]
     return {
-        "input_points": padded.astype(np.float32),
+        "input_points": padded_objects(scaled, (2,), 0.0),
         "input_labels": padded_objects(labels, (), PADDING_LABEL).astype(np.int64),
     }
 
 
 def _boxes(boxes: list[np.ndarray] | None, valid: np.ndarray, scales: np.ndarray) -> dict[str, np.ndarray]:
-    padded = np.zeros((*valid.shape, 4), dtype=np.float64)
+    scaled = np.zeros((*valid.shape, 4), dtype=np.float32)
     for i, of_image in enumerate(boxes or ()):
-        _check_finite(f"input_boxes[{i}]", of_image)
-        if (of_image[:, 2:] < of_image[:, :2]).any():
-            raise ValueError(f"input_boxes[{i}] must be x0, y0, x1, y1 with x1 >= x0 and y1 >= y0")
-        padded[i, : len(of_image)] = of_image
-    return {
-        "input_boxes": (padded * np.tile(scales, 2)[:, None]).astype(np.float32),
-        "has_box": np.zeros_like(valid) if boxes is None else valid,
-    }
+        scaled[i, : len(of_image)] = _in_float32(f"input_boxes[{i}]", of_image, np.tile(scales[i], 2))
+        turned = of_image[(of_image[:, 2:] < of_image[:, :2]).any(axis=1)].tolist()
+        if turned:
+            raise ValueError(f"input_boxes[{i}] must be x0, y0, x1, y1 with x1 >= x0 and y1 >= y0, got {turned[0]}")
+    return {"input_boxes": scaled, "has_box": np.zeros_like(valid) if boxes is None else valid}
 
 
 def _mask_stacks(input_masks: Any, batch_size: int, mask_size: int) -> list[np.ndarray]:
-    """Mask prompts of each image, (p, s, s)."""
-    if not isinstance(input_masks, list | tuple | np.ndarray) or len(input_masks) != batch_size:
-        raise ValueError(f"input_masks must be nested [image][object] of mask logits, for {batch_size} images")
-    stacks = []
-    for i, of_image in enumerate(input_masks):
-        stack = np.zeros((0, mask_size, mask_size)) if of_image is None or not len(of_image) else np.asarray(of_image)
-        if stack.ndim != 3 or stack.shape[1:] != (mask_size, mask_size) or stack.dtype.kind != "f":
-            raise ValueError(
-                f"input_masks[{i}] must be floating point logits of shape (objects, {mask_size}, {mask_size}), got "
-                f"{stack.dtype} {stack.shape}"
-            )
-        _check_finite(f"input_masks[{i}]", stack)
-        stacks.append(stack)
-    return stacks
+    """Mask prompts of each image, (p, s, s) float32."""
+    wanted = "nested [image][object] of mask logits"
+    if not isinstance(input_masks, list | tuple) and not (isinstance(input_masks, np.ndarray) and input_masks.ndim):
+        raise TypeError(f"input_masks must be {wanted}, got {input_masks!r}")
+    if len(input_masks) != batch_size:
+        raise ValueError(f"input_masks must be {wanted}, for {batch_size} images, got {len(input_masks)}")
+    return [_mask_stack(f"input_masks[{i}]", of_image, mask_size) for i, of_image in enumerate(input_masks)]
 
 
-def _check_finite(name: str, values: np.ndarray) -> None:
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+def _mask_stack(name: str, of_image: Any, mask_size: int) -> np.ndarray:
+    wanted = f"{name} must be floating point logits of shape (objects, {mask_size}, {mask_size})"
+    try:
+        stack = np.asarray([] if of_image is None else of_image)
+    except ValueError as error:
+        raise ValueError(f"{wanted}, got masks of several shapes") from error
+    if stack.ndim == 0:
+        raise TypeError(f"{wanted}, got {of_image!r}")
+    if not len(stack):
+        return np.zeros((0, mask_size, mask_size), dtype=np.float32)
+    if stack.shape[1:] != (mask_size, mask_size) or stack.dtype.kind != "f":
+        raise ValueError(f"{wanted}, got {stack.dtype} {stack.shape}")
+    return _in_float32(name, stack)
+
+
+def _in_float32(name: str, values: np.ndarray, scale: np.ndarray | float = 1.0) -> np.ndarray:
+    """Scale, and bring to the precision that the decoder takes; what overflows there is refused as infinity is."""
+    with np.errstate(over="ignore"):
+        narrow = (values * scale).astype(np.float32)
+    if not np.isfinite(narrow).all():
+        raise ValueError(f"{name} must be finite in 32 bits, got NaN, infinity or numbers too large")
+    return narrow

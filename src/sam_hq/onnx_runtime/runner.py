@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..mask_generation_options import MaskGenerationOptions
+from .arguments import check_flags, check_generation_options, check_size, check_supported
 from .generation import GeneratedMasks, generated_masks
 from .masks import PhotoFrame
-from .metadata import DECODER_FILE, ENCODER_FILE, GraphMetadata
+from .metadata import GraphMetadata
 from .photographs import encoder_input, load_photo
-from .prompts import decoder_prompts
+from .prompts import PROMPT_INPUTS, decoder_prompts
+from .sessions import Provider, loaded_graphs
 
 # Pixels of low-resolution masks decoded together: eight objects at full size, whose features are 64 floats a pixel.
 _MASK_PIXELS_AT_ONCE = 2**19
-_SHORT_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +30,14 @@ class OnnxEmbeddings:
         hq_features: (B, C / 8, 4h, 4w) float32.
         original_sizes: Height and width of each photograph.
         reshaped_sizes: Height and width of each in the resized frame.
+        model: Digest of the encoder's weights, by which decoders of other models refuse them.
     """
 
     image_embeddings: np.ndarray
     hq_features: np.ndarray
     original_sizes: list[tuple[int, int]]
     reshaped_sizes: list[tuple[int, int]]
+    model: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,32 +60,27 @@ class OnnxSamHQ:
 
     Args:
         directory: With `encoder.onnx` and `decoder.onnx`.
-        providers: onnxruntime's execution providers in the order of preference, "cpu" or "cuda"; None takes CUDA where
-            this onnxruntime has it, else the CPU.
+        providers: onnxruntime's execution providers in the order of preference, "cpu" or "cuda", each alone or with its
+            options as (name, options). All that are named must be there. None takes CUDA where this onnxruntime has it,
+            else the CPU; where it has CUDA but cannot make it, it takes the CPU and warns.
         threads: Threads of the CPU's operators; None leaves it to onnxruntime.
 
     Raises:
         ImportError: If onnxruntime is not installed.
-        ValueError: If the directory holds no graphs of ours, two that do not belong together, or a provider is missing.
+        TypeError: If an argument is of the wrong type.
+        ValueError: If the directory holds no graphs of ours, damaged ones or two that do not belong together, or if a
+            provider is not in this onnxruntime or could not be made.
     """
 
     def __init__(
         self,
         directory: str | Path,
-        providers: str | Sequence[str | tuple[str, Mapping[str, Any]]] | None = None,
+        providers: str | Sequence[Provider] | None = None,
         threads: int | None = None,
     ):
-        directory = Path(directory)
-        chosen = _chosen_providers(providers)
-        self.encoder, self.decoder = (
-            _session(directory / name, chosen, threads) for name in (ENCODER_FILE, DECODER_FILE)
-        )
-        self.metadata, of_decoder = (
-            GraphMetadata.from_strings(session.get_modelmeta().custom_metadata_map, str(directory / name))
-            for session, name in ((self.encoder, ENCODER_FILE), (self.decoder, DECODER_FILE))
-        )
-        if of_decoder.model != self.metadata.model:
-            raise ValueError(f"the encoder and the decoder in {str(directory)!r} are of different models")
+        if not isinstance(directory, str | PathLike):
+            raise TypeError(f"directory must be a path, got {directory!r}")
+        self.encoder, self.decoder, self.metadata = loaded_graphs(Path(directory), providers, threads)
 
     @classmethod
     def from_sessions(cls, encoder: Any, decoder: Any, metadata: GraphMetadata) -> "OnnxSamHQ":
@@ -98,19 +97,26 @@ class OnnxSamHQ:
 
     @property
     def providers(self) -> list[str]:
-        """The execution providers that are in use, in order of preference."""
-        return self.encoder.get_providers()
+        """The execution providers that are in use, in order of preference; none where onnxruntime runs nothing.
+
+        That is so for graphs that `from_sessions` got from elsewhere, such as programs of torch.export.
+        """
+        return self.encoder.get_providers() if hasattr(self.encoder, "get_providers") else []
 
     def embed(self, images: object, max_pixels: int | None = None) -> OnnxEmbeddings:
         """Encode photographs once, to prompt them many times.
 
         Args:
-            images: One photograph or a list of them: paths, PIL images or uint8 arrays (H, W, 3).
+            images: One photograph or a list of them: paths, PIL images or uint8 arrays (H, W, 3); see
+                `photographs.load_photo`.
             max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
 
+        Returns:
+            What `segment` and `decode` take.
+
         Raises:
-            TypeError: If something is no photograph.
-            ValueError: If there is none, or one cannot be read.
+            TypeError: If something is no photograph, or `max_pixels` no whole number.
+            ValueError: If there is no photograph, or one cannot be read.
         """
         listed = list(images) if isinstance(images, list | tuple) else [images]
         if not listed:
@@ -121,7 +127,7 @@ class OnnxSamHQ:
         image_embeddings, hq_features = self.encoder.run(
             ["image_embeddings", "hq_features"], {"pixel_values": pixel_values}
         )
-        return OnnxEmbeddings(image_embeddings, hq_features, original, reshaped)
+        return OnnxEmbeddings(image_embeddings, hq_features, original, reshaped, self.metadata.model)
 
     def decode(
         self,
@@ -140,7 +146,16 @@ class OnnxSamHQ:
 
         Returns:
             `pred_masks` (B, P, M, s, s) and `iou_scores` (B, P, M), float32.
+
+        Raises:
+            TypeError: If a flag is neither True nor False.
+            ValueError: If the embeddings are of another model, or an input is missing among the prompts.
         """
+        check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only)
+        self._check_embeddings(embeddings)
+        missing = [name for name in PROMPT_INPUTS if name not in prompts]
+        if missing:
+            raise ValueError(f"prompts must hold {', '.join(PROMPT_INPUTS)}, but have no {', '.join(missing)}")
         common = {
             "image_embeddings": embeddings.image_embeddings,
             "hq_features": embeddings.hq_features,
@@ -191,12 +206,13 @@ class OnnxSamHQ:
             The masks of each image.
 
         Raises:
-            TypeError: If something is no photograph or no prompt.
-            ValueError: If a photograph cannot be read, or prompts are misshapen or contradict each other.
+            TypeError: If something is no photograph or no prompt, or a flag neither True nor False.
+            ValueError: If a photograph cannot be read, embeddings are of another model, or prompts are misshapen, not
+                finite or contradict each other.
         """
-        embeddings = images if isinstance(images, OnnxEmbeddings) else None
-        if embeddings is None:
-            embeddings = self.embed(images, max_pixels)
+        check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only)
+        embeddings = images if isinstance(images, OnnxEmbeddings) else self.embed(images, max_pixels)
+        self._check_embeddings(embeddings)
         prompts, valid = decoder_prompts(
             embeddings.original_sizes,
             embeddings.reshaped_sizes,
@@ -222,16 +238,19 @@ class OnnxSamHQ:
         Args:
             image: A path, a PIL image or a uint8 array (H, W, 3).
             options: All options; those in `more_options` go before them. None: those that suit the model.
-            **more_options: See `sam_hq.mask_generation_options.MaskGenerationOptions`; `tile_size` is not supported.
+            **more_options: See `sam_hq.mask_generation_options.MaskGenerationOptions`; `tile_size` and `timeout` are
+                refused, `progress_bar` shows nothing.
 
         Returns:
             With `output_mode` None a dictionary of `masks`, `scores` (N,) and, on request, `rle_mask` and
             `bounding_boxes`; otherwise a list of records.
 
         Raises:
-            TypeError: If an option does not exist.
-            ValueError: If an option has an impossible value, or the photograph cannot be read.
+            TypeError: If `options` are none, an option does not exist or is of the wrong type, or the image is none.
+            ValueError: If an option has an impossible value or is not supported, or the photograph cannot be read.
         """
+        if options is not None:
+            check_generation_options(options)
         chosen = (options or self._suited_options()).updated(more_options)
         return self.candidates(image, chosen).result(chosen)
 
@@ -241,6 +260,10 @@ class OnnxSamHQ:
         Args:
             image: As in `generate`.
             **options: As in `generate`; `output_mode` is "binary_mask" unless given.
+
+        Raises:
+            TypeError: As `generate`, when the first record is asked for.
+            ValueError: Likewise.
         """
         chosen = self._suited_options().updated(options)
         yield from self.candidates(image, chosen).records(chosen.output_mode or "binary_mask")
@@ -254,7 +277,16 @@ class OnnxSamHQ:
         Args:
             image: As in `generate`.
             options: All options.
+
+        Returns:
+            N masks in the frame of the photograph, with boxes, scores and the points that showed them.
+
+        Raises:
+            TypeError: If `options` are none, or the image is none.
+            ValueError: If an option is not supported, or the photograph cannot be read.
         """
+        check_generation_options(options)
+        check_supported(options)
         return generated_masks(self, load_photo(image, options.max_pixels), options)
 
     def frame(self, original_size: tuple[int, int], reshaped_size: tuple[int, int]) -> PhotoFrame:
@@ -263,8 +295,20 @@ class OnnxSamHQ:
         Args:
             original_size: Its height and width.
             reshaped_size: Its height and width in the resized frame.
+
+        Raises:
+            ValueError: If a size is not two whole numbers from 1, or that in the resized frame larger than the frame.
         """
+        check_size("original_size", original_size)
+        check_size("reshaped_size", reshaped_size, self.metadata.image_size)
         return PhotoFrame(original_size, reshaped_size, self.metadata.image_size, self.metadata.mask_size)
+
+    def _check_embeddings(self, embeddings: OnnxEmbeddings) -> None:
+        if embeddings.model != self.metadata.model:
+            raise ValueError(
+                f"the embeddings are of the model {embeddings.model!r}, the decoder is of {self.metadata.model!r}; "
+                "prompt them with the runner that made them"
+            )
 
     def _at_photo_size(self, masks: np.ndarray, original: tuple[int, int], reshaped: tuple[int, int]) -> np.ndarray:
         frame, threshold = self.frame(original, reshaped), self.metadata.mask_threshold
@@ -273,37 +317,3 @@ class OnnxSamHQ:
             for place, mask in zip(into, candidates, strict=True):
                 np.greater(frame.logits(mask), threshold, out=place)
         return photo_masks
-
-
-def _chosen_providers(
-    providers: str | Sequence[str | tuple[str, Mapping[str, Any]]] | None,
-) -> list[str | tuple[str, Mapping[str, Any]]]:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError("the runner needs onnxruntime: pip install onnxruntime, or 'sam-hq[onnx]'") from error
-
-    there = onnxruntime.get_available_providers()
-    if providers is None:
-        return [name for name in (_SHORT_NAMES["cuda"], _SHORT_NAMES["cpu"]) if name in there]
-    listed = [providers] if isinstance(providers, str) else list(providers)
-    chosen = [_SHORT_NAMES.get(entry, entry) if isinstance(entry, str) else entry for entry in listed]
-    for entry in chosen:
-        name = entry if isinstance(entry, str) else entry[0]
-        if name not in there:
-            raise ValueError(f"provider {name!r} is not in this onnxruntime, which has {', '.join(there)}")
-    return chosen
-
-
-def _session(path: Path, providers: list, threads: int | None) -> Any:
-    import onnxruntime
-
-    if not path.is_file():
-        raise ValueError(f"there is no {str(path)!r}; `sam-hq export` writes encoder.onnx and decoder.onnx")
-    options = onnxruntime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's errors have no common base
-        raise ValueError(f"cannot load {str(path)!r}: {error}") from error

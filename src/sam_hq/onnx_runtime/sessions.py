@@ -1,0 +1,116 @@
+"""Exported files to onnxruntime's sessions, on the execution providers that were asked for."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .arguments import check_count
+from .metadata import DECODER_FILE, ENCODER_FILE, GraphMetadata
+
+Provider = str | tuple[str, Mapping[str, Any]]
+_SHORT_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def loaded_graphs(
+    directory: Path, providers: str | Sequence[Provider] | None, threads: int | None
+) -> tuple[Any, Any, GraphMetadata]:
+    """Load both graphs of a directory, and hold what they say of themselves against each other and what they are.
+
+    Args:
+        directory: See `OnnxSamHQ`.
+        providers: See `OnnxSamHQ`.
+        threads: See `OnnxSamHQ`.
+
+    Returns:
+        The encoder's session, the decoder's, and the metadata of both.
+
+    Raises:
+        ImportError: If onnxruntime is not installed.
+        TypeError: If `providers` or `threads` are none.
+        ValueError: As `OnnxSamHQ` says.
+    """
+    check_count("threads", threads)
+    chosen = _chosen_providers(providers)
+    encoder, metadata = _graph(directory / ENCODER_FILE, chosen, threads)
+    decoder, of_decoder = _graph(directory / DECODER_FILE, chosen, threads)
+    metadata.check_same_model(of_decoder, repr(str(directory)))
+    _check_made((encoder, decoder), [name for name, _ in chosen], insisted=providers is not None)
+    return encoder, decoder, metadata
+
+
+def _graph(path: Path, providers: Sequence[tuple[str, dict]], threads: int | None) -> tuple[Any, GraphMetadata]:
+    session = _session(path, providers, threads)
+    metadata = GraphMetadata.from_strings(session.get_modelmeta().custom_metadata_map, repr(str(path)), path.stem)
+    _check_input(session, path, "pixel_values" if path.name == ENCODER_FILE else "input_masks", metadata)
+    return session, metadata
+
+
+def _check_input(session: Any, path: Path, name: str, metadata: GraphMetadata) -> None:
+    """Refuse metadata whose frame is not the one that the graph takes."""
+    key = "image_size" if name == "pixel_values" else "mask_size"
+    side = getattr(metadata, key)
+    shape = next((value.shape for value in session.get_inputs() if value.name == name), None)
+    if shape is None or list(shape[-2:]) != [side, side]:
+        raise ValueError(
+            f"the metadata of {str(path)!r} are damaged: `{key}` must be the side of the graph's input {name}, which "
+            f"is {'missing' if shape is None else f'of shape {shape}'}, got {side}"
+        )
+
+
+def _chosen_providers(providers: str | Sequence[Provider] | None) -> list[tuple[str, dict]]:
+    """Full names with their options, all of them built into this onnxruntime."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError("the runner needs onnxruntime: pip install onnxruntime, or 'sam-hq[onnx]'") from error
+
+    there = onnxruntime.get_available_providers()
+    if providers is None:
+        return [(name, {}) for name in (_SHORT_NAMES["cuda"], _SHORT_NAMES["cpu"]) if name in there]
+    if not isinstance(providers, str | list | tuple):
+        raise TypeError(f"providers must be None, a name or a list of names, got {providers!r}")
+    chosen = [_named(entry, i) for i, entry in enumerate([providers] if isinstance(providers, str) else providers)]
+    if not chosen:
+        raise ValueError("providers is empty, it must name at least one; None leaves the choice to the runner")
+    for name, _ in chosen:
+        if name not in there:
+            raise ValueError(
+                f"provider {name!r} is not in this onnxruntime, which has {', '.join(there)}; short names are "
+                f"{' and '.join(_SHORT_NAMES)}"
+            )
+    return chosen
+
+
+def _named(entry: object, index: int) -> tuple[str, dict]:
+    if isinstance(entry, str):
+        return _SHORT_NAMES.get(entry, entry), {}
+    if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str) and isinstance(entry[1], Mapping):
+        return _SHORT_NAMES.get(entry[0], entry[0]), dict(entry[1])
+    raise TypeError(f"providers[{index}] must be a name or a pair of a name and its options, got {entry!r}")
+
+
+def _session(path: Path, providers: Sequence[tuple[str, dict]], threads: int | None) -> Any:
+    import onnxruntime
+
+    if not path.is_file():
+        raise ValueError(f"there is no {str(path)!r}; `sam-hq export` writes {ENCODER_FILE} and {DECODER_FILE}")
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = int(threads)
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as error:  # onnxruntime's errors have no common base
+        raise ValueError(f"cannot load {str(path)!r}: {error}") from error
+
+
+def _check_made(sessions: Iterable[Any], wanted: Sequence[str], insisted: bool) -> None:
+    """See to it that no session silently fell back to another provider, as onnxruntime lets them."""
+    made = set.intersection(*(set(session.get_providers()) for session in sessions))
+    missing = [name for name in wanted if name not in made]
+    if not missing:
+        return
+    message = f"{missing[0]} is in this onnxruntime but could not be made; are its libraries and a device there?"
+    if insisted:
+        raise ValueError(f"{message} providers='cpu' takes the CPU.")
+    warnings.warn(f"{message} The CPU is taken; providers='cpu' says so and keeps this quiet.", stacklevel=4)
