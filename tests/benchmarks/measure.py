@@ -26,13 +26,17 @@ class Timing:
     answer: Any
 
 
-def interleaved(calls: dict[str, Callable[[], Any]], repeats: int, warm_up: bool = True) -> dict[str, Timing]:
+def interleaved(
+    calls: dict[str, Callable[[], Any]], repeats: int, warm_up: bool = True, pause: float = 0.0
+) -> dict[str, Timing]:
     """Time several implementations of one thing, taking turns, so that all meet the same weather.
 
     Args:
         calls: The implementations by name.
         repeats: Calls of each.
         warm_up: Whether a call of each goes before, untimed.
+        pause: Seconds between calls. Threads of onnxruntime spin for a while when their work is done, and would take
+            the cores from the call that comes after.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     peaks = dict.fromkeys(calls, 0)
@@ -40,6 +44,7 @@ def interleaved(calls: dict[str, Callable[[], Any]], repeats: int, warm_up: bool
     with torch.inference_mode():
         for turn in range(repeats + warm_up):
             for name, call in calls.items():
+                time.sleep(pause)
                 with MemoryWatch() as watch:
                     start = time.perf_counter()
                     answers[name] = call()

@@ -45,8 +45,7 @@ def deployment_table(report: dict[str, Any]) -> str:
     versions = report["versions"]
     lines = [
         f"{report['threads']} threads ({report['processor']}); Python {versions['python']}, torch {versions['torch']}, "
-        f"transformers {versions['transformers']}, onnxruntime {versions['onnxruntime']}; medians of "
-        f"{report['repeats']}, taking turns.",
+        f"transformers {versions['transformers']}, onnxruntime {versions['onnxruntime']}; medians, taking turns.",
         "",
         "| model | who | encoder, s | decoder, one box, s | encoder file, MB | mIoU | mBIoU | against |",
         "|---|---|---:|---:|---:|---:|---:|---|",
@@ -72,5 +71,6 @@ def _fastest(rows: list[dict[str, Any]]) -> list[str]:
             )
             (seconds, who), (slower, other) = exact
             parts.append(f"the {part} of {who} is {slower / seconds:.1f} times as fast as that of {other}")
-        sentences.append(f"* {model}, fp32: {'; '.join(parts)}.")
+        repeats = next(row["repeats"] for row in rows if row["model"] == model)
+        sentences.append(f"* {model}, medians of {repeats}, fp32: {'; '.join(parts)}.")
     return sentences
