@@ -73,23 +73,6 @@ class EveryOther:
         return self.whole.name(2 * index + self.first)
 
 
-class FrugalSession:
-    """A session that gives its memory back after every call, as torch does: four full-size encoders keep 20 GB.
-
-    Args:
-        session: Of onnxruntime.
-    """
-
-    def __init__(self, session: Any):
-        self.session = session
-        self.options = onnxruntime.RunOptions()
-        self.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-
-    def run(self, outputs: Any, inputs: Any) -> Any:
-        """As the session does."""
-        return self.session.run(outputs, inputs, self.options)
-
-
 class GraphEncoder(PromptedModel):
     """The torch model with its encoder replaced by a graph, so that only the encoder's rounding is measured."""
 
@@ -236,13 +219,10 @@ def measured(name: str, repeats: int, threads: int) -> list[dict[str, Any]]:
         directories = graphs(model, processor, Path(root))
         models = torch_models(model)
         runners = {way: OnnxSamHQ(path, "cpu", threads) for way, path in directories.items()}
-        truth = name == "embedded"
-        if not truth:
-            for runner in runners.values():
-                runner.encoder = FrugalSession(runner.encoder)
         seconds = timings(models, processor, runners, repeats)
         predictors: dict[str, PromptedModel] = {way: PromptedModel(of, processor) for way, of in models.items()}
         predictors |= {way: GraphEncoder(model, processor, runner) for way, runner in runners.items()}
+        truth = name == "embedded"
         quality = (quality_on_truth if truth else agreement_with_fp32)(predictors)
         return [
             {
