@@ -96,11 +96,10 @@ def program_runner(directory: str | Path) -> OnnxSamHQ:
         directory: With both programs and the metadata.
     """
     directory = Path(directory)
-    strings = json.loads((directory / METADATA_FILE).read_text(encoding="utf-8"))
     return OnnxSamHQ.from_sessions(
         ProgramSession(directory / ENCODER_PROGRAM, ENCODER_INPUTS, ENCODER_OUTPUTS),
         ProgramSession(directory / DECODER_PROGRAM, DECODER_INPUTS, DECODER_OUTPUTS),
-        GraphMetadata.from_strings(strings, str(directory / METADATA_FILE)),
+        GraphMetadata.from_file(directory / METADATA_FILE),
     )
 
 

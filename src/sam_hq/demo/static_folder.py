@@ -111,14 +111,7 @@ def _check_model(model: Path) -> None:
     missing = [name for name in (ENCODER_FILE, DECODER_FILE, METADATA_FILE) if not (model / name).is_file()]
     if missing:
         raise ValueError(f"{str(model)!r} must be written by `sam-hq export`, but has no {', '.join(missing)}")
-    path = model / METADATA_FILE
-    try:
-        strings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
-    if not isinstance(strings, dict):
-        raise ValueError(f"{str(path)!r} must hold an object, got {type(strings).__name__}")
-    metadata = GraphMetadata.from_strings(strings, str(path))
+    metadata = GraphMetadata.from_file(model / METADATA_FILE)
     if metadata.resample != "bilinear":
         raise ValueError(f"the page resizes photographs bilinearly, but the model wants {metadata.resample}")
     size = sum((model / name).stat().st_size for name in (ENCODER_FILE, DECODER_FILE))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from ..prompt_labels import BACKGROUND_LABEL, FOREGROUND_LABEL, NOT_A_POINT_LABEL, PADDING_LABEL
@@ -57,6 +58,25 @@ class GraphMetadata:
             for name, value in asdict(self).items()
         }
         return {"format": FORMAT, **values, "labels": json.dumps(LABELS)}
+
+    @classmethod
+    def from_file(cls, path: Path) -> "GraphMetadata":
+        """Read the file of metadata that an export has beside its graphs.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: If it is no object in JSON, or as `from_strings` says.
+            OSError: If it cannot be read.
+        """
+        try:
+            strings = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
+        if not isinstance(strings, dict):
+            raise ValueError(f"{str(path)!r} must hold an object, got {type(strings).__name__}")
+        return cls.from_strings(strings, repr(str(path)))
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str], source: str, graph: str | None = None) -> "GraphMetadata":
