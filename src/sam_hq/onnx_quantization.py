@@ -1,7 +1,8 @@
 """The encoder's graph with 8-bit weights, for CPUs.
 
 Two ways. *Dynamic*: the weights of the linear layers are rounded, and what comes in is rounded anew at each call; needs
-no photographs. *Calibrated*: convolutions too, with the ranges of everything measured on photographs beforehand.
+no photographs. *Calibrated*: convolutions too, with the ranges of what goes into and comes out of all of these measured
+on photographs beforehand. The products of attention, which have no weights, stay as they are in both.
 docs/benchmarks.md has what each costs and gains. The decoder stays as it is: it is a small part of the time, and its
 masks are what the eye sees.
 """
@@ -11,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .library_remarks import without_remarks
+from .onnx_calibration import activation_ranges, layers_with_weights
 from .onnx_runtime.metadata import GraphMetadata
 from .onnx_runtime.photographs import encoder_input, load_photo
 
 LINEAR_OPERATORS = ("MatMul", "Gemm")
+CALIBRATED_OPERATORS = ("Conv", *LINEAR_OPERATORS)
 
 
 def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[object] = ()) -> None:
@@ -34,13 +35,7 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[objec
         ValueError: If a photograph cannot be read.
     """
     import onnx
-    from onnxruntime.quantization import (
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_dynamic,
-        quantize_static,
-    )
+    from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     weights = path.with_name(f"{path.name}.data")
@@ -50,32 +45,19 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[objec
         prepared, rounded = Path(aside, "prepared.onnx"), Path(aside, "rounded.onnx")
         # Folds constants, so that every weight is one, and knows every shape.
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True, save_as_external_data=external)
-        common: dict[str, Any] = {
-            "per_channel": True,
-            "weight_type": QuantType.QInt8,
-            "use_external_data_format": external,
-        }
         if photos:
-            quantize_static(
-                str(prepared),
-                str(rounded),
-                _CalibrationPhotos(photos, metadata),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv", *LINEAR_OPERATORS],
-                activation_type=QuantType.QUInt8,
-                calibrate_method=CalibrationMethod.MinMax,
-                extra_options={"MatMulConstBOnly": True},
-                **common,
-            )
+            graph = _calibrated(prepared, photos, metadata, external)
         else:
             quantize_dynamic(
                 str(prepared),
                 str(rounded),
+                per_channel=True,
+                weight_type=QuantType.QInt8,
                 op_types_to_quantize=list(LINEAR_OPERATORS),
-                extra_options={"MatMulConstBOnly": True},
-                **common,
+                use_external_data_format=external,
+                extra_options={"MatMulConstBOnly": True},  # and so not the products of attention
             )
-        graph = onnx.load(str(rounded))
+            graph = onnx.load(str(rounded))
     _unfold_large(graph.graph, onnx.load(str(path)).graph)
     # Saved once more with the metadata, which the tools drop. Even ViT-H's 8-bit weights fit into the file.
     weights.unlink(missing_ok=True)
@@ -96,6 +78,30 @@ def check_calibration_photos(photos: Sequence[object]) -> None:
     """
     for photo in photos:
         load_photo(photo)
+
+
+def _calibrated(prepared: Path, photos: Sequence[object], metadata: GraphMetadata, external: bool) -> Any:
+    """The prepared graph with its layers with weights rounded, and all that goes into and comes out of them."""
+    import onnx
+    from onnxruntime.quantization import QDQQuantizer, QuantType
+
+    graph = onnx.load(str(prepared))
+    layers = layers_with_weights(graph, CALIBRATED_OPERATORS)
+    feeds = ({"pixel_values": encoder_input([load_photo(photo)], metadata)[0]} for photo in photos)
+    quantizer = QDQQuantizer(
+        graph,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=activation_ranges(graph, layers, feeds, prepared.with_name("measuring.onnx"), external),
+        nodes_to_quantize=layers,
+        nodes_to_exclude=[],
+        op_types_to_quantize=list(CALIBRATED_OPERATORS),
+        extra_options={},
+    )
+    quantizer.quantize_model()
+    return quantizer.model.model
 
 
 def _unfold_large(folded: Any, source: Any) -> None:
@@ -129,17 +135,6 @@ def _unfold_large(folded: Any, source: Any) -> None:
     rest = list(folded.node)
     del folded.node[:]
     folded.node.extend([*ordered, *rest])
-
-
-class _CalibrationPhotos:
-    """Feeds photographs one by one, as onnxruntime's calibration asks for them."""
-
-    def __init__(self, photos: Sequence[object], metadata: GraphMetadata):
-        self._inputs = ({"pixel_values": encoder_input([load_photo(photo)], metadata)[0]} for photo in photos)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next photograph as the encoder's input, or None."""
-        return next(self._inputs, None)
 
 
 __all__ = ["check_calibration_photos", "quantize_encoder"]
