@@ -144,6 +144,14 @@ def test_what_was_checked_is_within_the_limit(kind, exports):
     assert agreement.mask_iou > 0.999
 
 
+def test_all_heads_share_the_tables_of_positions(exports):
+    attention = model_and_processor("vit")[0].vision_encoder.layers[1].attn
+    assert attention.num_attention_heads > 1
+    table = [attention.grid_size, attention.grid_size, attention.head_dim]
+    graph = onnx.load(exports("vit").directory / "encoder.onnx").graph
+    assert sum(list(tensor.dims) == table for tensor in graph.initializer) == 2  # down and across
+
+
 @pytest.mark.parametrize("way", ["dynamic", "calibrated"])
 def test_eight_bits_are_smaller_and_near(kind, exports, runner, way, tmp_path):
     export = exports(kind)

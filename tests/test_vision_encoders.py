@@ -55,7 +55,7 @@ def test_position_scores_by_their_definition():
     config = SamHQVisionConfig(hidden_size=8, num_attention_heads=1)
     attention = stirred(SamHQVisionAttention(config, grid_size=3))
     query = torch.randn(1, 1, 9, 8)
-    by_row, by_column = attention._position_scores(query)
+    by_row, by_column = attention.position_scores(query)
     for y, x, other in ((0, 0, 2), (2, 1, 0), (1, 2, 1)):
         one = query[0, 0, 3 * y + x]
         torch.testing.assert_close(by_row[0, 0, 3 * y + x, other], one @ attention.rel_pos_h[y - other + 2])

@@ -196,10 +196,10 @@ class HeadwiseAttention(nn.Module):
             count, height * width, 3, attention.num_attention_heads, attention.head_dim
         )
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, n*n, d) each
-        heads = [
-            attention.attend_plainly(query[:, i : i + 1], key[:, i : i + 1], value[:, i : i + 1])[0]
-            for i in range(attention.num_attention_heads)
-        ]
+        # For all heads at once, since each would bring its own copy of the table of positions into the file.
+        positions = attention.position_scores(query) if self.config.use_rel_pos else ()
+        of_heads = zip(*(tensor.split(1, dim=1) for tensor in (query, key, value, *positions)), strict=True)
+        heads = [attention.attend_plainly(q, k, v, of_head)[0] for q, k, v, *of_head in of_heads]
         attended = torch.cat(heads, dim=1).transpose(1, 2).reshape(count, height, width, channels)
         return attention.proj(attended), None
 

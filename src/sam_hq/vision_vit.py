@@ -4,6 +4,7 @@ Source: "Segment Anything" (arXiv 2304.02643), appendix A; "Exploring Plain Visi
 Detection" (arXiv 2203.16527). SAM-HQ also reads the features after the first global block.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -76,7 +77,7 @@ class SamHQVisionAttention(nn.Module):
         attended = attended.transpose(1, 2).reshape(count, height, width, channels)
         return self.proj(attended), weights if output_attentions else None
 
-    def _position_scores(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def position_scores(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores of each query with each key row and with each key column: (N, heads, n*n, n) both."""
         count, heads, tokens, head_dim = query.shape
         size = self.grid_size
@@ -88,12 +89,19 @@ class SamHQVisionAttention(nn.Module):
         return by_row.reshape(count, heads, tokens, size), by_column.reshape(count, heads, tokens, size)
 
     def attend_plainly(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        position_scores: Sequence[torch.Tensor] = (),
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Attended values (N, heads, n*n, d) and the weights, by the definition, for any of the heads."""
+        """Attended values (N, heads, n*n, d) and the weights, by the definition, for any of the heads.
+
+        `position_scores` are those of the query where a caller has them already.
+        """
         scores = (query * self.scale) @ key.transpose(-2, -1)
         if self.config.use_rel_pos:
-            by_row, by_column = self._position_scores(query)
+            by_row, by_column = position_scores or self.position_scores(query)
             # (N, heads, n*n, n*n) -> (N, heads, n*n, n, n); in place, so that no bias of that size is made
             scores = scores.unflatten(-1, (self.grid_size, self.grid_size))
             scores = scores.add_(by_row.unsqueeze(-1)).add_(by_column.unsqueeze(-2)).flatten(-2)
@@ -104,7 +112,7 @@ class SamHQVisionAttention(nn.Module):
         dropout = self.config.attention_dropout if self.training else 0.0
         if not self.config.use_rel_pos:
             return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout), None
-        by_row, by_column = self._position_scores(query)
+        by_row, by_column = self.position_scores(query)
         tokens = query.shape[2]
         if tokens * tokens * self.num_attention_heads <= _WINDOW_SCORES:
             # A window: its bias is small, and one fused call over all windows is fastest.
