@@ -41,7 +41,7 @@ def test_ranges_are_those_of_the_values_themselves(prepared, tmp_path):
     graph = onnx.load(prepared)
     layers = layers_with_weights(graph, CALIBRATED_OPERATORS)
     feeds = feeds_of(graph, 3)
-    ranges = activation_ranges(graph, layers, feeds, tmp_path / "measuring.onnx")
+    ranges = activation_ranges(prepared, layers, feeds, tmp_path / "measuring.onnx")
 
     names = sorted({name for node in graph.graph.node if node.name in layers for name in (node.input[0], *node.output)})
     assert sorted(ranges.keys()) == names
@@ -68,9 +68,9 @@ def test_layers_with_weights_are_all_of_them_and_no_others(kind, prepared):
 
 
 def test_nothing_to_measure_on_is_refused(prepared, tmp_path):
-    graph = onnx.load(prepared)
+    layers = layers_with_weights(onnx.load(prepared), CALIBRATED_OPERATORS)
     with pytest.raises(ValueError, match="expected at least one photograph"):
-        activation_ranges(graph, layers_with_weights(graph, CALIBRATED_OPERATORS), [], tmp_path / "measuring.onnx")
+        activation_ranges(prepared, layers, [], tmp_path / "measuring.onnx")
 
 
 def test_products_of_attention_are_not_rounded(kind, exports, tmp_path):

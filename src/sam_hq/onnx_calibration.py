@@ -23,7 +23,7 @@ def layers_with_weights(graph: "ModelProto", operators: Collection[str]) -> list
 
 
 def activation_ranges(
-    graph: "ModelProto",
+    path: Path,
     layers: Collection[str],
     feeds: Iterable[dict[str, np.ndarray]],
     measuring: Path,
@@ -32,7 +32,7 @@ def activation_ranges(
     """Smallest and largest value of what goes into layers and comes out of them.
 
     Args:
-        graph: Left as it is.
+        path: The graph's file.
         layers: Names of its nodes, whose first input and first output are float32.
         feeds: Inputs of the graph, one run each, taken one by one.
         measuring: Where the graph that returns ranges instead of its outputs may be written.
@@ -44,10 +44,12 @@ def activation_ranges(
     import onnx
     from onnxruntime.quantization import CalibrationMethod, TensorsData
 
-    names = sorted(
-        {name for node in graph.graph.node if node.name in layers for name in (node.input[0], node.output[0])}
-    )
-    onnx.save_model(_returning_extrema(graph, names), str(measuring), save_as_external_data=weights_beside)
+    graph = onnx.load(str(path))
+    of_layers = [node for node in graph.graph.node if node.name in layers]
+    names = sorted({name for node in of_layers for name in (node.input[0], node.output[0])})
+    _return_extrema(graph, names)
+    onnx.save_model(graph, str(measuring), save_as_external_data=weights_beside)
+    del graph
     session = _lean_session(measuring)
     lowest, highest = np.full(len(names), np.inf, np.float32), np.full(len(names), -np.inf, np.float32)
     for feed in feeds:
@@ -59,19 +61,16 @@ def activation_ranges(
     return TensorsData(CalibrationMethod.MinMax, dict(zip(names, ranges, strict=True)))
 
 
-def _returning_extrema(graph: "ModelProto", names: Iterable[str]) -> "ModelProto":
-    """A copy whose outputs are the minimum and the maximum of each named tensor."""
+def _return_extrema(graph: "ModelProto", names: Iterable[str]) -> None:
+    """Make the minimum and the maximum of each named tensor the outputs of a graph, in place."""
     import onnx
 
-    measuring = onnx.ModelProto()
-    measuring.CopyFrom(graph)
-    del measuring.graph.output[:]
+    del graph.graph.output[:]
     for name in names:
         for operator in ("ReduceMin", "ReduceMax"):
             output = f"{name}.{operator}"
-            measuring.graph.node.append(onnx.helper.make_node(operator, [name], [output], keepdims=0))
-            measuring.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, []))
-    return measuring
+            graph.graph.node.append(onnx.helper.make_node(operator, [name], [output], keepdims=0))
+            graph.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, []))
 
 
 def _lean_session(path: Path) -> Any:

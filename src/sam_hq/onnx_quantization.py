@@ -94,7 +94,7 @@ def _calibrated(prepared: Path, photos: Sequence[object], metadata: GraphMetadat
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
-        tensors_range=activation_ranges(graph, layers, feeds, prepared.with_name("measuring.onnx"), external),
+        tensors_range=activation_ranges(prepared, layers, feeds, prepared.with_name("measuring.onnx"), external),
         nodes_to_quantize=layers,
         nodes_to_exclude=[],
         op_types_to_quantize=list(CALIBRATED_OPERATORS),
