@@ -35,29 +35,16 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[objec
         ValueError: If a photograph cannot be read.
     """
     import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     weights = path.with_name(f"{path.name}.data")
     external = weights.exists()
     # A directory of its own, since the tools write some weights of a large graph as a file each.
     with tempfile.TemporaryDirectory(dir=path.parent) as aside, without_remarks():  # on what was done already
-        prepared, rounded = Path(aside, "prepared.onnx"), Path(aside, "rounded.onnx")
+        prepared = Path(aside, "prepared.onnx")
         # Folds constants, so that every weight is one, and knows every shape.
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True, save_as_external_data=external)
-        if photos:
-            graph = _calibrated(prepared, photos, metadata, external)
-        else:
-            quantize_dynamic(
-                str(prepared),
-                str(rounded),
-                per_channel=True,
-                weight_type=QuantType.QInt8,
-                op_types_to_quantize=list(LINEAR_OPERATORS),
-                use_external_data_format=external,
-                extra_options={"MatMulConstBOnly": True},  # and so not the products of attention
-            )
-            graph = onnx.load(str(rounded))
+        graph = _calibrated(prepared, photos, metadata, external) if photos else _dynamic(prepared, external)
     _unfold_large(graph.graph, onnx.load(str(path)).graph)
     # Saved once more with the metadata, which the tools drop. Even ViT-H's 8-bit weights fit into the file.
     weights.unlink(missing_ok=True)
@@ -78,6 +65,24 @@ def check_calibration_photos(photos: Sequence[object]) -> None:
     """
     for photo in photos:
         load_photo(photo)
+
+
+def _dynamic(prepared: Path, external: bool) -> Any:
+    """The prepared graph with the weights of its linear layers rounded."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    rounded = prepared.with_name("rounded.onnx")
+    quantize_dynamic(
+        str(prepared),
+        str(rounded),
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=list(LINEAR_OPERATORS),
+        use_external_data_format=external,
+        extra_options={"MatMulConstBOnly": True},  # and so not the products of attention
+    )
+    return onnx.load(str(rounded))
 
 
 def _calibrated(prepared: Path, photos: Sequence[object], metadata: GraphMetadata, external: bool) -> Any:
