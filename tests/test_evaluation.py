@@ -12,7 +12,7 @@ from conftest import small_model
 from sam_hq.evaluation import PROMPTS, EvaluationReport, ObjectScore, PromptedModel, evaluate
 from sam_hq.evaluation_floors import filled_box
 from sam_hq.evaluation_sheet import write_sheet
-from sam_hq.ground_truth_prompts import mask_box
+from sam_hq.ground_truth_prompts import central_point, mask_box
 from sam_hq.mask_metrics import boundary_iou, mask_iou
 from sam_hq.segmentation_data import ImageMaskFolder
 from training_data import shapes, write_pairs
@@ -59,6 +59,106 @@ def test_every_kind_of_prompt_scores_every_object_and_branch(dataset):
         (prompt, branch): objects for prompt in PROMPTS for branch in ("sam", "hq", "sum")
     }
     assert all(means[:2] == (0.0, 0.0) for means in report.means().values())
+
+
+def test_what_is_prompted_with_follows_from_the_truth(dataset):
+    class Witness(Oracle):
+        """Also keeps what it was asked."""
+
+        def __init__(self):
+            super().__init__(lambda shape, count: np.zeros((count, *shape), bool))
+            self.asked = []
+
+        def predict(self, boxes, points, labels, masks=None):
+            answer = super().predict(boxes, points, labels, masks)
+            self.asked.append((boxes, points, labels, masks, answer[2]))
+            return answer
+
+    truths = dataset[0][1]
+
+    def asked(kind):
+        witness = Witness()
+        evaluate(witness, dataset, (kind,))
+        return witness.asked
+
+    boxes = np.stack([mask_box(truth) for truth in truths])
+    np.testing.assert_array_equal(asked("box")[0][0], boxes)
+    sizes = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    moves = np.abs(asked("jittered-box")[0][0] - boxes) / sizes
+    assert 0 < moves.max() <= 0.1 + 1e-6
+
+    (_, points, labels, _, _), *_ = asked("points-5")
+    assert points.shape == (len(truths), 5, 2)
+    assert (labels == 1).all()
+    for truth, of_truth in zip(truths, points, strict=True):
+        np.testing.assert_array_equal(of_truth[0], central_point(truth))
+        assert all(truth[int(y), int(x)] for x, y in of_truth)
+
+    first, second, third = asked("clicks-3")[:3]
+    assert [step[1].shape[1] for step in (first, second, third)] == [1, 2, 3]
+    np.testing.assert_array_equal(first[1][:, 0], [central_point(truth) for truth in truths])
+    assert first[3] is None
+    assert second[3] is first[4]  # the logits of the answer before
+    assert third[3] is second[4]
+    np.testing.assert_array_equal(third[1][:, :2], second[1])
+    assert (third[2] == 1).all()  # nothing was found, so everything is missed
+
+
+def test_clicks_on_what_was_taken_too_much_are_off_the_object(dataset):
+    asked = []
+
+    class Greedy(Oracle):
+        """Takes the whole photograph for every object."""
+
+        def predict(self, boxes, points, labels, masks=None):
+            asked.append((points, labels))
+            return super().predict(boxes, points, labels, masks)
+
+    evaluate(Greedy(lambda shape, count: np.ones((count, *shape), bool)), dataset, ("clicks-3",))
+    truths, (points, labels) = dataset[0][1], asked[2]
+    assert labels.tolist() == [[1, 0, 0]] * len(truths)
+    for truth, of_truth in zip(truths, points, strict=True):
+        assert not any(truth[int(y), int(x)] for x, y in of_truth[1:])
+
+
+@pytest.mark.parametrize("protocol", ["normal", "squashed"])
+def test_points_and_masks_are_given_as_the_processor_gives_them(dataset, protocol):
+    model, prepare = small_model("tiny_vit"), processor()
+    image, truths = dataset[0]
+    points = np.stack([[central_point(truth), [3.0, 90.0]] for truth in truths]).astype(np.float32)
+    labels = np.array([[1, 0]] * len(truths))
+    earlier = torch.randn(len(truths), 32, 32)
+    predictor = PromptedModel(model, prepare, protocol)
+    predictor.embed(image)
+    _, scores, logits = predictor.predict(None, points, labels, earlier)
+    frame, frame_points = image, points
+    if protocol == "squashed":
+        frame = np.asarray(Image.fromarray(image).resize((128, 128), Image.Resampling.BILINEAR))
+        frame_points = points * [1, 128 / 96]
+    inputs = prepare(frame, input_points=[frame_points.tolist()], input_labels=[labels.tolist()])
+    with torch.no_grad():
+        outputs = model(**inputs, input_masks=earlier[None], multimask_output=False)
+    torch.testing.assert_close(logits, outputs.pred_masks[0, :, 0], atol=1e-4, rtol=0)
+    np.testing.assert_allclose(scores, outputs.iou_scores[0, :, 0], atol=1e-5)
+
+
+def test_photographs_of_the_same_name_in_two_folders_are_told_apart(tmp_path):
+    for number, (folder, (image, masks)) in enumerate(zip(("x", "y"), shapes(2), strict=True)):
+        for kind in ("images", "masks"):
+            (tmp_path / kind / folder).mkdir(parents=True)
+        Image.fromarray(image).save(tmp_path / "images" / folder / "1.jpg")
+        kept = masks if number == 0 else masks[:1]
+        for index, mask in enumerate([*kept, np.zeros_like(masks[0])]):
+            Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "masks" / folder / f"1_{index}.png")
+    rows = [f"{path.parent.name}/1.jpg,{path.parent.name}/{path.name}" for path in tmp_path.glob("masks/*/*.png")]
+    (tmp_path / "manifest.csv").write_text("\n".join(["image,mask", *sorted(rows)]))
+    dataset = ImageMaskFolder(tmp_path)
+    predictor = PromptedModel(small_model("tiny_vit"), processor())
+    report = evaluate(predictor, dataset, ("box",))
+    assert {score.image for score in report.scores} == {"x/1.jpg", "y/1.jpg"}
+    assert report.left_out == {"empty mask": 2}
+    write_sheet(tmp_path / "sheet.png", predictor, dataset, report, "box")
+    assert (tmp_path / "sheet.png").exists()
 
 
 def test_the_truth_scores_one(dataset):

@@ -79,6 +79,11 @@ def test_another_encoder_precision_or_image_is_never_taken_for_it(tmp_path, any_
         run, calls = run_of(tmp_path / f"changed{number}", tmp_path / "kept", **change)
         run.train()
         assert len(calls) == 4
+    any_precision()
+    run, calls = run_of(tmp_path / "darker", tmp_path / "kept")
+    run.batches.mean = run.batches.mean + np.float32(0.1)
+    run.train()
+    assert len(calls) == 4
 
 
 def test_keys_hang_on_everything_that_is_encoded():

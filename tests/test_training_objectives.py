@@ -29,7 +29,9 @@ def plain_loss(logits: torch.Tensor, labels: torch.Tensor, points: torch.Tensor)
             at = (2 * place - 1).view(1, 1, 1, 2)
             options = {"align_corners": False, "padding_mode": "border"}
             logit = F.grid_sample(mask[None, None], at, **options).squeeze()
-            target = F.grid_sample((label == 1).float()[None, None], at, **options).squeeze()
+            # The mean of the known ones among the four nearest labels, each with the share of the area it has.
+            share = F.grid_sample((label != -100).float()[None, None], at, **options).squeeze()
+            target = F.grid_sample((label == 1).float()[None, None], at, **options).squeeze() / share.clamp(min=1e-6)
             known = F.grid_sample((label != -100).float()[None, None], at, mode="nearest", **options).squeeze()
             probability = 1 / (1 + torch.exp(-logit))
             bce = bce - known * (target * torch.log(probability) + (1 - target) * torch.log(1 - probability))
@@ -60,6 +62,19 @@ def test_loss_and_gradient_equal_a_plain_implementation(monkeypatch):
     loss.sum().backward()
     expected.sum().backward()
     torch.testing.assert_close(ours.grad, plain.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_padding_beside_an_object_pushes_a_correct_mask_nowhere():
+    labels = torch.zeros(1, 64, 64, dtype=torch.long)
+    labels[0, :40, 16:48] = 1
+    labels[0, 40:] = -100
+    logits = torch.where(labels == 1, 8.0, -8.0)[:, ::4, ::4].clone()
+    logits[0, 10:] = logits[0, 9]  # the mask goes on into the padding
+    torch.manual_seed(0)
+    logits.requires_grad_()
+    sum(mask_losses(logits[:, None], labels, 4000).sum() for _ in range(8)).backward()
+    inside = logits.grad[0, 8:10, 6:10]
+    assert (inside < 0).all()  # nothing but "more of it"
 
 
 def test_frames_hold_the_object_and_a_margin():

@@ -9,6 +9,9 @@ from safetensors.torch import load_file
 from torch.distributed.run import main as torchrun
 
 from conftest import REPOSITORY, small_config
+from sam_hq import SamHQModel, SamHQProcessor
+from sam_hq.evaluation import PromptedModel, evaluate
+from sam_hq.segmentation_data import ImageMaskFolder
 from training_data import shapes, write_pairs
 
 pytestmark = pytest.mark.slow
@@ -28,7 +31,7 @@ def train(tmp_path, monkeypatch):
         sizes = ["--batch-size", 4 // processes, "--objects", 2, "--num-points", 32, "--validate-every", 2]
         words = ["train", "--config", tmp_path / "config.json", *folders, *sizes, "--log-every", 1, "--warmup", 1]
         command = ["--standalone", "--nproc-per-node", processes, "-m", "sam_hq_cli.main", *words]
-        torchrun([str(word) for word in [*command, "--trainable", "all", "--steps", steps]])
+        torchrun([str(word) for word in [*command, "--trainable", "all", "--ema-decay", 0.9, "--steps", steps]])
 
     return run
 
@@ -44,3 +47,7 @@ def test_two_processes_train_validate_and_resume_as_one_run(tmp_path, train):
     assert [line["step"] for line in measures if "validation_sam_miou" in line] == [2, 4]
     whole, parts = (load_file(tmp_path / run / "last" / "model.safetensors") for run in ("whole", "parts"))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+    # Each process scored a part of the photographs with the weights that the first one saved.
+    saved = PromptedModel(*(part.from_pretrained(tmp_path / "whole" / "last") for part in (SamHQModel, SamHQProcessor)))
+    miou, mbiou, _ = evaluate(saved, ImageMaskFolder(tmp_path / "validation")).means()["box", "sum"]
+    assert (miou, mbiou) == pytest.approx((measures[-1]["validation_miou"], measures[-1]["validation_mbiou"]), abs=1e-6)

@@ -49,5 +49,6 @@ def test_the_same_size_is_the_same_model_and_a_vit_is_refused(model):
     assert resized(model, model.config.vision_config.image_size) is model
     with pytest.raises(TypeError, match="TinyViT encoders only, got SamHQVisionConfig"):
         resized(sam_hq.SamHQModel(small_config("vit")), 256)
-    with pytest.raises(ValueError, match="image_size"):
-        resized(model, 100)
+    for size in (100, 0, -64):
+        with pytest.raises(ValueError, match=f"image_size must be a positive multiple of 16 for a TinyViT, got {size}"):
+            resized(model, size)

@@ -232,6 +232,38 @@ def test_what_a_killed_run_left_behind_is_cleared_away(tmp_path):
     assert not list((tmp_path / "run").glob("*.partial"))
 
 
+def test_a_run_killed_before_its_first_state_is_logged_once(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+    run = trainer(tmp_path, trainable="hq")
+    assert run.resume() == 0
+    run.train()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
+
+
+def test_best_is_chosen_anew_on_other_validation_photographs(tmp_path):
+    sets = []
+    for seed in (1, 2):
+        write_pairs(tmp_path / f"validation{seed}", shapes(2, seed=seed))
+        sets.append(ImageMaskFolder(tmp_path / f"validation{seed}"))
+    (tmp_path / "validation2" / "photo0.jpg").rename(tmp_path / "validation2" / "other.jpg")
+    for mask in (tmp_path / "validation2").glob("photo0_*.png"):
+        mask.rename(mask.with_name(mask.name.replace("photo0", "other")))
+    sets[1] = ImageMaskFolder(tmp_path / "validation2")
+    trainer(tmp_path / "run", validation=sets[0], trainable="hq").train(stop_after=3)
+    same = trainer(tmp_path / "run", validation=sets[0], trainable="hq")
+    same.resume()
+    assert math.isfinite(same.progress.best)
+    lines = []
+    other = trainer(tmp_path / "run", validation=sets[1], trainable="hq")
+    other.report = lines.append
+    other.resume()
+    assert "validation_images 2 (" in lines[0]
+    assert other.progress.best == -math.inf
+    other.train()
+    assert json.loads((tmp_path / "run" / "best" / "training.json").read_text())["step"] == 6
+
+
 def test_trackers_get_numbers_and_texts_alone(tmp_path, monkeypatch):
     given = {}
     monkeypatch.setattr("accelerate.Accelerator.init_trackers", lambda self, name, config: given.update(config))

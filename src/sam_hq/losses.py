@@ -43,14 +43,26 @@ def mask_loss(
     if not labelled.any():
         return logits.sum() * 0.0
     logits, labels, known = logits[labelled], labels[labelled], known[labelled]
-    targets = (labels == 1).float()
     points = uncertain_points(logits, known, num_points, oversample_ratio, importance_ratio)
-    weights = sample_points(known.float(), points, mode="nearest")
+    logits, (targets, weights) = sample_points(logits, points), sample_labels(labels, points)
+    return (point_cross_entropy(logits, targets, weights) + point_dice(logits, targets, weights)).mean()
+
+
+def sample_labels(labels: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read labels at points.
+
+    Args:
+        labels: (N, H, W), 1, 0, and -100 where unknown.
+        points: (N, K, 2) as (x, y) in [0, 1].
+
+    Returns:
+        Targets (N, K) from 0 to 1, and weights (N, K), 0 where the nearest label is unknown and 1 elsewhere.
+    """
+    known = (labels != IGNORED_LABEL).float()
     # Between a known and an unknown label the known one counts alone, not the mean of the two. A known nearest label
     # has a quarter of the weight at least.
-    targets = sample_points(targets, points) / sample_points(known.float(), points).clamp(min=0.25)
-    logits, targets = sample_points(logits, points), targets.clamp(max=1.0)
-    return (point_cross_entropy(logits, targets, weights) + point_dice(logits, targets, weights)).mean()
+    targets = sample_points((labels == 1).float(), points) / sample_points(known, points).clamp(min=0.25)
+    return targets.clamp(max=1.0), sample_points(known, points, mode="nearest")
 
 
 def uncertain_points(

@@ -164,10 +164,15 @@ class ImageMaskFolder(MaskedImages):
         if not folder.is_dir():
             raise FileNotFoundError(f"the dataset's folder {str(folder)!r} is missing")
         listed = (folder / "manifest.csv").exists()
-        entries, unpaired = (_manifest_entries(folder), []) if listed else _paired_entries(folder)
+        self.folders = (folder / "images", folder / "masks") if listed else _folders_of_pairs(folder)
+        entries, unpaired = (_manifest_entries(*self.folders), []) if listed else _paired_entries(*self.folders)
         if not entries:
             raise ValueError(f"{str(folder)!r} holds no photograph with a mask of its name")
         super().__init__(entries, on_bad, unpaired)
+
+    def name(self, index: int) -> str:
+        """What a photograph is called in reports: its path in the folder of photographs."""
+        return _within(self.folders[0], self.image_path(index))
 
     def image_path(self, index: int) -> Path:
         """Where a photograph lies."""
@@ -176,7 +181,11 @@ class ImageMaskFolder(MaskedImages):
     def raw_masks(self, index: int) -> Iterator[tuple[str, np.ndarray | Exception]]:
         """The masks of a photograph as they are stored."""
         for path in self.entries[index][1]:
-            yield path.name, _stored_mask(path)
+            yield _within(self.folders[1], path), _stored_mask(path)
+
+
+def _within(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def _stored_mask(path: Path) -> np.ndarray | Exception:
@@ -187,29 +196,30 @@ def _stored_mask(path: Path) -> np.ndarray | Exception:
         return error
 
 
-def _manifest_entries(folder: Path) -> list[tuple[Path, list[Path]]]:
+def _manifest_entries(image_dir: Path, mask_dir: Path) -> list[tuple[Path, list[Path]]]:
     masks: dict[Path, list[Path]] = {}
-    with (folder / "manifest.csv").open(newline="") as file:
+    manifest = image_dir.parent / "manifest.csv"
+    with manifest.open(newline="") as file:
         rows = csv.DictReader(file)
         if missing := {"image", "mask"} - set(rows.fieldnames or ()):
-            raise ValueError(f"{str(folder / 'manifest.csv')!r} lacks the columns {sorted(missing)}")
+            raise ValueError(f"{str(manifest)!r} lacks the columns {sorted(missing)}")
         for row in rows:
             if not (row["image"] and row["mask"]):
-                raise ValueError(
-                    f"{str(folder / 'manifest.csv')!r}, line {rows.line_num}: an image or a mask is missing"
-                )
-            masks.setdefault(folder / "images" / row["image"], []).append(folder / "masks" / row["mask"])
+                raise ValueError(f"{str(manifest)!r}, line {rows.line_num}: an image or a mask is missing")
+            masks.setdefault(image_dir / row["image"], []).append(mask_dir / row["mask"])
     return list(masks.items())
 
 
-def _paired_entries(folder: Path) -> tuple[list[tuple[Path, list[Path]]], list[tuple[str, str]]]:
-    """Photographs with their masks, and the (name, reason) of the files that have no partner."""
+def _folders_of_pairs(folder: Path) -> tuple[Path, Path]:
+    """Where the photographs and the masks of a dataset lie."""
     for images, masks in (("im", "gt"), ("images", "masks")):
         if (folder / images).is_dir() and (folder / masks).is_dir():
-            image_dir, mask_dir = folder / images, folder / masks
-            break
-    else:
-        image_dir = mask_dir = folder
+            return folder / images, folder / masks
+    return folder, folder
+
+
+def _paired_entries(image_dir: Path, mask_dir: Path) -> tuple[list[tuple[Path, list[Path]]], list[tuple[str, str]]]:
+    """Photographs with their masks, and the (name, reason) of the files that have no partner."""
     pictures = sorted(path for path in image_dir.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if image_dir == mask_dir:
         pictures = [path for path in pictures if path.suffix.lower() != ".png"]

@@ -150,6 +150,8 @@ def _train(args: argparse.Namespace) -> int:
 
     if args.model is not None and args.config is not None:
         raise ValueError("give --model (a start point) or --config (from scratch), not both")
+    if args.validation_images is not None and args.validation is None:
+        raise ValueError(f"--validation-images {args.validation_images!r} needs --validation, the COCO file")
     settings = TrainingSettings(**_given_settings(args))
     images = open_images(args.data, args.images, args.on_bad)
     validation = None
@@ -217,6 +219,8 @@ def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
 def _pairs(option: str, form: str, texts: Sequence[str], convert: Callable[[str], Any]) -> dict[str, Any]:
     """The pairs that were given as NAME=VALUE."""
     pairs = [text.partition("=") for text in texts]
+    if repeated := sorted(name for name, count in Counter(name for name, _, _ in pairs).items() if count > 1):
+        raise ValueError(f"{option} takes each kind once, got {list(texts)}: {', '.join(repeated)} more than once")
     try:
         return {name: convert(value) for name, _, value in pairs}
     except ValueError as error:

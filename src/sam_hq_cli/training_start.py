@@ -20,8 +20,8 @@ def load_start(asked: str | None, seed: int) -> tuple[Any, Any]:
         The model and its processor.
 
     Raises:
-        ValueError: if it is something else, or a weight is missing, unknown, misshapen or not finite.
-        OSError: if it cannot be read.
+        ValueError: if there is none, it is something else, or a weight is missing, unknown, misshapen or not finite.
+        OSError: if a file cannot be read.
     """
     import torch
 
@@ -32,7 +32,11 @@ def load_start(asked: str | None, seed: int) -> tuple[Any, Any]:
         start = start_from_file(asked, seed)
         return start.model, start.processor
     name = model_name(asked)
-    if is_plain_sam(name):
+    try:
+        from_plain_sam = is_plain_sam(name)
+    except OSError as error:
+        raise ValueError(f"cannot load the model of {name!r}: {error}") from error
+    if from_plain_sam:
         start = start_from_sam(name, seed)
         return start.model, start.processor
     return load_model(name, torch.device("cpu"), torch.float32), load_processor(name)

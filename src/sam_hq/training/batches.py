@@ -120,7 +120,7 @@ class TrainingBatches(Dataset):
         normalised = np.zeros(pixels.shape, np.float32)
         valid = slice(0, height), slice(0, width)
         normalised[valid] = (pixels[valid] / np.float32(255) - self.mean) / self.std
-        key = image_key(pixels, (height, width)) if self.keyed else ""
+        key = image_key(normalised, (height, width)) if self.keyed else ""
         return normalised, labels[chosen], labels.max(0), np.stack(boxes).astype(np.float32), np.stack(points), key
 
 

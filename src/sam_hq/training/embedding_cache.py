@@ -1,7 +1,8 @@
 """What a frozen encoder says of whole training images, kept on disk: computed once, read in later epochs and runs.
 
 A file is named by the content of the image, its folder by the encoder, so what does not belong together is never found:
-after a change of a photograph, of the encoder's weights or of the precision, embeddings are computed anew.
+after a change of a photograph or its normalisation, of the encoder's weights or of the precision, embeddings are
+computed anew.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ def image_key(pixels: np.ndarray, size: tuple[int, int]) -> str:
     """Name an image by its content.
 
     Args:
-        pixels: The padded square (S, S, 3) uint8 that is encoded.
+        pixels: The padded square (S, S, 3) that is encoded, normalised.
         size: Unpadded (height, width).
 
     Returns:
         64 hexadecimal digits.
     """
-    digest = hashlib.sha256(json.dumps([*pixels.shape, *size]).encode())
+    digest = hashlib.sha256(json.dumps([str(pixels.dtype), *pixels.shape, *size]).encode())
     digest.update(pixels.tobytes())
     return digest.hexdigest()
 

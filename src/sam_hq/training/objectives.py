@@ -8,7 +8,14 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 
-from ..losses import IGNORED_LABEL, point_cross_entropy, point_dice, sample_points, uncertain_points
+from ..losses import (
+    IGNORED_LABEL,
+    point_cross_entropy,
+    point_dice,
+    sample_labels,
+    sample_points,
+    uncertain_points,
+)
 from ..mask_rendering import render_masks, render_masks_fast
 from ..modeling_sam_hq import SamHQModel
 
@@ -96,8 +103,7 @@ def mask_losses(mask_logits: torch.Tensor, labels: torch.Tensor, num_points: int
         ],
         dim=1,
     )
-    weights = sample_points(known.float(), points, mode="nearest")
-    targets = sample_points((labels == 1).float(), points)
+    targets, weights = sample_labels(labels, points)
     sampled = sample_points(logits, points)
     losses = point_cross_entropy(sampled, targets, weights) + point_dice(sampled, targets, weights)
     return losses.view(count, masks)

@@ -35,6 +35,8 @@ def resized(model: SamHQModel, image_size: int) -> SamHQModel:
         raise TypeError(f"image_size can be changed for TinyViT encoders only, got {type(old).__name__}")
     if image_size == old.image_size:
         return model
+    if image_size < STRIDES[-1] or image_size % STRIDES[-1]:
+        raise ValueError(f"image_size must be a positive multiple of {STRIDES[-1]} for a TinyViT, got {image_size}")
     windows = [
         image_size // stride if window * stride >= old.image_size else window
         for window, stride in zip(old.window_size, STRIDES, strict=True)

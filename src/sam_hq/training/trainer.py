@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object
 from torch.utils.data import DataLoader, Subset
 
 from ..segmentation_data import BadDataReport
@@ -69,7 +69,11 @@ class Trainer:
             raise ValueError(f"the validation data have no usable mask; {validation.report}")
         self.settings, self.processor, self.validation, self.report = settings, processor, validation, report
         self.on_progress, self.left_out, self.folder = progress, BadDataReport(), RunFolder(output_dir)
-        self.told = {**settings.plain(), "training_images": _described(images)}  # what a resumed run compares
+        self.told = {  # what a resumed run compares
+            **settings.plain(),
+            "training_images": _described(images),
+            "validation_images": None if validation is None else _described(validation),
+        }
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
             gradient_accumulation_steps=settings.accumulation,
@@ -128,8 +132,10 @@ class Trainer:
             except (RuntimeError, ValueError, KeyError) as error:
                 raise ValueError(f"cannot go on from {str(states[-1])!r}, is it of another model? {error}") from error
             self.accelerator.step = 0  # states are saved between updates, whatever their accumulation
-            if self.accelerator.is_main_process:
-                self.folder.cut_log(self.progress.step)
+            if settings_of(states[-1]).get("validation_images") != self.told["validation_images"]:
+                self.progress.best = -math.inf  # scores on other photographs do not compare
+        if self.accelerator.is_main_process:
+            self.folder.cut_log(self.progress.step)
         return self.progress.step
 
     def _say_what_changed(self, state: Path) -> None:
@@ -173,6 +179,7 @@ class Trainer:
                 self._log(step, {key: float(np.mean(values)) for key, values in gathered.items()})
                 gathered = {}
             if step % settings.validate_every == 0 or step == last:
+                self._share_buffers()
                 quality = self.validate()
                 self._keep(step, quality)
         if settings.trackers:
@@ -244,6 +251,15 @@ class Trainer:
             self.folder.log(step, measures)
         named = " ".join(f"{key} {value:.3f}" for key, value in measures.items())
         self._report(f"step {step}/{self.settings.steps}: {named}")
+
+    def _share_buffers(self) -> None:
+        """Give all processes what the main one will save: batch norms' statistics are of each one's own batches."""
+        own = self._own()
+        parameters = {name for name, _ in own.named_parameters()}
+        states = [own.state_dict()] if self.mean is None else [own.state_dict(), self.mean.mean]
+        for state in states:
+            for name in sorted(state.keys() - parameters):
+                state[name].copy_(broadcast(state[name].clone()))
 
     def validate(self) -> dict[str, float]:
         """Score what would be saved, prompted with boxes; all processes take part.
