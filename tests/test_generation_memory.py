@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from byte_counter import ByteCounter
@@ -9,6 +10,15 @@ from conftest import PHOTOS, small_config, small_model
 from sam_hq import mask_generator
 from sam_hq.checkpoint_conversion import processor_for
 from sam_hq.mask_generator import SamHQMaskGenerator
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The counter sees the work of the calling thread alone, which is all of it where torch has one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

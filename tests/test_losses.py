@@ -107,12 +107,17 @@ def test_an_object_that_reaches_into_unknown_labels_is_whole():
 
 
 def test_objects_without_any_known_label_do_not_count():
-    logits, labels = random_masks(1, 3, 16, 16), torch.ones(1, 3, 16, 16)
-    labels[:, 1] = -100
-    torch.manual_seed(0)
-    some = mask_loss(logits, labels)
-    torch.manual_seed(0)
-    torch.testing.assert_close(some, mask_loss(logits[:, [0, 2]], labels[:, [0, 2]]))
+    logits = random_masks(1, 3, 16, 16)
+
+    def loss(labelled):
+        labels = torch.full((1, 3, 16, 16), -100)
+        labels[:, labelled] = 1
+        torch.manual_seed(0)
+        return mask_loss(logits, labels)
+
+    alone = [loss([number]) for number in range(3)]
+    torch.testing.assert_close(loss([0, 2]), (alone[0] + alone[2]) / 2)
+    torch.testing.assert_close(loss([0, 1, 2]), sum(alone) / 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -134,6 +134,26 @@ def test_compiled_in_one_graph(shared, names, options):
     torch.testing.assert_close(found.pred_masks, expected.pred_masks, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_training_with_labels_is_compiled_in_one_graph(shared, dtype):
+    torch._dynamo.reset()
+    model = copy.deepcopy(shared).to(dtype).train()
+    labels = torch.randint(0, 2, (2, 3, 128, 128))
+    labels[0, 0] = -100  # an object that pads
+    inputs = {"pixel_values": PIXELS, "input_boxes": PROMPTS["input_boxes"], "labels": labels}
+    losses, gradients = [], []
+    for call in (model, torch.compile(model, fullgraph=True, backend="aot_eager")):
+        model.zero_grad()
+        torch.manual_seed(0)
+        loss = call(**inputs).loss
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append(model.mask_decoder.hq_token.weight.grad.clone())
+    tolerance = 1e-4 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(*losses, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(*gradients, atol=tolerance * gradients[0].abs().max().item(), rtol=0)
+
+
 BATCH, COUNT, NUMBER = torch.export.Dim("batch"), torch.export.Dim("prompts"), torch.export.Dim("points")
 DYNAMIC = {
     "input_boxes": {0: BATCH, 1: COUNT},

@@ -84,6 +84,32 @@ def test_an_error_reaches_the_caller():
     assert torch.get_num_threads() == 2
 
 
+def test_calls_that_overlap_leave_the_threads_as_the_first_found_them():
+    """The second call comes from a thread that starts while the first has shared torch's threads out."""
+    torch.set_num_threads(4)
+    counts, started, over = [], threading.Event(), threading.Event()
+
+    def second():
+        with torch.no_grad():
+            counts.append(worker_count())
+            list(in_threads(lambda _: None, range(3)))
+        counts.append(torch.get_num_threads())
+        over.set()
+
+    def look(item):
+        if item == 0:
+            threading.Thread(target=second).start()
+            started.set()
+        assert started.wait(60)
+        assert over.wait(60)
+        return torch.get_num_threads()
+
+    with torch.no_grad():
+        assert list(in_threads(look, range(6))) == [1] * 6
+    assert counts == [4, 4]
+    assert torch.get_num_threads() == threads_of_a_fresh_thread() == 4
+
+
 def test_masks_decoded_in_threads_are_those_of_one_thread(monkeypatch):
     monkeypatch.setattr("sam_hq.mask_decoder._PIXEL_FLOATS_AT_ONCE", 1)
     model = small_model()

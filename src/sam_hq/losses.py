@@ -40,12 +40,10 @@ def mask_loss(
     logits, labels = mask_logits.flatten(0, 1).float(), labels.flatten(0, 1)
     known = labels != IGNORED_LABEL
     labelled = known.flatten(1).any(dim=1)
-    if not labelled.any():
-        return logits.sum() * 0.0
-    logits, labels, known = logits[labelled], labels[labelled], known[labelled]
     points = uncertain_points(logits, known, num_points, oversample_ratio, importance_ratio)
     logits, (targets, weights) = sample_points(logits, points), sample_labels(labels, points)
-    return (point_cross_entropy(logits, targets, weights) + point_dice(logits, targets, weights)).mean()
+    losses = point_cross_entropy(logits, targets, weights) + point_dice(logits, targets, weights)
+    return losses.masked_fill(~labelled, 0.0).sum() / labelled.sum().clamp(min=1)
 
 
 def sample_labels(labels: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

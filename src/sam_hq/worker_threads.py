@@ -4,9 +4,11 @@ The decoder's steps on one prompt are too small to be worth cutting up among the
 than they gain. Prompts do not depend on each other, so on a CPU each thread takes its own.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -14,6 +16,13 @@ import torch
 
 # Each worker holds the temporaries of its own group, so that their number bounds the memory.
 _MAX_WORKERS = 8
+
+# torch's thread count belongs to a thread, and is taken over by those that start later. While any call has shared it
+# out, what it was before is known here alone.
+_lock = threading.Lock()
+_calls = 0
+_threads_before = 0
+_here = threading.local()  # `is_worker` in the workers
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -26,7 +35,10 @@ def worker_count() -> int:
     """
     if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
         return 1
-    return min(torch.get_num_threads(), _MAX_WORKERS)
+    if getattr(_here, "is_worker", False):
+        return 1
+    with _lock:
+        return min(_threads_before if _calls else torch.get_num_threads(), _MAX_WORKERS)
 
 
 def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
@@ -48,24 +60,47 @@ def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> 
     if workers == 1 or len(first) < 2:
         yield from map(function, items)
         return
-    threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
+    inference = torch.is_inference_mode_enabled()
 
     def call(item: _Item) -> _Result:
         with torch.inference_mode(inference), torch.no_grad():  # these modes are a thread's own
             return function(item)
 
     pending: deque[Future[_Result]] = deque()
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
-            try:
-                for item in items:
-                    pending.append(pool.submit(call, item))
-                    if len(pending) > workers:
-                        yield pending.popleft().result()
-                while pending:
+    with (
+        _shared_threads() as threads,
+        ThreadPoolExecutor(workers, initializer=_become_worker, initargs=(threads // workers,)) as pool,
+    ):
+        try:
+            for item in items:
+                pending.append(pool.submit(call, item))
+                if len(pending) > workers:
                     yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+@contextmanager
+def _shared_threads() -> Iterator[int]:
+    """Torch's threads as the first of the calls that overlap found them, and as each leaves them."""
+    global _calls, _threads_before
+    with _lock:
+        if not _calls:
+            _threads_before = torch.get_num_threads()
+        _calls += 1
+        threads = _threads_before
+    try:
+        yield threads
     finally:
+        with _lock:
+            _calls -= 1
         torch.set_num_threads(threads)  # a worker's setting is also that of threads started after it
+
+
+def _become_worker(threads: int) -> None:
+    _here.is_worker = True
+    torch.get_num_threads()  # a thread's first use takes over what was set last anywhere, and would undo the next line
+    torch.set_num_threads(threads)

@@ -1,5 +1,6 @@
 """Times and peak memory."""
 
+import os
 import statistics
 import threading
 import time
@@ -17,11 +18,13 @@ class Timing:
 
     Attributes:
         seconds: Median wall time of a call.
+        kernel_seconds: Median time of the CPUs in the kernel during a call, most of it fetching memory page by page.
         peak_bytes: Largest growth of the process's memory during a call.
         answer: What the last call returned.
     """
 
     seconds: float
+    kernel_seconds: float
     peak_bytes: int
     answer: Any
 
@@ -39,6 +42,7 @@ def interleaved(
             the cores from the call that comes after.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    kernel: dict[str, list[float]] = {name: [] for name in calls}
     peaks = dict.fromkeys(calls, 0)
     answers: dict[str, Any] = {}
     with torch.inference_mode():
@@ -46,13 +50,17 @@ def interleaved(
             for name, call in calls.items():
                 time.sleep(pause)
                 with MemoryWatch() as watch:
-                    start = time.perf_counter()
+                    start, kernel_start = time.perf_counter(), os.times().system
                     answers[name] = call()
-                    elapsed = time.perf_counter() - start
+                    elapsed, in_kernel = time.perf_counter() - start, os.times().system - kernel_start
                 if turn >= warm_up:
                     seconds[name].append(elapsed)
+                    kernel[name].append(in_kernel)
                     peaks[name] = max(peaks[name], watch.peak_bytes)
-    return {name: Timing(statistics.median(seconds[name]), peaks[name], answers[name]) for name in calls}
+    return {
+        name: Timing(statistics.median(seconds[name]), statistics.median(kernel[name]), peaks[name], answers[name])
+        for name in calls
+    }
 
 
 class MemoryWatch:

@@ -29,12 +29,12 @@ def table(report: dict[str, Any]) -> str:
         f"{machine['embedding_floor_seconds']} s; Python {versions['python']}, torch {versions['torch']}, transformers "
         f"{versions['transformers']}; medians of {report['repeats']}, taking turns (generation: one each).",
         "",
-        "| case | who | seconds | times ours | peak memory growth, MB | largest difference to ours |",
-        "|---|---|---:|---:|---:|---:|",
+        "| case | who | seconds | times ours | kernel CPU, s | peak memory growth, MB | largest difference to ours |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {row['case']} | {row['who']} | {row['seconds']} | {row['ratio']} | {row['peak_megabytes']} | "
-        f"{row['difference']:.1e} |"
+        f"| {row['case']} | {row['who']} | {row['seconds']} | {row['ratio']} | "
+        f"{row.get('kernel_seconds', '')} | {row['peak_megabytes']} | {row['difference']:.1e} |"
         for row in report["results"]
     ]
     return "\n".join(lines)
