@@ -17,7 +17,8 @@ from .layers import EncoderNeck, TransformerMLP, in_pieces, merge_windows, split
 from .outputs import SamHQVisionEncoderOutput
 
 # What the fast path holds at once on a CPU, so that it stays in the cache: scores of query-key pairs (2 MB in fp32),
-# and tokens in an MLP, whose hidden features are four times as wide.
+# and tokens in an MLP, whose hidden features are four times as wide, or in the windows that go together. Besides, what
+# is small is made in memory that the process has already, whereas larger pieces are fetched from the system anew.
 _SCORES_AT_ONCE = 2**19
 _TOKENS_AT_ONCE = 1024
 # Up to this many scores, heads included, a bias is cheap enough for one fused call over all windows.
@@ -201,11 +202,17 @@ class SamHQVisionLayer(GradientCheckpointingLayer):
         if self.window_size:
             # Windows are padded after the norm: padded keys are zeros, and they are attended to.
             attended = split_windows(attended, self.window_size)
-        attended, weights = self.attn(attended, output_attentions)
+        whole = self.attn.config._attn_implementation == "eager" or not in_pieces(hidden_states)
+        weights = None
+        if whole or not self.window_size:
+            attended, weights = self.attn(attended, output_attentions)
+        else:
+            for windows in attended.split(max(1, _TOKENS_AT_ONCE // self.window_size**2)):  # overwritten in place
+                windows.copy_(self.attn(windows)[0])
         if self.window_size:
             attended = merge_windows(attended, height, width)
         hidden_states = hidden_states + attended
-        if self.attn.config._attn_implementation == "eager" or not in_pieces(hidden_states):
+        if whole:
             return hidden_states + self.mlp(self.layer_norm2(hidden_states)), weights
         for tokens in hidden_states.view(-1, hidden_states.shape[-1]).split(_TOKENS_AT_ONCE):  # added to in place
             tokens += self.mlp(self.layer_norm2(tokens))
