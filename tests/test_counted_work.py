@@ -1,5 +1,6 @@
 """Guards of speed and memory that a busy machine cannot upset: multiply-adds and bytes are counted, not timed."""
 
+import threading
 from collections import Counter
 
 import numpy as np
@@ -35,6 +36,20 @@ def test_the_counter_counts():
         torch.zeros(200)
     assert counter.largest == 4000
     assert counter.peak == 6000
+
+
+def test_the_counter_counts_in_other_threads_too():
+    def work():
+        with counter.in_other_thread():
+            torch.zeros(700)
+
+    with ByteCounter() as counter:
+        kept = torch.zeros(1000)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert len(kept) == 1000
+    assert counter.peak == 6800
 
 
 def grid_model(image_size=512):

@@ -10,6 +10,7 @@ from conftest import PHOTOS, small_config, small_model
 from sam_hq import mask_generator
 from sam_hq.checkpoint_conversion import processor_for
 from sam_hq.mask_generator import SamHQMaskGenerator
+from sam_hq.worker_threads import in_threads
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,28 @@ def test_it_does_not_grow_with_the_points(generator):
     many, many_found = peak(generator, 512, points_per_crop=9, points_per_batch=9)
     assert many_found > 4 * few_found  # all are kept, as run lengths
     assert many < 1.1 * few
+
+
+def test_it_does_not_grow_with_the_points_in_threads_either(generator, monkeypatch):
+    monkeypatch.setattr("sam_hq.mask_decoder._PIXEL_FLOATS_AT_ONCE", 1)  # one object in a part, as at full size
+    torch.set_num_threads(2)
+    peaks, counters = [], []
+
+    def counted(function, items):
+        def call(item):
+            with counters[-1].in_other_thread():
+                return function(item)
+
+        return in_threads(call, items)
+
+    monkeypatch.setattr("sam_hq.mask_decoder.in_threads", counted)
+    for side in (6, 18):
+        counters.append(ByteCounter())
+        with counters[-1]:
+            generator.generate(photograph(512), output_mode="coco_rle", points_per_crop=side, points_per_batch=36)
+        peaks.append(counters[-1].peak)
+    assert counters[0].largest > 0
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 @pytest.mark.parametrize("side", [512, 1024])

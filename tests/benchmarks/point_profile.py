@@ -1,6 +1,6 @@
-"""What a point of mask generation costs, part by part, on one thread.
+"""What a point of mask generation costs, part by part, on one thread; or one of a call that gives three whole masks.
 
-    python tests/benchmarks/point_profile.py [--side 4]
+    python tests/benchmarks/point_profile.py [--side 4] [--whole]
 
 ViT-B with seeded weights on cached embeddings; the thresholds are the defaults. Prints a Markdown table of milliseconds
 of CPU time for each point; only their ratios mean something on a machine that others use too.
@@ -20,6 +20,7 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from benchmarks.bench import photo  # noqa: E402
 from benchmarks.peers import load_peers  # noqa: E402
+from sam_hq.crop_grids import layer_point_grids  # noqa: E402
 from sam_hq.mask_generator import SamHQMaskGenerator  # noqa: E402
 
 # Each part, and the functions in which its time is spent.
@@ -36,14 +37,32 @@ def main() -> None:
     """Profile one generation after a first that is not counted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=4, help="points along each side of the grid")
-    side = parser.parse_args().side
+    parser.add_argument(
+        "--whole", action="store_true", help="three whole masks for each point, from a call of the model"
+    )
+    arguments = parser.parse_args()
+    side = arguments.side
     torch.set_num_threads(1)
     peers = load_peers("vit_b", builtin=False, authors=False)
     generator = SamHQMaskGenerator(peers.ours, peers.processor.image_processor, points_per_crop=side)
     embeddings = generator.embed(photo())
-    generator.candidates_from_embeddings(embeddings, generator.options)
+    height, width = embeddings.reshaped_size
+    grid = torch.from_numpy(layer_point_grids(side, 0, 1)[0]).float() * torch.tensor([width, height])
+
+    def find() -> None:
+        if not arguments.whole:
+            generator.candidates_from_embeddings(embeddings, generator.options)
+            return
+        with torch.inference_mode():
+            peers.ours(
+                image_embeddings=embeddings.image_embeddings,
+                hq_features=embeddings.hq_features,
+                input_points=grid[None, :, None],
+            )
+
+    find()
     profile = cProfile.Profile(time.thread_time)
-    profile.runcall(generator.candidates_from_embeddings, embeddings, generator.options)
+    profile.runcall(find)
 
     stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # missing from the stubs
     spent = {
