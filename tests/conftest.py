@@ -85,6 +85,14 @@ def exports(tmp_path_factory):
 
 
 @pytest.fixture
+def torch_threads():
+    """Sets torch's thread count until the test is over."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def any_precision():
     """Lets a test train in several precisions; accelerate otherwise keeps to the first of a process."""
     from accelerate.state import AcceleratorState

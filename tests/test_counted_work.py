@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from byte_counter import ByteCounter
-from conftest import DECODER, small_config, stirred
+from conftest import DECODER, small_config, small_model, stirred
 from sam_hq.checkpoint_conversion import processor_for
 from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.filtered_decoding import PassingMasks, filtered_masks
@@ -19,12 +19,9 @@ from sam_hq.modeling_sam_hq import SamHQModel
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread(torch_threads):
     """The counters see the work of the calling thread alone, which is all of it where torch has one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    torch_threads(1)
 
 
 def test_the_counter_counts():
@@ -93,7 +90,7 @@ def test_a_windowed_block_holds_a_few_windows_at_a_time():
 
 @pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
 def test_the_fast_encoder_does_no_more_work_than_the_plain_one(backbone):
-    model, pixel_values = stirred(SamHQModel(small_config(backbone))).eval(), torch.randn(1, 3, 128, 128)
+    model, pixel_values = small_model(backbone), torch.randn(1, 3, 128, 128)
     work = {}
     for implementation in ("eager", "sdpa"):
         model.set_attn_implementation(implementation)
@@ -114,7 +111,7 @@ class OperationCounter(TorchDispatchMode):
 
 
 def test_batch_norms_are_folded_in_inference():
-    model = stirred(SamHQModel(small_config("tiny_vit"))).eval()
+    model = small_model("tiny_vit")
     found = []
     for implementation in ("eager", "sdpa"):
         model.set_attn_implementation(implementation)
@@ -125,8 +122,8 @@ def test_batch_norms_are_folded_in_inference():
     assert found[1] == 0
 
 
-def test_generation_renders_what_passes_and_fuses_features_once():
-    model = stirred(SamHQModel(small_config())).eval()
+def test_generation_renders_what_passes_and_fuses_features_once(prompted):
+    model, *_ = prompted
     image_processor = processor_for(small_config()).image_processor
     picture = np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)
     everything = {"stability_score_thresh": 0, "crops_nms_thresh": 1, "points_per_crop": 6}
@@ -140,19 +137,8 @@ def test_generation_renders_what_passes_and_fuses_features_once():
     everything_passes, nothing_passes = multiply_adds(generate(0)), multiply_adds(generate(1e9))
     hook.remove()
     assert len(fused) == 2  # once a call
-    with torch.no_grad():
-        image_embeddings, intermediate = model.get_image_embeddings(torch.zeros(1, 3, 128, 128))
-        hq_features = model.get_hq_features(image_embeddings, intermediate)
-    points = torch.rand(1, 36, 1, 2) * 128
-
-    def decode(**options):
-        return lambda: list(
-            filtered_masks(model, image_embeddings, hq_features, PassingMasks.logits, input_points=points, **options)
-        )
-
-    rendering = multiply_adds(decode()) - multiply_adds(decode(min_score=float("inf")))
-    assert everything_passes - nothing_passes > 0.9 * rendering  # the way to photo size comes on top
-    assert nothing_passes < everything_passes - 0.9 * rendering
+    of_twelve = decoding_work(prompted) - decoding_work(prompted, min_score=float("inf"))
+    assert everything_passes - nothing_passes > 0.9 * 3 * of_twelve  # of 36 points; the way to photo size comes on top
 
 
 def multiply_adds(call):
@@ -163,12 +149,21 @@ def multiply_adds(call):
 
 @pytest.fixture
 def prompted():
-    model = stirred(SamHQModel(small_config())).eval()
+    model = small_model()
     with torch.no_grad():
         image_embeddings, intermediate = model.get_image_embeddings(torch.randn(1, 3, 128, 128))
         hq_features = model.get_hq_features(image_embeddings, intermediate)
     points = torch.rand(1, 12, 1, 2) * 128
     return model, image_embeddings, intermediate, hq_features, points
+
+
+def decoding_work(prompted, **options):
+    """Multiply-adds of mask generation's decoding, with the masks made that pass."""
+    model, image_embeddings, _, hq_features, points = prompted
+    prompts = {"input_points": points, **options}
+    return multiply_adds(
+        lambda: list(filtered_masks(model, image_embeddings, hq_features, PassingMasks.logits, **prompts))
+    )
 
 
 def test_the_fast_decoder_does_a_third_less_work_than_the_plain_one():
@@ -202,18 +197,12 @@ def test_prompts_that_fail_and_rows_that_pad_are_not_rendered(prompted):
     model, image_embeddings, _, hq_features, points = prompted
     with torch.no_grad():
         scores = model(image_embeddings=image_embeddings, hq_features=hq_features, input_points=points).iou_scores
-
-    def decode(**options):
-        return lambda: list(
-            filtered_masks(model, image_embeddings, hq_features, PassingMasks.logits, input_points=points, **options)
-        )
-
-    nothing = multiply_adds(decode(min_score=float("inf")))
-    everything = multiply_adds(decode())
-    third = multiply_adds(decode(min_score=scores[0, :, 0].sort().values[7].item()))
-    half_the_rows = multiply_adds(decode(region=(16, 32)))
-    half_the_columns = multiply_adds(decode(region=(32, 16)))
-    of_one_branch = multiply_adds(decode(hq_token_only=True))
+    nothing = decoding_work(prompted, min_score=float("inf"))
+    everything = decoding_work(prompted)
+    third = decoding_work(prompted, min_score=scores[0, :, 0].sort().values[7].item())
+    half_the_rows = decoding_work(prompted, region=(16, 32))
+    half_the_columns = decoding_work(prompted, region=(32, 16))
+    of_one_branch = decoding_work(prompted, hq_token_only=True)
     assert third - nothing == pytest.approx((everything - nothing) / 3, rel=0.05)
     assert half_the_rows - nothing < 0.7 * (everything - nothing)
     assert half_the_columns - nothing < 0.7 * (everything - nothing)

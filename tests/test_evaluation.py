@@ -36,19 +36,19 @@ def dataset(tmp_path_factory) -> ImageMaskFolder:
 
 
 class Oracle(PromptedModel):
-    """Answers every prompt with what it is told."""
+    """Answers every prompt with what it is told, and keeps what it was asked, with the logits that it gave."""
 
     def __init__(self, answer):
-        self.answer = answer
+        self.answer, self.asked = answer, []
 
     def embed(self, image):
         self.shape = image.shape[:2]
 
     def predict(self, boxes, points, labels, masks=None):
-        self.prompt = (boxes, points, labels)
         count = len(boxes if boxes is not None else points)
-        truth = self.answer(self.shape, count)
-        return dict.fromkeys(("sam", "hq", "sum"), truth), np.ones(count), torch.zeros(count, 4, 4)
+        truth, logits = self.answer(self.shape, count), torch.zeros(count, 4, 4)
+        self.asked.append((boxes, points, labels, masks, logits))
+        return dict.fromkeys(("sam", "hq", "sum"), truth), np.ones(count), logits
 
 
 def test_every_kind_of_prompt_scores_every_object_and_branch(dataset):
@@ -62,24 +62,12 @@ def test_every_kind_of_prompt_scores_every_object_and_branch(dataset):
 
 
 def test_what_is_prompted_with_follows_from_the_truth(dataset):
-    class Witness(Oracle):
-        """Also keeps what it was asked."""
-
-        def __init__(self):
-            super().__init__(lambda shape, count: np.zeros((count, *shape), bool))
-            self.asked = []
-
-        def predict(self, boxes, points, labels, masks=None):
-            answer = super().predict(boxes, points, labels, masks)
-            self.asked.append((boxes, points, labels, masks, answer[2]))
-            return answer
-
     truths = dataset[0][1]
 
     def asked(kind):
-        witness = Witness()
-        evaluate(witness, dataset, (kind,))
-        return witness.asked
+        oracle = Oracle(lambda shape, count: np.zeros((count, *shape), bool))
+        evaluate(oracle, dataset, (kind,))
+        return oracle.asked
 
     boxes = np.stack([mask_box(truth) for truth in truths])
     np.testing.assert_array_equal(asked("box")[0][0], boxes)
@@ -105,17 +93,9 @@ def test_what_is_prompted_with_follows_from_the_truth(dataset):
 
 
 def test_clicks_on_what_was_taken_too_much_are_off_the_object(dataset):
-    asked = []
-
-    class Greedy(Oracle):
-        """Takes the whole photograph for every object."""
-
-        def predict(self, boxes, points, labels, masks=None):
-            asked.append((points, labels))
-            return super().predict(boxes, points, labels, masks)
-
-    evaluate(Greedy(lambda shape, count: np.ones((count, *shape), bool)), dataset, ("clicks-3",))
-    truths, (points, labels) = dataset[0][1], asked[2]
+    greedy = Oracle(lambda shape, count: np.ones((count, *shape), bool))
+    evaluate(greedy, dataset, ("clicks-3",))
+    truths, (_, points, labels, _, _) = dataset[0][1], greedy.asked[2]
     assert labels.tolist() == [[1, 0, 0]] * len(truths)
     for truth, of_truth in zip(truths, points, strict=True):
         assert not any(truth[int(y), int(x)] for x, y in of_truth[1:])

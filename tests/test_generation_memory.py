@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from byte_counter import ByteCounter
@@ -14,12 +13,9 @@ from sam_hq.worker_threads import in_threads
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread(torch_threads):
     """The counter sees the work of the calling thread alone, which is all of it where torch has one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    torch_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +42,9 @@ def test_it_does_not_grow_with_the_points(generator):
     assert many < 1.1 * few
 
 
-def test_it_does_not_grow_with_the_points_in_threads_either(generator, monkeypatch):
+def test_it_does_not_grow_with_the_points_in_threads_either(generator, monkeypatch, torch_threads):
     monkeypatch.setattr("sam_hq.mask_decoder._PIXEL_FLOATS_AT_ONCE", 1)  # one object in a part, as at full size
-    torch.set_num_threads(2)
+    torch_threads(2)
     peaks, counters = [], []
 
     def counted(function, items):

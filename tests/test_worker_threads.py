@@ -10,11 +10,8 @@ from sam_hq.worker_threads import in_threads, worker_count
 
 
 @pytest.fixture(autouse=True)
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+def two_threads(torch_threads):
+    torch_threads(2)
 
 
 def threads_of_a_fresh_thread():

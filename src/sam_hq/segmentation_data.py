@@ -104,7 +104,7 @@ class MaskedImages:
 
     def name(self, index: int) -> str:
         """What a photograph is called in reports."""
-        return self.image_path(index).name
+        raise NotImplementedError
 
     def image_path(self, index: int) -> Path:
         """Where a photograph lies."""

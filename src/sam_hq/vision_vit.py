@@ -199,18 +199,19 @@ class SamHQVisionLayer(GradientCheckpointingLayer):
         """Map (B, h, w, C) to (B, h, w, C), and the attention weights or None."""
         _, height, width, _ = hidden_states.shape
         attended = self.layer_norm1(hidden_states)
-        if self.window_size:
-            # Windows are padded after the norm: padded keys are zeros, and they are attended to.
-            attended = split_windows(attended, self.window_size)
         whole = self.attn.config._attn_implementation == "eager" or not in_pieces(hidden_states)
         weights = None
-        if whole or not self.window_size:
-            attended, weights = self.attn(attended, output_attentions)
-        else:
-            for windows in attended.split(max(1, _TOKENS_AT_ONCE // self.window_size**2)):  # overwritten in place
-                windows.copy_(self.attn(windows)[0])
         if self.window_size:
-            attended = merge_windows(attended, height, width)
+            # Windows are padded after the norm: padded keys are zeros, and they are attended to.
+            windows = split_windows(attended, self.window_size)
+            if whole:
+                windows, weights = self.attn(windows, output_attentions)
+            else:
+                for part in windows.split(max(1, _TOKENS_AT_ONCE // self.window_size**2)):  # overwritten in place
+                    part.copy_(self.attn(part)[0])
+            attended = merge_windows(windows, height, width)
+        else:
+            attended, weights = self.attn(attended, output_attentions)
         hidden_states = hidden_states + attended
         if whole:
             return hidden_states + self.mlp(self.layer_norm2(hidden_states)), weights
