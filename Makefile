@@ -9,10 +9,15 @@ READY := $(VENV)/.ready
 # One thread per test process: with as many processes as cores, more would only fight each other.
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
+# What meets the libraries most: the model, processors, registration, training, files.
+CORE_TESTS := $(addprefix tests/test_,$(addsuffix .py,versions configuration_sam_hq image_processing_sam_hq \
+	processing_sam_hq prompt_validation modeling_sam_hq registration builtin_peer overlays mask_generation mask_rle losses \
+	hub_code checkpoint_conversion plotting training_lora training_augmentation onnx_runtime_arguments))
+
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo browser test slow check format bench compat cards pictures docs links build clean
+.PHONY: help setup run demo browser test slow check format bench compat floor cards pictures docs links build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -61,11 +66,26 @@ bench: $(READY) ## time the encoder, the decoder and mask generation here
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/growth.py
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/deployment.py
 
-compat: ## the tests with the oldest supported versions (.venv-compat)
+# The pins, with the oldest supported version in place of each that has one.
+build/constraints-oldest.txt: constraints-floor.txt constraints.txt
+	@mkdir -p build
+	@awk -F== 'NR == FNR { print; oldest[$$1]; next } !($$1 in oldest)' $^ > $@
+
+compat: build/constraints-oldest.txt ## the whole suite with the oldest supported versions (.venv-compat, several GB)
 	$(PYTHON) -m venv .venv-compat
-	.venv-compat/bin/python -m pip install --quiet -c constraints-floor.txt torch
-	.venv-compat/bin/python -m pip install --quiet -c constraints-floor.txt -e '.[dev,plot,demo,examples]'
+	.venv-compat/bin/python -m pip install --quiet -c $< torch
+	.venv-compat/bin/python -m pip install --quiet -c $< -e '.[$(EXTRAS)]'
 	$(TEST_ENV) .venv-compat/bin/python -m pytest -n $(JOBS) --dist loadfile
+
+# Old builds of torch are gigabytes: here it is the pinned one.
+build/constraints-quick.txt: build/constraints-oldest.txt
+	@{ grep -v '^torch==' $<; grep '^torch==' constraints.txt; } > $@
+
+floor: build/constraints-quick.txt ## the core tests with the oldest supported versions of all but torch (.venv-floor)
+	$(PYTHON) -m venv .venv-floor
+	.venv-floor/bin/python -m pip install --quiet -c $< torch
+	.venv-floor/bin/python -m pip install --quiet -c $< -e '.[dev,plot,demo,lora,onnx]'
+	$(TEST_ENV) .venv-floor/bin/python -m pytest -n $(JOBS) --dist loadfile $(CORE_TESTS)
 
 cards: $(READY) ## write model_cards/*.md anew from the template and the facts
 	$(BIN)/python model_cards/generate.py
@@ -84,4 +104,4 @@ build: $(READY) ## sdist and wheel, in dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean: ## remove everything that can be made again
-	rm -rf .venv .venv-compat build dist run src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-compat .venv-floor build dist run src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ import sys
 CODE = """
 import json, sys
 from transformers import AutoModel, AutoProcessor, pipeline
+import transformers.modeling_layers  # every model of transformers loads it
 before = set(sys.modules)
 import sam_hq
 print(json.dumps(sorted(set(sys.modules) - before)))

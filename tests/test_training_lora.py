@@ -1,12 +1,11 @@
 """Low-rank adaptation: only the updates and the HQ parts are trained, and they merge back to a plain checkpoint."""
 
+import peft
 import pytest
 import torch
 
 import sam_hq
 from test_training_trainer import fresh_model, state_of, trainer
-
-peft = pytest.importorskip("peft", reason="needs the extra `lora`")
 
 
 def test_lora_merges_back_to_a_plain_checkpoint(tmp_path):

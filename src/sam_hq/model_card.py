@@ -19,14 +19,14 @@ _FOUR_SETS = f"Mean of DIS, COIFT, HRSOD and ThinObject, box prompts from the gr
 _COCO = f"COCO with boxes of FocalNet-DINO, {_SOURCE}:"
 _TRAINED_FACTS = ("title", "repository", "summary", "made", "data", "results", "limits")
 _CODE_IS_HERE = (
-    "This directory carries its code: transformers 5.20.2 or newer, torch and Pillow are enough. Read the code first: "
+    "This directory carries its code: transformers 5.21 or newer, torch and Pillow are enough. Read the code first: "
     "`trust_remote_code=True` runs it. With the package `sam-hq` installed and imported, that package's code is used."
 )
 _CODE_IS_IN_PACKAGE = "The package `sam-hq` gives the results of the SAM-HQ authors."
 _PACKAGE_REGISTERS = "Importing `sam_hq` registers its own classes with the Auto classes."
 _BUILTIN_IS_FAULTY = (
     "The class `SamHQModel` that is built into transformers reads this directory too, but its mask decoder is faulty "
-    "(4.57.6 and 5.0 to 5.23) and gives other masks."
+    "(4.57.6 and 5.0 to 5.24) and gives other masks."
 )
 _BUILTIN_WITHOUT_TINY_VIT = "The class `SamHQModel` that is built into transformers has no TinyViT and refuses it."
 

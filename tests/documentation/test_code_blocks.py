@@ -4,10 +4,10 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-import tomllib
 from markdown_blocks import RUN, SHORTENED, TEXT, blocks, commands, pages
 
 from conftest import REPOSITORY
