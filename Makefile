@@ -62,9 +62,9 @@ format: $(READY) ## rewrite files to the house's format
 	$(BIN)/ruff check --fix .
 
 bench: $(READY) ## time the encoder, the decoder and mask generation here
-	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/bench.py
-	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/growth.py
-	HF_HUB_OFFLINE=1 $(BIN)/python tests/benchmarks/deployment.py
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench.py
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/growth.py
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/deployment.py
 
 # The pins, with the oldest supported version in place of each that has one.
 build/constraints-oldest.txt: constraints-floor.txt constraints.txt

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 import sam_hq
-from sam_hq.atomic_writing import new_directory
-from sam_hq.mask_generation_options import MaskGenerationOptions
 from sam_hq_cli.model_loading import load_model, load_processor
+from sam_hq_numpy.atomic_writing import new_directory
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
 LARGEST_BYTES = 14 * 2**20
 

@@ -1,8 +1,8 @@
 """Write the model cards from the template and the facts: `make cards`.
 
-The authors' four checkpoints have their facts in `sam_hq.model_card`, the embedded one in `sam_hq_small.json`
-(`sam_hq.model_card.trained_model_card` says what it holds). The card of the embedded one also goes beside its weights,
-with its picture.
+The authors' four checkpoints have their facts in `sam_hq.hub.model_card`, the embedded one in `sam_hq_small.json`
+(`sam_hq.hub.model_card.trained_model_card` says what it holds). The card of the embedded one also goes beside its
+weights, with its picture.
 """
 
 import json
@@ -10,9 +10,9 @@ import shutil
 from pathlib import Path
 
 import sam_hq
-from sam_hq.checkpoint_conversion import variants
 from sam_hq.configuration_sam_hq import SamHQConfig
-from sam_hq.model_card import PUBLISHED_MODELS, model_card, trained_model_card
+from sam_hq.hub.conversion import variants
+from sam_hq.hub.model_card import PUBLISHED_MODELS, model_card, trained_model_card
 
 FACTS = Path(__file__).with_name("sam_hq_small.json")
 CASES = Path(__file__).with_name("cases.jpg")  # its worst and best cases

@@ -12,7 +12,7 @@ from sam_hq.modeling_sam_hq import SamHQModel
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PHOTOS = REPOSITORY / "docs" / "photos"
-sys.path.insert(0, str(REPOSITORY / "tests"))
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "support")]
 
 pytest_plugins = ["browser_fixtures", "demo_fixtures"]
 

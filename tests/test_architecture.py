@@ -1,174 +1,100 @@
 """The rules that hold the house up: imports point down, heavy libraries come late, one module wires transformers."""
 
-import ast
+import graphlib
+import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-CORE = SOURCE / "sam_hq"
+from source_imports import HEAVY, SOURCE, imports_of, modules
 
-# Module of the core, and the modules of ours that it may import. A module that is not listed belongs to the upper
-# floors: it may use all of these, and none of these may use it.
-FLOORS = {
-    "configuration_sam_hq": set(),
-    "layers": set(),
-    "outputs": set(),
-    "losses": set(),
-    "box_suppression": set(),
-    "mask_ops": {"box_suppression", "mask_rle"},
-    "mask_rle": set(),
-    "prompt_labels": set(),
-    "prompt_validation": {"prompt_labels"},
-    "forward_validation": {"configuration_sam_hq", "losses", "prompt_validation"},
-    "vision_vit": {"configuration_sam_hq", "layers", "outputs"},
-    "vision_tiny_vit": {"configuration_sam_hq", "layers", "outputs"},
-    "prompt_encoder": {"configuration_sam_hq", "layers", "prompt_labels"},
-    "worker_threads": set(),
-    "decoder_attention": {"configuration_sam_hq"},
-    "two_way_transformer": {"configuration_sam_hq", "decoder_attention", "layers"},
-    "mask_rendering": {"configuration_sam_hq", "layers", "mask_decoder"},
-    "mask_decoder": {
-        "configuration_sam_hq",
-        "decoder_attention",
-        "layers",
-        "mask_rendering",
-        "two_way_transformer",
-        "worker_threads",
-    },
-    "vision_modeling": {
-        "configuration_sam_hq",
-        "forward_validation",
-        "outputs",
-        "prompt_encoder",
-        "vision_tiny_vit",
-        "vision_vit",
-    },
-    "modeling_sam_hq": {
-        "configuration_sam_hq",
-        "forward_validation",
-        "losses",
-        "mask_decoder",
-        "outputs",
-        "prompt_encoder",
-        "prompt_validation",
-        "vision_modeling",
-    },
-    "filtered_decoding": {"modeling_sam_hq"},
-    "sam_hq_exact": {"configuration_sam_hq", "modeling_sam_hq"},
+FORBIDDEN_NAMES = {"utils", "helpers", "common", "constants", "types", "registry"}
+MODULES = modules()
+# Being rewritten.
+PENDING = {
+    ("sam_hq.images.stock_pipeline", "sam_hq.generation.candidates"),
+    ("sam_hq.images.stock_pipeline", "sam_hq.generation.stability"),
+    ("sam_hq.model.filtered_decoding", "sam_hq.modeling_sam_hq"),
+    ("sam_hq.model.mask_rendering", "sam_hq.model.mask_decoder"),
+    ("sam_hq_onnx.generation", "sam_hq_onnx.runner"),
 }
-HEAVY = {"torchvision", "scipy", "cv2", "timm", "matplotlib", "onnx", "onnxruntime", "pycocotools", "peft"}
-FORBIDDEN_NAMES = {"utils", "helpers", "common", "constants", "types", "registry", "predictor"}
+PAGE = (SOURCE.parent / "docs" / "architecture.md").read_text()
 
 
-def modules():
-    return sorted(SOURCE.rglob("*.py"))
+def room_of(module: str) -> str:
+    """The room of a module: its folder; modules that lie flat in `sam_hq` are rooms of their own."""
+    package, *inner = module.split(".")
+    return f"{package}.{inner[0]}" if package == "sam_hq" and inner else package
 
 
-def type_checking_only(tree: ast.Module) -> set[ast.AST]:
-    """Nodes that only a type checker sees."""
-    return {
-        node
-        for test in ast.walk(tree)
-        if isinstance(test, ast.If)
-        and "TYPE_CHECKING" in ast.unparse(test.test)
-        and "find_spec" not in ast.unparse(test.test)
-        for child in test.body
-        for node in ast.walk(child)
-    }
+def rooms_in_order() -> list[str]:
+    """Rooms from the ground up, in the order of the first column of the table on the architecture page."""
+    table = PAGE.partition("## Rooms")[2].partition("|---|---|\n")[2].partition("\n\n")[0]
+    return [
+        name.rstrip("/").removesuffix(".py").replace("/", ".")
+        for row in re.findall(r"^\| (`.*?) \|", table, re.M)
+        for name in re.findall(r"`([\w/.]+)`", row)
+    ]
 
 
-def imports(path: Path, at_the_top_only: bool = False) -> set[str]:
-    """Modules that a file imports: ours as "sam_hq.x", others by their full name."""
-    tree = ast.parse(path.read_text())
-    hidden = type_checking_only(tree)
-    if at_the_top_only:
-        hidden |= {
-            node
-            for function in ast.walk(tree)
-            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-            for node in ast.walk(function)
-        }
-    package = ".".join(path.relative_to(SOURCE).with_suffix("").parts[:-1])
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if node in hidden:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {base} | ({f"{base}.{alias.name}" for alias in node.names} if node.module is None else set())
-    return found
+def our_imports(module: str) -> set[str]:
+    return {name for name in imports_of(MODULES[module]) & MODULES.keys() if (module, name) not in PENDING} - {module}
 
 
-@pytest.mark.parametrize("name", FLOORS)
-def test_the_core_imports_point_down(name):
-    ours = {
-        module.removeprefix("sam_hq.").split(".")[0]
-        for module in imports(CORE / f"{name}.py")
-        if module.startswith("sam_hq.")
-    }
-    assert ours <= FLOORS[name]
+def test_every_room_is_on_the_page():
+    assert set(rooms_in_order()) == {room_of(module) for module in MODULES}
 
 
-def test_the_core_is_flat_and_free_of_optional_libraries():
-    """Code on the Hub cannot have sub-packages, and a plain installation has none of these libraries."""
-    for name in FLOORS:
-        assert not {module.split(".")[0] for module in imports(CORE / f"{name}.py")} & HEAVY, name
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    order = rooms_in_order()
+    height = order.index(room_of(module))
+    assert {name for name in our_imports(module) if order.index(room_of(name)) > height} == set()
+
+
+def test_there_are_no_circles():
+    graphlib.TopologicalSorter({module: our_imports(module) for module in MODULES}).prepare()
 
 
 def test_optional_libraries_are_imported_where_they_are_used():
-    for path in modules():
-        assert not {module.split(".")[0] for module in imports(path, at_the_top_only=True)} & HEAVY, path
+    for path in MODULES.values():
+        assert not {name.split(".")[0] for name in imports_of(path, at_the_top_only=True)} & HEAVY, path
 
 
 def test_only_registration_touches_the_models_of_transformers():
     touching = {
-        path.name for path in modules() if any(name.startswith("transformers.models") for name in imports(path))
+        path.name
+        for path in MODULES.values()
+        if any(name.startswith("transformers.models") for name in imports_of(path))
     }
     assert touching <= {"registration.py"}
 
 
-def test_nothing_imports_the_command_line():
-    for path in CORE.rglob("*.py"):
-        assert not any(name.startswith("sam_hq_cli") for name in imports(path)), path
-
-
 def test_no_module_is_a_drawer():
-    assert not {path.stem for path in modules()} & FORBIDDEN_NAMES
+    assert not {path.stem for path in MODULES.values()} & FORBIDDEN_NAMES
 
 
-def test_the_command_starts_without_torch_and_transformers():
-    code = (
-        "import sys, sam_hq_cli.main as main; main.build_parser(); "
-        "print([name for name in ('torch', 'transformers', 'sam_hq', 'numpy', 'PIL') if name in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("imported", "absent"),
+    [
+        ("sam_hq_cli.main as main; main.build_parser()", {"torch", "transformers", "sam_hq", "numpy", "PIL"}),
+        ("sam_hq_onnx", {"torch", "transformers", "sam_hq", "onnxruntime"}),
+        *(
+            (name, {"torch", "transformers", "sam_hq"})
+            for name in MODULES
+            if name.startswith(("sam_hq_numpy.", "sam_hq_onnx."))
+        ),
+    ],
+)
+def test_what_does_without_torch_imports_nothing_of_it(imported, absent):
+    code = f"import sys, {imported}; print(sorted({absent!r} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SOURCE)}
     )
     assert done.stdout.strip() == "[]"
 
 
-def test_the_runner_without_torch_imports_nothing_of_it():
-    """Neither does anything of ours that it imports."""
-    waiting, seen = [*(CORE / "onnx_runtime").glob("*.py")], set()
-    while waiting:
-        path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        for name in imports(path, at_the_top_only=True):
-            assert name.split(".")[0] not in {"torch", "transformers", "safetensors"}, (path, name)
-            module = SOURCE.joinpath(*name.split("."))
-            waiting += [found for found in (module.with_suffix(".py"), module / "__init__.py") if found.is_file()]
-    assert {"mask_rle", "prompt_nesting", "photo_files"} <= {path.stem for path in seen}
-
-
-def test_the_architecture_page_names_every_module():
-    page = (SOURCE.parent / "docs" / "architecture.md").read_text()
-    modules_of_the_core = {path.name for path in CORE.glob("*.py")} - {"__init__.py"}
-    assert not {name for name in modules_of_the_core if f"`{name}`" not in page}
+def test_the_architecture_page_names_every_module_of_the_model():
+    names = {path.name for name, path in MODULES.items() if name.startswith("sam_hq.model.")}
+    assert not {name for name in names if f"`{name}`" not in PAGE}

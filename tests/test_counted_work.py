@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from byte_counter import ByteCounter
 from conftest import DECODER, small_config, small_model, stirred
-from sam_hq.checkpoint_conversion import processor_for
 from sam_hq.configuration_sam_hq import SamHQConfig
-from sam_hq.filtered_decoding import PassingMasks, filtered_masks
-from sam_hq.mask_generator import SamHQMaskGenerator
+from sam_hq.generation.generator import SamHQMaskGenerator
+from sam_hq.hub.conversion import processor_for
+from sam_hq.model.filtered_decoding import PassingMasks, filtered_masks
 from sam_hq.modeling_sam_hq import SamHQModel
 
 
@@ -210,7 +210,7 @@ def test_prompts_that_fail_and_rows_that_pad_are_not_rendered(prompted):
 
 
 def test_decoding_holds_a_group_and_not_all_prompts(prompted, monkeypatch):
-    monkeypatch.setattr("sam_hq.mask_decoder._PIXEL_FLOATS_AT_ONCE", 1)  # one object, as at full size
+    monkeypatch.setattr("sam_hq.model.mask_decoder._PIXEL_FLOATS_AT_ONCE", 1)  # one object, as at full size
     model, image_embeddings, _, hq_features, _ = prompted
     peaks = []
     for count in (64, 96):  # tokens grow with the prompts, pixels do not

@@ -11,9 +11,9 @@ from transformers import AutoModel, AutoProcessor, pipeline
 
 import sam_hq
 from conftest import PHOTOS, REPOSITORY, small_model
-from sam_hq.checkpoint_conversion import processor_for
 from sam_hq.evaluation import PromptedModel, evaluate
-from sam_hq.segmentation_data import open_dataset
+from sam_hq.evaluation.segmentation_data import open_dataset
+from sam_hq.hub.conversion import processor_for
 from sam_hq_cli.main import main
 
 

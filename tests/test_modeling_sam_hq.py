@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from conftest import small_model
-from sam_hq.losses import mask_loss
+from sam_hq.model.losses import mask_loss
 
 GENERATOR = torch.Generator().manual_seed(0)
 PIXELS = torch.randn(2, 3, 128, 128, generator=GENERATOR)

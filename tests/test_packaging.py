@@ -24,7 +24,7 @@ LEFTOVERS = {"__pycache__", "sam_hq.egg-info"}
 
 
 def tracked_files() -> set[str]:
-    """The files of both packages, as paths in the wheel."""
+    """The files of our packages, as paths in the wheel."""
     return {
         str(path.relative_to(SOURCE))
         for path in SOURCE.rglob("*")
@@ -74,7 +74,7 @@ def run(python: Path, folder: Path, *arguments: object) -> subprocess.CompletedP
 def test_the_wheel_holds_every_file_of_the_packages(built):
     names = {name for name in zipfile.ZipFile(built[1]).namelist() if ".dist-info/" not in name}
     assert names == tracked_files()
-    assert {"sam_hq/py.typed", "sam_hq_cli/py.typed", "sam_hq/model_card_template.md"} <= names
+    assert {"sam_hq/py.typed", "sam_hq_cli/py.typed", "sam_hq/hub/model_card_template.md"} <= names
 
 
 def test_the_sdist_holds_what_the_wheel_is_made_from(built):
@@ -96,7 +96,7 @@ def test_what_is_installed_runs(environment, tmp_path):
 def test_a_model_is_converted_and_used_without_the_sources(environment, tmp_path):
     import torch
 
-    from test_checkpoint_conversion import small_authors_weights
+    from authors_weights import small_authors_weights
 
     torch.save(small_authors_weights(), tmp_path / "small.pth")
     code = (

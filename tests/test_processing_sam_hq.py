@@ -10,8 +10,8 @@ from transformers import SamHQProcessor as BuiltinProcessor
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
+from sam_hq.model.prompt_validation import validate_prompts
 from sam_hq.processing_sam_hq import SamHQProcessor
-from sam_hq.prompt_validation import validate_prompts
 
 PHOTOS = Path(__file__).resolve().parents[1] / "docs" / "photos"
 WIDE, TALL, SMALL = PHOTOS / "lemur.png", PHOTOS / "liberty.png", PHOTOS / "scissors.png"

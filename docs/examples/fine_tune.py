@@ -10,7 +10,7 @@ import argparse
 
 import sam_hq
 from sam_hq.evaluation import PromptedModel, evaluate
-from sam_hq.segmentation_data import open_dataset
+from sam_hq.evaluation.segmentation_data import open_dataset
 from sam_hq.training.settings import TrainingSettings
 from sam_hq.training.trainer import Trainer
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import sam_hq
-from sam_hq.overlays import draw_masks, draw_prompts
+from sam_hq_numpy.overlays import draw_masks, draw_prompts
 
 PHOTOS = Path(__file__).resolve().parent.parent / "photos"
 OBJECTS = {

@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import pipeline
 
 import sam_hq
-from sam_hq.overlays import draw_masks, draw_prompts
+from sam_hq_numpy.overlays import draw_masks, draw_prompts
 
 
 def segment_texts(

@@ -1,18 +1,16 @@
 """SAM-HQ for transformers: `import sam_hq`, then the Auto classes and `pipeline("mask-generation")` use it.
 
-Importing the package alone imports neither torch nor transformers: every public name is loaded when it is first asked
-for, and registration waits for transformers where that is not imported yet.
+Where torch and transformers are installed, importing the package registers with transformers. Every public name that
+this does not need is loaded when it is first asked for.
 """
 
 import importlib
 import importlib.metadata
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .late_registration import register_when_possible
-
 if TYPE_CHECKING:
-    from .checkpoint_conversion import convert_checkpoint
     from .configuration_sam_hq import (
         SamHQConfig,
         SamHQMaskDecoderConfig,
@@ -20,12 +18,13 @@ if TYPE_CHECKING:
         SamHQTinyVitConfig,
         SamHQVisionConfig,
     )
+    from .generation.generator import SamHQMaskGenerator
+    from .generation.pipeline import SamHQMaskGenerationPipeline
+    from .generation.regions_of_interest import segment_regions
+    from .hub.conversion import convert_checkpoint
     from .image_processing_sam_hq import SamHQImageProcessor
-    from .mask_generation import SamHQMaskGenerationPipeline
-    from .mask_generator import SamHQMaskGenerator
     from .modeling_sam_hq import SamHQModel, SamHQTinyVitModel, SamHQVisionModel
     from .processing_sam_hq import SamHQProcessor
-    from .region_prompting import segment_regions
     from .registration import replace_builtin
 
 try:
@@ -39,8 +38,8 @@ _MODULES = {
     "SamHQConfig": "configuration_sam_hq",
     "SamHQImageProcessor": "image_processing_sam_hq",
     "SamHQMaskDecoderConfig": "configuration_sam_hq",
-    "SamHQMaskGenerationPipeline": "mask_generation",
-    "SamHQMaskGenerator": "mask_generator",
+    "SamHQMaskGenerationPipeline": "generation.pipeline",
+    "SamHQMaskGenerator": "generation.generator",
     "SamHQModel": "modeling_sam_hq",
     "SamHQProcessor": "processing_sam_hq",
     "SamHQPromptEncoderConfig": "configuration_sam_hq",
@@ -48,9 +47,9 @@ _MODULES = {
     "SamHQTinyVitModel": "modeling_sam_hq",
     "SamHQVisionConfig": "configuration_sam_hq",
     "SamHQVisionModel": "modeling_sam_hq",
-    "convert_checkpoint": "checkpoint_conversion",
+    "convert_checkpoint": "hub.conversion",
     "replace_builtin": "registration",
-    "segment_regions": "region_prompting",
+    "segment_regions": "generation.regions_of_interest",
 }
 
 
@@ -68,7 +67,17 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-register_when_possible()
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # a finder that refuses it, or a stand-in for the module
+        return False
+
+
+if _is_installed("torch") and _is_installed("transformers"):
+    from .registration import register
+
+    register()
 
 __all__ = [
     "EMBEDDED_CHECKPOINT",

@@ -9,8 +9,10 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import Unpack
 
-from .image_loading import flat_image_list, load_rgb
-from .image_options import (
+from sam_hq_numpy.prompt_nesting import pad_stacks
+
+from .images.image_loading import flat_image_list, load_rgb
+from .images.image_options import (
     OPTION_NAMES,
     SamHQImageProcessorKwargs,
     frame_size_of,
@@ -18,20 +20,19 @@ from .image_options import (
     mean_and_std,
     size_dict,
 )
-from .mask_frames import IGNORED_LABEL, low_res_masks_to_photo, photo_masks_to_labels, resized_size, size_pairs
-from .mask_generation_processing import MaskGenerationProcessing
-from .photo_masks import binary_stacks
-from .pillow_resize import resize_like_pillow
-from .prompt_nesting import pad_stacks
+from .images.mask_frames import IGNORED_LABEL, low_res_masks_to_photo, photo_masks_to_labels, resized_size, size_pairs
+from .images.photo_masks import binary_stacks
+from .images.pillow_resize import resize_like_pillow
+from .images.stock_pipeline import MaskGenerationProcessing
 
 
 class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
     """Resizes, normalises and pads photographs as the authors do, and brings masks back to photo size.
 
-    Images are PIL images, paths, URLs, arrays or tensors, see `sam_hq.image_loading.load_rgb` for what becomes of
-    transparency, EXIF orientation, 16-bit and floating point values. They are resized with Pillow on 8-bit values, then
-    normalised in float32, then padded with zeros at the right and the bottom. Tensors that lie on an accelerator are
-    resized there, bit for bit as Pillow does, see `sam_hq.pillow_resize`.
+    Images are PIL images, paths, URLs, arrays or tensors, see `sam_hq.images.image_loading.load_rgb` for what becomes
+    of transparency, EXIF orientation, 16-bit and floating point values. They are resized with Pillow on 8-bit values,
+    then normalised in float32, then padded with zeros at the right and the bottom. Tensors that lie on an accelerator
+    are resized there, bit for bit as Pillow does, see `sam_hq.images.pillow_resize`.
 
     `size={"longest_edge": n}` keeps the aspect ratio; `size={"height": h, "width": w}` squashes, as the authors'
     evaluation does. `pad_size` is the input of the model. All options can be given at the call as well; None means the

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from .configuration_sam_hq import SamHQConfig
-from .forward_validation import broadcast_guide, check_embeddings, check_mask_labels, check_pixel_values
-from .losses import mask_loss
-from .mask_decoder import DecodedMasks, SamHQMaskDecoder
-from .outputs import SamHQImageSegmentationOutput, SamHQVisionEncoderOutput
-from .prompt_encoder import SamHQPositionalEmbedding, SamHQPromptEncoder
-from .prompt_validation import validate_prompts
+from .model.forward_validation import broadcast_guide, check_embeddings, check_mask_labels, check_pixel_values
+from .model.losses import mask_loss
+from .model.mask_decoder import DecodedMasks, SamHQMaskDecoder
+from .model.outputs import SamHQImageSegmentationOutput, SamHQVisionEncoderOutput
+from .model.prompt_encoder import SamHQPositionalEmbedding, SamHQPromptEncoder
+from .model.prompt_validation import validate_prompts
 from .vision_modeling import VISION_ENCODERS, SamHQPreTrainedModel, SamHQTinyVitModel, SamHQVisionModel
 
 

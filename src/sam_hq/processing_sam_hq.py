@@ -6,12 +6,7 @@ import torch
 from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
-from .image_loading import flat_image_list
-from .image_options import SamHQImageProcessorKwargs, frame_size_of, known_options
-from .image_processing_sam_hq import SamHQImageProcessor
-from .mask_frames import size_pairs
-from .photo_masks import mask_prompt_stacks
-from .prompt_nesting import (
+from sam_hq_numpy.prompt_nesting import (
     boxes_per_image,
     labels_per_object,
     masks_per_object,
@@ -20,7 +15,13 @@ from .prompt_nesting import (
     pad_stacks,
     points_per_object,
 )
-from .prompt_validation import validate_prompts
+
+from .image_processing_sam_hq import SamHQImageProcessor
+from .images.image_loading import flat_image_list
+from .images.image_options import SamHQImageProcessorKwargs, frame_size_of, known_options
+from .images.mask_frames import size_pairs
+from .images.photo_masks import mask_prompt_stacks
+from .model.prompt_validation import validate_prompts
 
 
 class SamHQProcessorKwargs(ProcessingKwargs, total=False):
@@ -102,7 +103,7 @@ class SamHQProcessor(ProcessorMixin):
             input_labels: 1 foreground, 0 background, nested as the points without the last level; default: all 1.
             input_boxes: [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object per image.
             input_masks: [image][object] of low-res logits or of rough masks at photo size, see
-                `sam_hq.photo_masks.mask_prompt_stacks`.
+                `sam_hq.images.photo_masks.mask_prompt_stacks`.
             original_sizes: (height, width) of each photograph, only without `images`.
             **kwargs: options of the image processor, or `images_kwargs` with them.
 

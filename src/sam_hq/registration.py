@@ -183,7 +183,7 @@ class MaskGenerationDispatcher:
             ValueError: if the model is transformers' own SamHQModel, whose masks are wrong.
         """
         if isinstance(model, SamHQModel):
-            from .mask_generation import SamHQMaskGenerationPipeline
+            from .generation.pipeline import SamHQMaskGenerationPipeline
 
             return SamHQMaskGenerationPipeline(model=model, **kwargs)
         if _is_builtin_sam_hq(model):

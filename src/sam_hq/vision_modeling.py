@@ -7,11 +7,11 @@ from torch import nn
 from transformers import PreTrainedModel, initialization
 
 from .configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
-from .forward_validation import check_pixel_values
-from .outputs import SamHQVisionEncoderOutput
-from .prompt_encoder import SamHQPositionalEmbedding
-from .vision_tiny_vit import SamHQTinyVitEncoder, TinyVitAttention
-from .vision_vit import SamHQVisionAttention, SamHQVisionEncoder
+from .model.forward_validation import check_pixel_values
+from .model.outputs import SamHQVisionEncoderOutput
+from .model.prompt_encoder import SamHQPositionalEmbedding
+from .model.vision_tiny_vit import SamHQTinyVitEncoder, TinyVitAttention
+from .model.vision_vit import SamHQVisionAttention, SamHQVisionEncoder
 
 VISION_ENCODERS = {SamHQVisionConfig: SamHQVisionEncoder, SamHQTinyVitConfig: SamHQTinyVitEncoder}
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     if args.with_code and Path(args.checkpoint).is_dir():
         _save_directory_with_code(args, output_dir)
     else:
-        from sam_hq.checkpoint_conversion import convert_checkpoint
+        from sam_hq.hub.conversion import convert_checkpoint
 
         conversion = convert_checkpoint(
             args.checkpoint, output_dir, args.variant, args.dtype or "float32", args.push_to_hub, args.with_code
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
 def _save_directory_with_code(args: argparse.Namespace, output_dir: Path) -> None:
     import torch
 
-    from sam_hq.hub_code import save_with_code
+    from sam_hq.hub.code_export import save_with_code
     from sam_hq_cli.model_loading import load_model, load_processor
 
     if args.variant is not None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from pathlib import Path
+
+from sam_hq_cli.serving import LOOPBACK, listening_socket, page_address
 
 DESCRIPTION = """\
 Open a page in the browser: click on objects, drag boxes, choose among candidates, compare SAM with SAM-HQ, find
 everything, download the masks. The server answers on this machine only, unless --host says otherwise; it has no
 passwords, so whoever can reach it can use it. A photo stays in memory until another takes its place, or nobody has
 used it for a while."""
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -96,36 +95,3 @@ def run(args: argparse.Namespace) -> None:
 
             webbrowser.open(address)
         uvicorn.Server(config).run(sockets=[listener])
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Take the address, so that a port in use is known before the model is loaded.
-
-    Args:
-        host: Address or name.
-        port: 0 for any that is free.
-
-    Raises:
-        OSError: If it cannot be had.
-    """
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family, kind)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()  # from now on connections wait until there is somebody to answer
-    except OSError as error:
-        listener.close()
-        raise OSError(f"cannot answer on {host} port {port}: {error.strerror}; try another --port") from error
-    return listener
-
-
-def page_address(host: str, port: int) -> str:
-    """The address of the page, for people on this machine.
-
-    Args:
-        host: What the server listens on.
-        port: Its port.
-    """
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
-    return f"http://{shown}:{port}/"

@@ -44,12 +44,12 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and print the table."""
     from transformers.utils import logging
 
-    from sam_hq.atomic_writing import check_writable
     from sam_hq.evaluation import PromptedModel, check_choices, evaluate
-    from sam_hq.evaluation_sheet import write_sheet
+    from sam_hq.evaluation.sheet import write_sheet
     from sam_hq_cli.masked_images import open_images
     from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
     from sam_hq_cli.picture_files import check_picture_suffix
+    from sam_hq_numpy.atomic_writing import check_writable
 
     try:
         check_choices(args.prompts, args.floors, args.seed)

@@ -75,13 +75,13 @@ def run(args: argparse.Namespace) -> None:
 def _chosen_export(args: argparse.Namespace, photos: list[Path]) -> Callable[[Any, Any], Any]:
     """What exports a model with its image processor, once all options are known to be possible."""
     if args.format == "torch-export":
-        from sam_hq.program_export import check_program_options, export_programs
+        from sam_hq.export.programs import check_program_options, export_programs
 
         if args.opset is not None:
             raise ValueError(f"--opset is for --format onnx, got --opset {args.opset} with --format torch-export")
         check_program_options(args.output_dir, args.dtype)
         return lambda model, image_processor: export_programs(model, image_processor, args.output_dir, args.dtype)
-    from sam_hq.onnx_export import DEFAULT_OPSET, check_onnx_options, export_onnx
+    from sam_hq.export.onnx import DEFAULT_OPSET, check_onnx_options, export_onnx
 
     options = (args.output_dir, args.dtype, DEFAULT_OPSET if args.opset is None else args.opset, photos)
     try:
@@ -98,6 +98,6 @@ def _calibration_photos(args: argparse.Namespace) -> list[Path]:
         raise ValueError(
             f"--calibrate is for --format onnx --dtype int8, got --format {args.format} --dtype {args.dtype}"
         )
-    from sam_hq.photo_listing import list_photos
+    from sam_hq.jobs.listing import list_photos
 
     return list_photos(args.calibrate)

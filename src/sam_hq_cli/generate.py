@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sam_hq.generation_job import GenerationJob
+    from sam_hq.jobs.generation_job import GenerationJob
 
 DESCRIPTION = """\
 Find the masks of everything in photographs and write them into a folder: annotations.json (COCO, run lengths), and on
@@ -20,7 +20,7 @@ be read are reported, noted in failures/ and left out; the exit status is then 1
 Over several processes or machines that share the folder: accelerate launch --num_processes N -m sam_hq_cli.main
 generate ..."""
 
-# Option, type and help; the names and defaults are those of `sam_hq.mask_generation_options.MaskGenerationOptions`.
+# Option, type and help; names and defaults are those of `sam_hq_numpy.mask_generation_options.MaskGenerationOptions`.
 NUMBERS: tuple[tuple[str, type, str], ...] = (
     ("points_per_batch", int, "points decoded together (64)"),
     ("points_per_crop", int, "points along each side of the grid (32)"),
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from accelerate import PartialState
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    from sam_hq.photo_listing import list_photos
+    from sam_hq.jobs.listing import list_photos
 
     options = generation_options(args)
     photos = list_photos(args.inputs)
@@ -111,7 +111,7 @@ def generation_options(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ValueError: if one has an impossible value.
     """
-    from sam_hq.mask_generation_options import MaskGenerationOptions
+    from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
     options = {name: getattr(args, name) for name, _, _ in NUMBERS if getattr(args, name) is not None}
     options.update(hq_token_only=args.hq_token_only, multimask_output=not args.single_mask)
@@ -129,8 +129,8 @@ def _state_arguments(device: str | None) -> dict[str, Any]:
 def _job(args: argparse.Namespace, photos: list[Path], options: dict[str, Any], state: Any) -> GenerationJob:
     import torch
 
-    from sam_hq.generation_job import GenerationJob, JobOutputs
-    from sam_hq.mask_generator import SamHQMaskGenerator
+    from sam_hq.generation.generator import SamHQMaskGenerator
+    from sam_hq.jobs.generation_job import GenerationJob, JobOutputs
     from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
 
     name = model_name(args.model)
@@ -148,7 +148,7 @@ def _job(args: argparse.Namespace, photos: list[Path], options: dict[str, Any], 
 
 
 def _report(args: argparse.Namespace, done: int, failures: dict[Path, str]) -> None:
-    from sam_hq.generation_journal import COCO_NAME
+    from sam_hq.jobs.journal import COCO_NAME
 
     for photo, reason in failures.items():
         print(f"sam-hq: skipped {photo}: {reason}", file=sys.stderr)

@@ -43,7 +43,7 @@ def coco(image_name: str, masks: np.ndarray, scores: np.ndarray) -> dict[str, An
         masks: (P, M, H, W) boolean.
         scores: (P, M).
     """
-    from sam_hq.mask_rle import RunLengthMask
+    from sam_hq_numpy.mask_rle import RunLengthMask
 
     height, width = masks.shape[-2:]
     annotations: list[dict[str, Any]] = []
@@ -78,7 +78,7 @@ def _numbered(masks: np.ndarray) -> Image.Image:
     import numpy as np
     from PIL import Image
 
-    from sam_hq.overlays import object_color
+    from sam_hq_numpy.overlays import object_color
 
     if len(masks) > 255:
         raise ValueError(f"a .png numbers up to 255 objects, but there are {len(masks)}; write .npz or .json")

@@ -20,7 +20,7 @@ def open_images(paths: Sequence[str], photographs: str | None = None, on_bad: st
         ValueError: if several are given and not all of them were rendered, if one holds nothing usable, or if
             photographs are given for what is no COCO file.
     """
-    from sam_hq.segmentation_data import open_dataset
+    from sam_hq.evaluation.segmentation_data import open_dataset
     from sam_hq.training.shards import ShardedImages
 
     if photographs is not None and not all(path.endswith(".json") for path in paths):

@@ -6,12 +6,9 @@ import argparse
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sam_hq_cli.console import Prompts, overlay, report
 from sam_hq_cli.mask_files import write_masks
-
-if TYPE_CHECKING:
-    from sam_hq_cli.segment import Prompts
 
 
 def run_exported(args: argparse.Namespace, prompts: Prompts) -> None:
@@ -32,14 +29,13 @@ def run_exported(args: argparse.Namespace, prompts: Prompts) -> None:
     if any(Path(args.model).glob("*.pt2")):
         raise ValueError(
             f"model is {args.model!r}, which holds programs of torch.export: load them in Python with "
-            "sam_hq.program_export.program_runner, or export with --format onnx"
+            "sam_hq.export.programs.program_runner, or export with --format onnx"
         )
     from PIL import Image
 
-    from sam_hq.atomic_writing import new_file
-    from sam_hq.onnx_runtime import OnnxSamHQ
-    from sam_hq.onnx_runtime.photographs import load_photo
-    from sam_hq_cli.segment import overlay, report
+    from sam_hq_numpy.atomic_writing import new_file
+    from sam_hq_onnx import OnnxSamHQ
+    from sam_hq_onnx.photographs import load_photo
 
     laps: dict[str, float] = {}
     with ExitStack() as outputs:

@@ -7,18 +7,16 @@ import itertools
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam_hq_cli.console import Prompts, overlay, report
 from sam_hq_cli.mask_files import MASK_SUFFIXES, write_masks
 from sam_hq_cli.model_loading import chosen_device, is_exported, load_model, load_processor, model_name
 from sam_hq_cli.picture_files import check_picture_suffix
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from PIL import Image
 
 DESCRIPTION = """\
 Segment the objects that boxes and points show, in pixels of the upright photograph (x to the right, y down).
@@ -78,31 +76,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
 
 
-@dataclass(frozen=True)
-class Prompts:
-    """What shows the objects; frames as on the command line.
-
-    Args:
-        boxes: [object][x0, y0, x1, y1], or empty.
-        points: [object][point][x, y], or empty.
-        labels: [object][point], 1 on the object, 0 not.
-    """
-
-    boxes: list[list[float]]
-    points: list[list[list[float]]]
-    labels: list[list[int]]
-
-    @property
-    def processor_arguments(self) -> dict[str, Any]:
-        """The prompts as the processor takes them, for one photograph."""
-        arguments: dict[str, Any] = {}
-        if self.boxes:
-            arguments["input_boxes"] = [self.boxes]
-        if any(self.points):
-            arguments["input_points"], arguments["input_labels"] = [self.points], [self.labels]
-        return arguments
-
-
 def objects_from(
     boxes: list[list[float]], positive_points: list[list[float]], negative_points: list[list[float]]
 ) -> Prompts:
@@ -146,8 +119,8 @@ def run(args: argparse.Namespace) -> None:
     from PIL import Image
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    from sam_hq.atomic_writing import new_file
-    from sam_hq.image_loading import load_rgb
+    from sam_hq.images.image_loading import load_rgb
+    from sam_hq_numpy.atomic_writing import new_file
 
     disable_progress_bar()
     set_verbosity_error()
@@ -197,25 +170,6 @@ def run(args: argparse.Namespace) -> None:
         print(f"wrote    {written}")
 
 
-def report(
-    image: str, photo: Image.Image, model: str, masks: np.ndarray, scores: np.ndarray, laps: dict[str, float]
-) -> None:
-    """Print what was found and how long each step took.
-
-    Args:
-        image: the photograph's path.
-        photo: the photograph.
-        model: what found them, and where it ran.
-        masks: (P, M, H, W) boolean.
-        scores: (P, M).
-        laps: seconds of the steps by name.
-    """
-    print(f"photo    {image}, {photo.width} x {photo.height}")
-    print(f"model    {model}")
-    print_scores(masks, scores)
-    print("time     " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in laps.items()))
-
-
 def encode(model: Any, pixel_values: torch.Tensor) -> dict[str, Any]:
     """Return what the model makes of a photograph, as arguments of its next call.
 
@@ -244,8 +198,8 @@ def kept_embeddings(
     """
     if place is None:
         return None
-    from sam_hq.embedding_files import load_embeddings
-    from sam_hq.generation_journal import photo_key
+    from sam_hq.images.embedding_files import load_embeddings
+    from sam_hq.jobs.journal import photo_key
 
     path = Path(place) / f"{photo_key(Path(photo))}.safetensors" if Path(place).is_dir() else Path(place)
     if not path.is_file():
@@ -291,44 +245,6 @@ class Clock:
             torch.accelerator.synchronize(self.device)
         now = time.perf_counter()
         self.laps[step], self._start = now - self._start, now
-
-
-def print_scores(masks: np.ndarray, scores: np.ndarray) -> None:
-    """Print a line for each mask.
-
-    Args:
-        masks: (P, M, H, W) boolean.
-        scores: (P, M).
-    """
-    pixels = masks.shape[-2] * masks.shape[-1]
-    for number, (candidates, values) in enumerate(zip(masks, scores, strict=True), start=1):
-        for rank, (mask, score) in enumerate(zip(candidates, values, strict=True), start=1):
-            which = f"object {number}" + (f", candidate {rank}" if len(candidates) > 1 else "")
-            area = int(mask.sum())
-            print(f"{which}: score {float(score):.3f}, {area} pixels ({100 * area / pixels:.1f} % of the photo)")
-
-
-def overlay(photo: Image.Image, masks: np.ndarray, prompts: Prompts) -> Image.Image:
-    """Return the photograph with masks and prompts; one panel beside the other for each candidate.
-
-    Args:
-        photo: the photograph, (H, W).
-        masks: (P, M, H, W) boolean.
-        prompts: what showed the objects.
-    """
-    from PIL import Image
-
-    from sam_hq.overlays import draw_masks, draw_prompts
-
-    points = [point for of_object in prompts.points for point in of_object]
-    labels = [label for of_object in prompts.labels for label in of_object]
-    panels = [
-        draw_prompts(draw_masks(photo, masks[:, rank]), prompts.boxes, points, labels) for rank in range(masks.shape[1])
-    ]
-    sheet = Image.new("RGB", (photo.width * len(panels), photo.height))
-    for rank, panel in enumerate(panels):
-        sheet.paste(panel, (rank * photo.width, 0))
-    return sheet
 
 
 def _check_outputs(image: str, output: str | None, masks: str | None) -> None:

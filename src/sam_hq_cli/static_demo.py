@@ -20,7 +20,7 @@ def run_static(args: argparse.Namespace) -> None:
     except ImportError as error:
         raise ValueError("the demo needs Starlette and uvicorn: pip install 'sam-hq[demo]'") from error
     from sam_hq.demo.static_folder import is_static_demo
-    from sam_hq_cli.demo import LOOPBACK, listening_socket, page_address
+    from sam_hq_cli.serving import LOOPBACK, listening_socket, page_address
 
     folder = Path(args.static)
     there = is_static_demo(folder)
@@ -65,7 +65,7 @@ def _export(name: str, directory: Path) -> None:
     import torch
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    from sam_hq.onnx_export import export_onnx
+    from sam_hq.export.onnx import export_onnx
     from sam_hq_cli.model_loading import load_model, load_processor
 
     disable_progress_bar()

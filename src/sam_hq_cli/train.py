@@ -140,7 +140,7 @@ def _prepare(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from transformers.utils import logging
 
-    from sam_hq.checkpoint_conversion import processor_for
+    from sam_hq.hub.conversion import processor_for
     from sam_hq.training.resizing import resized
     from sam_hq.training.settings import TrainingSettings
     from sam_hq.training.trainer import Trainer
@@ -188,7 +188,7 @@ def _from_scratch(config_file: str, seed: int) -> tuple[Any, Any]:
     import json
 
     import sam_hq
-    from sam_hq.checkpoint_conversion import processor_for
+    from sam_hq.hub.conversion import processor_for
     from sam_hq.training.initialisation import start_from_scratch
 
     try:

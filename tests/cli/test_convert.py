@@ -5,9 +5,9 @@ import huggingface_hub
 import torch
 
 import sam_hq
+from authors_weights import small_authors_weights
 from conftest import REPOSITORY
 from sam_hq_cli.main import main
-from test_checkpoint_conversion import small_authors_weights
 
 
 def test_a_checkpoint_becomes_a_directory(tmp_path, capsys):

@@ -11,9 +11,9 @@ import pytest
 
 from conftest import REPOSITORY, small_config, small_model
 from demo_fixtures import photo_file
-from sam_hq.checkpoint_conversion import processor_for
-from sam_hq_cli.demo import listening_socket, page_address
+from sam_hq.hub.conversion import processor_for
 from sam_hq_cli.main import main
+from sam_hq_cli.serving import listening_socket, page_address
 
 
 @pytest.fixture(scope="module")

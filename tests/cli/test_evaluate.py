@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from conftest import small_config, small_model
-from sam_hq.checkpoint_conversion import processor_for
+from sam_hq.hub.conversion import processor_for
 from sam_hq_cli.main import main
 from training_data import shapes, write_pairs
 

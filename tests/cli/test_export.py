@@ -7,11 +7,11 @@ from PIL import Image
 
 from conftest import PHOTOS
 from exported_models import model_and_processor
-from sam_hq.export_check import drawn_photo
-from sam_hq.onnx_export import export_onnx
-from sam_hq.onnx_runtime import OnnxSamHQ
-from sam_hq.program_export import program_runner
+from sam_hq.export.check import drawn_photo
+from sam_hq.export.onnx import export_onnx
+from sam_hq.export.programs import program_runner
 from sam_hq_cli.main import main
+from sam_hq_onnx import OnnxSamHQ
 
 onnx = pytest.importorskip("onnx", reason="needs the extra `onnx`")
 PHOTO = PHOTOS / "scissors.png"
@@ -45,7 +45,7 @@ def test_the_onnx_format_is_the_library_s(directory, exports, tmp_path, capsys, 
         asked.append((model.dtype, image_processor.pad_size, dtype, opset, calibration_photos))
         return exports("vit")
 
-    monkeypatch.setattr("sam_hq.onnx_export.export_onnx", export)
+    monkeypatch.setattr("sam_hq.export.onnx.export_onnx", export)
     words = ["export", "--model", str(directory), str(tmp_path / "new"), "--dtype", "int8", "--opset", "20"]
     assert main(words) == 0
     assert [(str(dtype), *rest) for dtype, *rest in asked] == [
@@ -89,7 +89,7 @@ def test_ranges_measured_on_photographs(directory, exports, tmp_path, capsys):
 def test_photographs_to_measure_on_are_looked_at_before_any_work(
     options, calibrate, message, directory, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("sam_hq.onnx_export.traced_encoder", lambda _: pytest.fail("work has begun"))
+    monkeypatch.setattr("sam_hq.export.onnx.traced_encoder", lambda _: pytest.fail("work has begun"))
     words = ["export", "--model", str(directory), str(tmp_path / "new"), *options, "--calibrate", *calibrate]
     assert main(words) == 2
     assert message in capsys.readouterr().err
@@ -124,7 +124,7 @@ def test_a_place_that_is_taken_is_known_before_a_model_is_loaded(directory, tmp_
 def test_a_missing_extra_is_named(monkeypatch, tmp_path, capsys):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        "sam_hq.onnx_export.importlib.util.find_spec", lambda name: None if name == "onnxscript" else find_spec(name)
+        "sam_hq.export.onnx.importlib.util.find_spec", lambda name: None if name == "onnxscript" else find_spec(name)
     )
     model, processor = model_and_processor("vit")
     with pytest.raises(ImportError, match=r"exporting needs onnxscript: pip install 'sam-hq\[onnx\]'"):
@@ -164,7 +164,7 @@ def test_half_an_export_is_no_name_on_the_hub(exports, tmp_path, capsys):
     assert "which is a file; name its directory" in capsys.readouterr().err
     (tmp_path / "encoder.onnx").rename(tmp_path / "encoder.pt2")
     assert main(["segment", str(PHOTO), "--model", str(tmp_path), "--point", "9", "9"]) == 2
-    assert "sam_hq.program_export.program_runner" in capsys.readouterr().err
+    assert "sam_hq.export.programs.program_runner" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

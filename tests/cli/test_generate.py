@@ -13,13 +13,13 @@ from pycocotools.coco import COCO
 
 import sam_hq
 from conftest import PHOTOS, REPOSITORY, small_config, small_model
-from sam_hq.checkpoint_conversion import processor_for
-from sam_hq.embedding_files import load_embeddings
-from sam_hq.mask_generation_options import MaskGenerationOptions
-from sam_hq.mask_generator import SamHQMaskGenerator
-from sam_hq.mask_rle import RunLengthMask
+from sam_hq.generation.generator import SamHQMaskGenerator
+from sam_hq.hub.conversion import processor_for
+from sam_hq.images.embedding_files import load_embeddings
 from sam_hq_cli import generate
 from sam_hq_cli.main import build_parser, main
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.mask_rle import RunLengthMask
 
 FLAGS = ["--points-per-crop", "3", "--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--crops-nms-thresh", "1"]
 OPTIONS = {"points_per_crop": 3, "pred_iou_thresh": 0, "stability_score_thresh": 0, "crops_nms_thresh": 1}

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 
 import sam_hq
 from conftest import PHOTOS, small_config, small_model
-from sam_hq.checkpoint_conversion import processor_for
-from sam_hq.overlays import object_color
+from sam_hq.hub.conversion import processor_for
 from sam_hq_cli.main import main
 from sam_hq_cli.mask_files import write_masks
 from sam_hq_cli.segment import objects_from
+from sam_hq_numpy.overlays import object_color
 
 PHOTO = PHOTOS / "scissors.png"
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from sam_hq.onnx_runtime.metadata import GraphMetadata
 from sam_hq_cli.main import main
+from sam_hq_onnx.metadata import GraphMetadata
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `demo`")
 METADATA = GraphMetadata("0", "sam_hq_tiny_vit", "abc", "fp32", 128, 32, {"longest_edge": 128}, (0, 0, 0), (1, 1, 1))
@@ -48,8 +48,8 @@ def test_a_folder_is_written_and_served_then_served_as_it_is(exported, served, t
 
 def test_a_torch_model_is_exported_on_the_way(served, tmp_path, monkeypatch, capsys):
     from conftest import small_config, small_model
-    from sam_hq import onnx_export
-    from sam_hq.checkpoint_conversion import processor_for
+    from sam_hq.export import onnx as onnx_export
+    from sam_hq.hub.conversion import processor_for
 
     model = tmp_path / "my-model"
     small_model("tiny_vit").save_pretrained(model)

@@ -9,12 +9,11 @@ import torch
 from PIL import Image
 
 import sam_hq
+from authors_weights import plain_sam, small_authors_weights
 from conftest import small_config
-from sam_hq.checkpoint_keys import our_name
-from sam_hq.mask_rle import RunLengthMask
+from sam_hq.hub.key_map import our_name
 from sam_hq_cli.main import main
-from test_checkpoint_conversion import small_authors_weights
-from test_training_start_points import plain_sam
+from sam_hq_numpy.mask_rle import RunLengthMask
 from training_data import large_shapes, shapes, write_pairs
 
 

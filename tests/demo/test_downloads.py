@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from demo_fixtures import HEIGHT, WIDTH
 from sam_hq.demo.downloads import FILES, coco_json, cutout_png, generated_rows, masks_png, object_rows, overlay_png
 from sam_hq.demo.prompting import Answer, Prompter
-from sam_hq.overlays import mask_edge, object_color
+from sam_hq_numpy.overlays import mask_edge, object_color
 
 
 def picture(data: bytes) -> Image.Image:

@@ -9,8 +9,8 @@ from PIL import Image
 from demo_fixtures import photo_file
 from sam_hq.demo.demo_service import found_labels, found_masks
 from sam_hq.demo.model_turns import ModelTurns
-from sam_hq.label_maps import label_map
-from sam_hq.mask_generator import SamHQMaskGenerator
+from sam_hq.generation.generator import SamHQMaskGenerator
+from sam_hq.jobs.label_maps import label_map
 
 ALL = {"points_per_side": 5, "least_score": 0.0, "least_stability": 0.0}
 

@@ -16,7 +16,7 @@ from sam_hq.demo.demo_service import DemoService
 from sam_hq.demo.generation_run import GenerationRun
 from sam_hq.demo.opened_photo import PhotoLimits
 from sam_hq.demo.server import build_app
-from sam_hq.mask_rle import RunLengthMask
+from sam_hq_numpy.mask_rle import RunLengthMask
 
 WIDTH, HEIGHT = 200, 120
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from demo_fixtures import HEIGHT, WIDTH, photo_file
 from sam_hq.demo.photo_session import MOST_OBJECTS, MOST_POINTS, MOST_UNDO
-from sam_hq.mask_rle import RunLengthMask
-from sam_hq.overlays import object_color
+from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.overlays import object_color
 
 
 def plain_masks(demo_parts, multimask=False, hq_only=False, input_masks=None, branches=False, **prompts):

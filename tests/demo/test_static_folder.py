@@ -8,7 +8,7 @@ import pytest
 from browser_fixtures import serving
 from conftest import PHOTOS
 from sam_hq.demo.static_folder import is_static_demo, page_files, write_static_demo
-from sam_hq.onnx_runtime.metadata import GraphMetadata
+from sam_hq_onnx.metadata import GraphMetadata
 
 METADATA = GraphMetadata("0", "sam_hq_tiny_vit", "abc", "fp32", 128, 32, {"longest_edge": 128}, (0, 0, 0), (1, 1, 1))
 

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from conftest import PHOTOS
 from exported_models import kinds
-from sam_hq.overlays import draw_masks, object_color
+from sam_hq_numpy.overlays import draw_masks, object_color
 
 pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
 pytest.importorskip("starlette", reason="needs the extra `demo`")
@@ -33,7 +33,7 @@ def folder(exports, tmp_path_factory):
 @pytest.fixture(scope="module")
 def runner(exports):
     """The Python runner of the same graphs."""
-    from sam_hq.onnx_runtime import OnnxSamHQ
+    from sam_hq_onnx import OnnxSamHQ
 
     return OnnxSamHQ(exports(KIND).directory, providers="cpu", threads=1)
 

@@ -117,7 +117,7 @@ def furnish(folder: Path) -> None:
     from PIL import Image
     from stand_in import authors_weights, stand_in_model
 
-    from sam_hq.checkpoint_conversion import processor_for
+    from sam_hq.hub.conversion import processor_for
 
     (folder / "docs").symlink_to(REPOSITORY / "docs", target_is_directory=True)
     model = stand_in_model()

@@ -5,8 +5,8 @@ from PIL import Image
 
 import sam_hq
 from conftest import PHOTOS, small_config, small_model
-from sam_hq.checkpoint_conversion import processor_for
-from sam_hq.checkpoint_keys import authors_name
+from sam_hq.hub.conversion import processor_for
+from sam_hq.hub.key_map import authors_name
 
 
 def stand_in_model() -> sam_hq.SamHQModel:

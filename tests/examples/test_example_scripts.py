@@ -13,8 +13,8 @@ from PIL import Image
 import sam_hq
 from builtin_sam_hq import BuiltinConfig, BuiltinModel, mend
 from conftest import PHOTOS, REPOSITORY, small_config, small_model
-from sam_hq.checkpoint_conversion import processor_for
-from sam_hq.checkpoint_keys import is_hq_name
+from sam_hq.hub.conversion import processor_for
+from sam_hq.hub.key_map import is_hq_name
 
 EXAMPLES = REPOSITORY / "docs" / "examples"
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 import sam_hq
 from conftest import PHOTOS, REPOSITORY, small_config, small_model
-from sam_hq.checkpoint_conversion import processor_for
-from sam_hq.mask_rle import RunLengthMask
+from sam_hq.hub.conversion import processor_for
+from sam_hq_numpy.mask_rle import RunLengthMask
 
 EXAMPLE = REPOSITORY / "docs" / "examples" / "ray_data.py"
 OPTIONS = {"points_per_crop": 3, "pred_iou_thresh": 0, "stability_score_thresh": 0, "crops_nms_thresh": 1}

@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer, OwlViTConfig, OwlViTForObjectDetection, 
 from transformers.models.owlvit.image_processing_pil_owlvit import OwlViTImageProcessorPil
 
 from conftest import PHOTOS, REPOSITORY, small_config, small_model
-from sam_hq.checkpoint_conversion import processor_for
+from sam_hq.hub.conversion import processor_for
 
 EXAMPLE = REPOSITORY / "docs" / "examples" / "text_prompts.py"
 

@@ -7,10 +7,10 @@ import torch
 
 from parity.golden import load_generation_golden, photo_path
 from parity.seeded_weights import seeded_state_dict
-from sam_hq.checkpoint_conversion import convert_weights, infer_config, processor_for
-from sam_hq.mask_generation import SamHQMaskGenerationPipeline
-from sam_hq.mask_rle import RunLengthMask
+from sam_hq.generation.pipeline import SamHQMaskGenerationPipeline
+from sam_hq.hub.conversion import convert_weights, infer_config, processor_for
 from sam_hq.modeling_sam_hq import SamHQModel
+from sam_hq_numpy.mask_rle import RunLengthMask
 
 # The authors' names, and those of transformers' pipeline.
 OUR_NAMES = {

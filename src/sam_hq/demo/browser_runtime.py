@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic_writing import new_directory
+from sam_hq_numpy.atomic_writing import new_directory
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 _FETCH_SECONDS = 600

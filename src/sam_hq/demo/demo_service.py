@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..label_maps import label_map
-from ..mask_generator import SamHQMaskGenerator
+from ..generation.generator import SamHQMaskGenerator
+from ..jobs.label_maps import label_map
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
 from .model_turns import ModelTurns

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..label_maps import label_map
-from ..mask_rle import RunLengthMask
-from ..overlays import draw_masks, object_color
+from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.overlays import draw_masks, object_color
+
+from ..jobs.label_maps import label_map
 from .photo_session import PhotoSession
 
 _Rows = Sequence[tuple[RunLengthMask, dict[str, Any]]]

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ..embedding_files import PhotoEmbeddings
-from ..mask_candidates import MaskCandidates
-from ..mask_generator import SamHQMaskGenerator
+from ..generation.candidates import MaskCandidates
+from ..generation.generator import SamHQMaskGenerator
+from ..images.embedding_files import PhotoEmbeddings
 from .model_turns import ModelTurns
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..image_loading import load_rgb
+from ..images.image_loading import load_rgb
 
 # Formats that Pillow decodes itself; others start external programs or refer to other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from ..embedding_files import PhotoEmbeddings
-from ..mask_generator import SamHQMaskGenerator
-from ..mask_rle import RunLengthMask, encode_masks
-from ..overlays import object_color
+from sam_hq_numpy.mask_rle import RunLengthMask, encode_masks
+from sam_hq_numpy.overlays import object_color
+
+from ..generation.generator import SamHQMaskGenerator
+from ..images.embedding_files import PhotoEmbeddings
 from .generation_run import GenerationRun
 from .model_turns import ModelTurns
 from .opened_photo import OpenedPhoto

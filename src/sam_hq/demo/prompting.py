@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..embedding_files import PhotoEmbeddings
-from ..mask_frames import low_res_masks_to_photo
+from ..images.embedding_files import PhotoEmbeddings
+from ..images.mask_frames import low_res_masks_to_photo
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
 

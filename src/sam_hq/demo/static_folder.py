@@ -10,8 +10,9 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from ..atomic_writing import check_free_directory, new_directory
-from ..onnx_runtime.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
+from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
+from sam_hq_onnx.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
+
 from .browser_runtime import FILES, runtime_folder
 
 ABOUT_FILE = "about.json"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..ground_truth_prompts import jittered_box, mask_box, random_points
+from ..evaluation.ground_truth_prompts import jittered_box, mask_box, random_points
 from .augmentation import IGNORED_LABEL, Augmentation, augment
 from .embedding_cache import image_key
 from .prompts import MAX_POINTS, PROMPT_SHARES

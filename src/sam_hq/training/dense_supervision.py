@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..losses import IGNORED_LABEL
+from ..model.losses import IGNORED_LABEL
 
 OUTLINE_WEIGHT = 3.0  # outlines are rare
 EARLY_WEIGHT, BOX_WEIGHT = 0.5, 1.0

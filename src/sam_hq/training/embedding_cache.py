@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..atomic_writing import new_file
+from sam_hq_numpy.atomic_writing import new_file
 
 FORMAT = "sam_hq training embeddings 1"
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import nn
 
-from ..decoder_attention import SamHQAttention
+from ..model.decoder_attention import SamHQAttention
+from ..model.two_way_transformer import SamHQTwoWayTransformer
 from ..modeling_sam_hq import SamHQModel
-from ..two_way_transformer import SamHQTwoWayTransformer
 from .objectives import decode_branches, training_loss
 
 LOCALITY_GAIN = 1.4

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 
-from ..losses import (
+from ..model.losses import (
     IGNORED_LABEL,
     point_cross_entropy,
     point_dice,
@@ -16,7 +16,7 @@ from ..losses import (
     sample_points,
     uncertain_points,
 )
-from ..mask_rendering import render_masks, render_masks_fast
+from ..model.mask_rendering import render_masks, render_masks_fast
 from ..modeling_sam_hq import SamHQModel
 
 
@@ -87,8 +87,8 @@ def mask_losses(mask_logits: torch.Tensor, labels: torch.Tensor, num_points: int
     Returns:
         Losses (N, M).
 
-    Differs: from `sam_hq.losses.mask_loss` in that half of the points are drawn around the object. On small objects
-        nearly all points of the whole image are background, and a new network learns to predict nothing at all.
+    Differs: from `sam_hq.model.losses.mask_loss` in that half of the points are drawn around the object. On small
+        objects nearly all points of the whole image are background, and a new network learns to predict nothing at all.
     """
     count, masks = mask_logits.shape[:2]
     logits = mask_logits.flatten(0, 1).float()

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..atomic_writing import new_file
-from ..ground_truth_prompts import mask_box
-from ..mask_rle import RunLengthMask
+from sam_hq_numpy.atomic_writing import new_file
+from sam_hq_numpy.mask_rle import RunLengthMask
+
+from ..evaluation.ground_truth_prompts import mask_box
 from .composites import CompositeSample
 from .sources import CUTOUT_SIDE, MIN_CUTOUT_SIDE
 

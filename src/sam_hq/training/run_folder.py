@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..atomic_writing import new_file
+from sam_hq_numpy.atomic_writing import new_file
 
 STATE_NAME = "state_{step:07d}"
 SETTINGS_FILE = "settings.json"

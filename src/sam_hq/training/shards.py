@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..segmentation_data import BadDataReport
+from ..evaluation.segmentation_data import BadDataReport
 from .composites import CompositeRenderer, SimpleRenderer, SparseRenderer, ThinRenderer
 from .photo_objects import PhotoObjects
 from .photo_regions import PhotoRegions

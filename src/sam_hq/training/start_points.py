@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
-from ..checkpoint_conversion import convert_weights, infer_config, processor_for, read_weights
 from ..configuration_sam_hq import SamHQConfig
+from ..hub.conversion import convert_weights, infer_config, processor_for, read_weights
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
 from .parts import is_hq_part

@@ -19,7 +19,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object
 from torch.utils.data import DataLoader, Subset
 
-from ..segmentation_data import BadDataReport
+from ..evaluation.segmentation_data import BadDataReport
 from .batches import TrainingBatches
 from .parts import parameter_groups, select_parameters, with_lora
 from .run_folder import RunFolder, settings_of
@@ -38,7 +38,7 @@ class Trainer:
         images: Training images, a sequence of (image (H, W, 3) uint8, masks (n, H, W) bool).
         output_dir: Gets `state_*` (to resume from), `best` and `last` (checkpoints) and `log.jsonl`.
         settings: The run's settings.
-        validation: A `sam_hq.segmentation_data.MaskedImages`, or None for no validation.
+        validation: A `sam_hq.evaluation.segmentation_data.MaskedImages`, or None for no validation.
         report: Called with a line for people at every logged step.
         progress: Called after every update with ("training", updates done, all), and after every photograph of a
             validation with ("validation", photographs done, all).

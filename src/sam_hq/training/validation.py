@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from accelerate.utils import gather_object
 
-from ..evaluation import EvaluationReport, PromptedModel, evaluate
+from ..evaluation.scoring import EvaluationReport, PromptedModel, evaluate
 
 
 class EveryNth:
     """Some photographs of a dataset.
 
     Args:
-        dataset: A `sam_hq.segmentation_data.MaskedImages`.
+        dataset: A `sam_hq.evaluation.segmentation_data.MaskedImages`.
         first: Index of the first.
         step: Distance between them.
     """
@@ -50,7 +50,7 @@ def validation_quality(
     Args:
         model: A `SamHQModel`.
         processor: Its processor.
-        dataset: A `sam_hq.segmentation_data.MaskedImages`.
+        dataset: A `sam_hq.evaluation.segmentation_data.MaskedImages`.
         branches: For each branch that is scored, what its measures are named with in front, such as
             `{"sum": "", "sam": "sam_"}`.
         rank: Number of this process.

@@ -1,4 +1,4 @@
-// The colours of objects, the same as sam_hq.overlays gives them.
+// The colours of objects, the same as sam_hq_numpy.overlays gives them.
 
 const HUE_STEP = (Math.sqrt(5) - 1) / 2;
 

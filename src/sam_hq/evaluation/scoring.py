@@ -1,0 +1,299 @@
+"""Mask quality of a model on photographs with ground truth: mIoU and mean boundary IoU, prompted from the truth.
+
+Source: "Segment Anything in High Quality" (arXiv 2306.01567), §4: masks scored at the photograph's size, boundaries
+2 % of its diagonal wide. The authors squash the photograph to a square; `protocol="squashed"` does too, `"normal"`
+keeps its shape as users do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sam_hq_numpy.atomic_writing import new_file
+
+from ..images.mask_frames import low_res_masks_to_photo
+from .floors import FLOORS, load_opencv
+from .ground_truth_prompts import central_point, error_click, jittered_box, mask_box, random_points
+from .mask_metrics import boundary_iou, mask_iou
+
+PROMPTS = ("box", "jittered-box", "points-1", "points-3", "points-5", "points-10", "clicks-3", "clicks-5", "clicks-10")
+PROTOCOLS = ("normal", "squashed")
+BRANCHES = ("sam", "hq", "sum")
+
+
+@dataclass(frozen=True)
+class ObjectScore:
+    """One mask's agreement with the truth.
+
+    Attributes:
+        image: Name of the photograph.
+        index: Number of the object in it.
+        prompt: Kind of prompt.
+        branch: `sam`, `hq`, `sum`, or the name of a floor.
+        iou: Intersection over union at the photograph's size.
+        boundary_iou: The same of the boundary regions.
+        score: The model's own prediction of the IoU; NaN for floors.
+    """
+
+    image: str
+    index: int
+    prompt: str
+    branch: str
+    iou: float
+    boundary_iou: float
+    score: float = float("nan")
+
+
+@dataclass
+class EvaluationReport:
+    """All scores of an evaluation, and how it was made.
+
+    Attributes:
+        settings: Model, data, protocol and so on.
+        scores: One entry per object, prompt and branch.
+        left_out: Reasons and counts of data that could not be used.
+    """
+
+    settings: dict[str, Any]
+    scores: list[ObjectScore] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def means(self) -> dict[tuple[str, str], tuple[float, float, int]]:
+        """For each (prompt, branch): mIoU, mean boundary IoU and the number of objects."""
+        groups: dict[tuple[str, str], list[ObjectScore]] = {}
+        for score in self.scores:
+            groups.setdefault((score.prompt, score.branch), []).append(score)
+        return {
+            key: (_mean(s.iou for s in group), _mean(s.boundary_iou for s in group), len(group))
+            for key, group in groups.items()
+        }
+
+    def table(self) -> str:
+        """The means as a table in Markdown."""
+        lines = ["| prompt | branch | mIoU | mBIoU | objects |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {prompt} | {branch} | {iou:.3f} | {biou:.3f} | {count} |"
+            for (prompt, branch), (iou, biou, count) in self.means().items()
+        ]
+        return "\n".join(lines)
+
+    def save(self, path: str | Path) -> None:
+        """Write settings, means and every object's scores as JSON."""
+        means = [
+            {"prompt": prompt, "branch": branch, "miou": iou, "mbiou": biou, "objects": count}
+            for (prompt, branch), (iou, biou, count) in self.means().items()
+        ]
+        content = {
+            "settings": self.settings,
+            "means": means,
+            "left_out": self.left_out,
+            "objects": [{k: None if v != v else v for k, v in asdict(score).items()} for score in self.scores],
+        }
+        with new_file(path) as aside:
+            aside.write_text(json.dumps(content, indent=2))
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+class PromptedModel:
+    """A model that embeds a photograph once and answers prompts in the photograph's pixels.
+
+    Args:
+        model: A `SamHQModel`.
+        processor: Its processor.
+        protocol: `normal` or `squashed`.
+        multimask: Whether the best of SAM's candidates is taken, or the mask for clear prompts.
+
+    Raises:
+        ValueError: An unknown protocol.
+    """
+
+    def __init__(self, model: Any, processor: Any, protocol: str = "normal", multimask: bool = False) -> None:
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
+        self.model, self.processor, self.protocol, self.multimask = model.eval(), processor, protocol, multimask
+
+    @torch.no_grad()
+    def embed(self, image: np.ndarray) -> None:
+        """Take a photograph (H, W, 3) uint8."""
+        self._size = image.shape[:2]
+        pad = self.processor.image_processor.pad_size
+        if self.protocol == "squashed":
+            square = Image.fromarray(image).resize((pad["width"], pad["height"]), Image.Resampling.BILINEAR)
+            image = np.asarray(square)
+        self._frame = image.shape[:2]
+        inputs = self.processor(image, return_tensors="pt")
+        self._reshaped = tuple(int(side) for side in inputs["reshaped_input_sizes"][0])
+        self._padded = (pad["height"], pad["width"])
+        pixel_values = inputs["pixel_values"].to(self.model.device, self.model.dtype)
+        self._embeddings, intermediate = self.model.get_image_embeddings(pixel_values)
+        self._hq_features = self.model.get_hq_features(self._embeddings, intermediate)
+
+    @torch.no_grad()
+    def predict(
+        self, boxes: np.ndarray | None, points: np.ndarray | None, labels: np.ndarray | None, masks: Any = None
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, torch.Tensor]:
+        """Answer P prompts.
+
+        Args:
+            boxes: (P, 4) as (x0, y0, x1, y1) in the photograph's pixels, or None.
+            points: (P, N, 2) as (x, y), or None.
+            labels: (P, N), 1 on the object, 0 off it.
+            masks: Logits of an earlier answer (P, h, w), or None.
+
+        Returns:
+            For each branch masks (P, H, W) bool; predicted IoU (P,); and the low-resolution logits (P, h, w).
+        """
+        scale = np.array([self._reshaped[1] / self._size[1], self._reshaped[0] / self._size[0]], np.float32)
+        device, prompts = self.model.device, {}
+        if boxes is not None:
+            prompts["input_boxes"] = torch.from_numpy(boxes * np.tile(scale, 2)).float()[None].to(device)
+        if points is not None:
+            prompts["input_points"] = torch.from_numpy(points * scale).float()[None].to(device)
+            prompts["input_labels"] = torch.from_numpy(labels).long()[None].to(device)
+        if masks is not None:
+            prompts["input_masks"] = masks[None]
+        outputs = self.model(
+            image_embeddings=self._embeddings,
+            hq_features=self._hq_features,
+            multimask_output=self.multimask,
+            output_branches=True,
+            **prompts,
+        )
+        low_res = {"sam": outputs.sam_masks, "hq": outputs.hq_masks, "sum": outputs.pred_masks}
+        full = {branch: self._at_photo_size(logits[0, :, :1]) for branch, logits in low_res.items()}
+        return full, outputs.iou_scores[0, :, 0].float().cpu().numpy(), outputs.pred_masks[0, :, 0]
+
+    def _at_photo_size(self, logits: torch.Tensor) -> np.ndarray:
+        masks = low_res_masks_to_photo(logits, self._reshaped, self._size, self._padded, 0.0, True)
+        return masks[:, 0].cpu().numpy()
+
+
+def evaluate(
+    predictor: PromptedModel,
+    dataset: Any,
+    prompts: Iterable[str] = ("box",),
+    floors: Iterable[str] = (),
+    settings: dict[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    seed: int = 0,
+) -> EvaluationReport:
+    """Score a model on a dataset.
+
+    Args:
+        predictor: The model.
+        dataset: A `sam_hq.evaluation.segmentation_data.MaskedImages`.
+        prompts: Some of `PROMPTS`.
+        floors: Methods without learning to score beside it: `filled-box`, `grabcut`.
+        settings: What the report says about how it was made.
+        progress: Called with the number of photographs done and of all.
+        seed: Seed of jitter and random points; a photograph's depend on its number alone.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError: An unknown prompt or floor, or a negative seed.
+        ImportError: `grabcut` without OpenCV.
+    """
+    prompts, floors = tuple(prompts), tuple(floors)
+    check_choices(prompts, floors, seed)
+    report = EvaluationReport({**(settings or {}), "seed": seed})
+    for number in range(len(dataset)):
+        image, truths = dataset[number]
+        if len(truths):
+            predictor.embed(image)
+            for kind in prompts:
+                rng = np.random.default_rng((seed, number))
+                masks, scores = answers(predictor, truths, kind, rng)
+                for branch in BRANCHES:
+                    _add_scores(report, dataset.name(number), kind, branch, masks[branch], truths, scores)
+            for floor in floors:
+                guesses = [FLOORS[floor](image, mask_box(truth)) for truth in truths]
+                _add_scores(report, dataset.name(number), "box", floor, guesses, truths, [float("nan")] * len(truths))
+        if progress is not None:
+            progress(number + 1, len(dataset))
+    report.left_out = dict(dataset.report.counts)
+    return report
+
+
+def check_choices(prompts: Sequence[str], floors: Sequence[str] = (), seed: int = 0) -> None:
+    """Refuse what `evaluate` refuses, before a model is loaded for it.
+
+    Args:
+        prompts: Some of `PROMPTS`.
+        floors: Names of floors.
+        seed: A seed.
+
+    Raises:
+        ValueError: An unknown prompt or floor, or a negative seed.
+        ImportError: `grabcut` without OpenCV.
+    """
+    for name, given, known in (("prompts", prompts, PROMPTS), ("floors", floors, tuple(FLOORS))):
+        if unknown := [value for value in given if value not in known]:
+            raise ValueError(f"unknown {name} {unknown}; there are {list(known)}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    if "grabcut" in floors:
+        load_opencv()
+
+
+def answers(
+    predictor: PromptedModel, truths: np.ndarray, kind: str, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Prompt the embedded photograph for every object.
+
+    Args:
+        predictor: The model, after `embed`.
+        truths: (P, H, W) bool.
+        kind: One of `PROMPTS`.
+        rng: Source of jitter and random points.
+
+    Returns:
+        For each branch masks (P, H, W) bool, and the predicted IoU (P,).
+    """
+    if kind in ("box", "jittered-box"):
+        boxes = np.stack([mask_box(truth) for truth in truths])
+        if kind == "jittered-box":
+            boxes = np.stack([jittered_box(box, rng) for box in boxes])
+        return predictor.predict(boxes, None, None)[:2]
+    count = int(kind.rpartition("-")[2])
+    if kind.startswith("points"):
+        # One point is the central one, as users click; of several, the others are anywhere on the object.
+        points = np.stack([random_points(truth, count, rng, centre_share=1.0) for truth in truths])
+        return predictor.predict(None, points, np.ones(points.shape[:2], np.int64))[:2]
+    return _clicked_answers(predictor, truths, count)
+
+
+def _clicked_answers(
+    predictor: PromptedModel, truths: np.ndarray, count: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Click on the object's centre, then on the centre of the largest error, with the last mask as a prompt."""
+    points = np.stack([central_point(truth)[None] for truth in truths])
+    labels = np.ones((len(truths), 1), np.int64)
+    masks, scores, logits = predictor.predict(None, points, labels)
+    for _ in range(count - 1):
+        clicks = [error_click(mask, truth) for mask, truth in zip(masks["sum"], truths, strict=True)]
+        points = np.concatenate([points, np.stack([point for point, _ in clicks])[:, None]], axis=1)
+        labels = np.concatenate([labels, np.array([[label] for _, label in clicks])], axis=1)
+        masks, scores, logits = predictor.predict(None, points, labels, logits)
+    return masks, scores
+
+
+def _add_scores(
+    report: EvaluationReport, name: str, kind: str, branch: str, masks: Any, truths: np.ndarray, scores: Any
+) -> None:
+    for index, (mask, truth, score) in enumerate(zip(masks, truths, scores, strict=True)):
+        report.scores.append(
+            ObjectScore(name, index, kind, branch, mask_iou(mask, truth), boundary_iou(mask, truth), float(score))
+        )

@@ -1,0 +1,245 @@
+"""The model written as ONNX: two graphs, checked against torch before they get their name.
+
+docs/export.md describes the graphs; `graphs.py` holds what is traced, `onnx_runtime` what runs the result.
+"""
+
+import copy
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
+from sam_hq_onnx import OnnxSamHQ
+from sam_hq_onnx.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
+
+from .. import __version__
+from ..image_processing_sam_hq import SamHQImageProcessor
+from ..images.image_options import mean_and_std
+from ..modeling_sam_hq import SamHQModel
+from .check import Agreement, checked_agreement
+from .graphs import (
+    DECODER_INPUTS,
+    DECODER_OUTPUTS,
+    ENCODER_INPUTS,
+    ENCODER_OUTPUTS,
+    traced_decoder,
+    traced_encoder,
+)
+from .library_warnings import without_remarks
+from .quantization import check_calibration_photos, quantize_encoder
+
+DTYPES = ("fp32", "fp16", "int8")
+DEFAULT_OPSET = 18
+_OPSETS = range(18, 24)
+# A file of protobuf ends at 2 GB.
+_BYTES_WITHIN_THE_FILE = 1_500_000_000
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """What was written.
+
+    Attributes:
+        directory: With both graphs and the metadata.
+        metadata: What the graphs say about themselves.
+        agreement: How near their answers are to torch's.
+    """
+
+    directory: Path
+    metadata: GraphMetadata
+    agreement: Agreement
+
+
+def export_onnx(
+    model: SamHQModel,
+    image_processor: SamHQImageProcessor,
+    directory: str | Path,
+    dtype: str = "fp32",
+    opset: int = DEFAULT_OPSET,
+    calibration_photos: Sequence[object] = (),
+) -> OnnxExport:
+    """Write a model as ONNX, and check it against torch on prompts of every kind.
+
+    Args:
+        model: The model; left as it is.
+        image_processor: Its image processor.
+        directory: A new or empty directory; it appears whole or not at all.
+        dtype: "fp32"; "fp16" for weights and work in half precision; "int8" for an encoder with 8-bit weights.
+        opset: The version of ONNX's operators, 18 to 23.
+        calibration_photos: With "int8", photographs like those that the graphs are for (paths, PIL images or uint8
+            arrays (H, W, 3)), to measure ranges on; with none, the dynamic way is taken. See `onnx_quantization`.
+
+    Raises:
+        TypeError: If `model` is no SAM-HQ, or something among the photographs is none.
+        ValueError: If an option is unknown, a photograph cannot be read, the processor prepares photographs in a way
+            that the runner does not, or the graphs' answers differ from torch's by more than they may.
+        ImportError: If the extra `onnx` is not installed.
+        OSError: If the directory cannot be written.
+    """
+    check_onnx_options(directory, dtype, opset, calibration_photos)
+    metadata = graph_metadata(model, image_processor, dtype)
+    working = model if dtype != "fp16" else _half(model)
+    with new_directory(directory) as aside:
+        _write(
+            _program(traced_encoder(working), ENCODER_INPUTS, ENCODER_OUTPUTS, opset), aside / ENCODER_FILE, metadata
+        )
+        _write(
+            _program(traced_decoder(working), DECODER_INPUTS, DECODER_OUTPUTS, opset), aside / DECODER_FILE, metadata
+        )
+        if dtype == "int8":
+            quantize_encoder(aside / ENCODER_FILE, metadata, calibration_photos)
+        (aside / METADATA_FILE).write_text(json.dumps(metadata.to_strings(), indent=1) + "\n", encoding="utf-8")
+        agreement = checked_agreement(model, image_processor, OnnxSamHQ(aside, providers="cpu"))
+    return OnnxExport(Path(directory), metadata, agreement)
+
+
+def check_onnx_options(
+    directory: str | Path, dtype: str = "fp32", opset: int = DEFAULT_OPSET, calibration_photos: Sequence[object] = ()
+) -> None:
+    """Refuse what `export_onnx` would refuse, before a model is loaded.
+
+    Args:
+        directory: As in `export_onnx`, like the others.
+        dtype: Of the weights.
+        opset: The version of ONNX's operators.
+        calibration_photos: Photographs to measure ranges on; each is read, and forgotten.
+
+    Raises:
+        TypeError: If something among the photographs is none, or `opset` is no whole number.
+        ValueError: If an option is unknown, or a photograph cannot be read.
+        ImportError: If the extra `onnx` is not installed.
+        FileExistsError: If the directory has contents.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    if isinstance(opset, bool) or not isinstance(opset, int):
+        raise TypeError(f"opset must be a whole number, got {opset!r}")
+    if opset not in _OPSETS:
+        raise ValueError(f"opset must be {_OPSETS.start} to {_OPSETS.stop - 1}, got {opset}")
+    if not isinstance(calibration_photos, list | tuple):
+        raise TypeError(f"calibration_photos must be a list of photographs, got {type(calibration_photos).__name__}")
+    if calibration_photos and dtype != "int8":
+        raise ValueError(f"calibration_photos are for dtype 'int8', got dtype {dtype!r}")
+    require_onnx()
+    check_free_directory(directory)
+    check_calibration_photos(calibration_photos)
+
+
+def require_onnx() -> None:
+    """Say which extra is missing, if one is.
+
+    Raises:
+        ImportError: If onnx, onnxscript or onnxruntime is not installed.
+    """
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f"exporting needs {', '.join(missing)}: pip install 'sam-hq[onnx]'")
+
+
+def graph_metadata(model: SamHQModel, image_processor: SamHQImageProcessor, dtype: str) -> GraphMetadata:
+    """What the graphs of a model have to say about themselves.
+
+    Args:
+        model: The model.
+        image_processor: Its image processor.
+        dtype: As in `export_onnx`.
+
+    Raises:
+        TypeError: If `model` is no SAM-HQ.
+        ValueError: If the processor prepares photographs in a way that the runner does not.
+    """
+    if not isinstance(model, SamHQModel):
+        raise TypeError(f"model must be a SamHQModel, got {type(model).__name__}")
+    options = image_processor.options_of_call({})
+    side = model.config.vision_config.image_size
+    switched_off = [name for name in ("do_resize", "do_pad", "do_rescale", "do_normalize") if not options[name]]
+    if switched_off:
+        raise ValueError(f"the image processor must resize, rescale, normalise and pad, but {switched_off} are False")
+    if options["pad_size"] != {"height": side, "width": side}:
+        raise ValueError(f"pad_size must be the model's {side} x {side}, got {options['pad_size']}")
+    mean, std = ([float(value) for value in part.flatten().expand(3)] for part in mean_and_std(options))
+    return GraphMetadata(
+        version=__version__,
+        model_type=model.config.vision_config.model_type,
+        model=weights_digest(model),
+        dtype=dtype,
+        image_size=side,
+        mask_size=model.config.prompt_encoder_config.mask_input_size,
+        size=dict(options["size"]),
+        image_mean=tuple(mean),
+        image_std=tuple(std),
+        resample=Image.Resampling(options["resample"]).name.lower(),
+        mask_generation=dict(model.config.mask_generation or {}),
+    )
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A digest of all weights, by which graphs of one model are known to belong together."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _half(model: SamHQModel) -> SamHQModel:
+    return copy.deepcopy(model).half()
+
+
+def _program(
+    traced: torch.export.ExportedProgram, inputs: tuple[str, ...], outputs: tuple[str, ...], opset: int
+) -> Any:
+    # The exporter remarks on libraries that are not installed and axes that have one name.
+    with without_remarks("torch.onnx"):
+        return torch.onnx.export(
+            traced,
+            dynamo=True,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=opset,
+            verbose=False,
+        )
+
+
+def _write(program: Any, path: Path, metadata: GraphMetadata) -> None:
+    model = program.model
+    which = path.stem
+    model.metadata_props.clear()
+    model.metadata_props.update({**metadata.to_strings(), "graph": which})
+    model.producer_name, model.producer_version = "sam-hq", metadata.version
+    model.graph.name = f"sam_hq_{which}"
+    for node in model.graph:
+        node.metadata_props.clear()  # stack traces of this machine
+    _name_axes(model)
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values())
+    program.save(str(path), external_data=weights > _BYTES_WITHIN_THE_FILE)
+
+
+def _name_axes(model: Any) -> None:
+    """Give the axes that may have any length the names of docs/export.md; the exporter numbers them."""
+    named = {
+        "pixel_values": ("images",),
+        "input_points": ("images", "prompts", "points"),
+        "iou_scores": (None, None, "candidates"),
+    }
+    values = [*model.graph.inputs, *model.graph.outputs]
+    names = {
+        str(side): name
+        for value in values
+        for side, name in zip(value.shape, named.get(value.name, ()), strict=False)
+        if name is not None
+    }
+    for value in values + [output for node in model.graph for output in node.outputs]:
+        if value.shape is not None:
+            value.shape = type(value.shape)([names.get(str(side), side) for side in value.shape])
+
+
+__all__ = ["DEFAULT_OPSET", "DTYPES", "OnnxExport", "export_onnx", "graph_metadata", "require_onnx", "weights_digest"]

@@ -1,0 +1,110 @@
+"""`pipeline("mask-generation")` for SAM-HQ."""
+
+import types
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch.utils.data import Dataset
+from transformers import MaskGenerationPipeline
+from transformers.image_utils import load_image
+
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+
+from ..image_processing_sam_hq import SamHQImageProcessor
+from ..modeling_sam_hq import SamHQModel
+from .generator import SamHQMaskGenerator
+
+
+class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
+    """The mask-generation pipeline of `transformers`, with every option of `MaskGenerationOptions`.
+
+    Options given to `pipeline(...)` hold for all calls, those given to a call for that call.
+
+    Differs: unknown options raise; the defaults find the authors' masks, one per point instead of three; batches of
+    photographs of different sizes, half precision, crops with thinner grids and small regions work.
+    """
+
+    model: SamHQModel
+    image_processor: SamHQImageProcessor
+
+    def __call__(  # type: ignore[override]
+        self,
+        image: object = None,
+        *args: Any,
+        num_workers: int | None = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> dict | list | Iterator:
+        """Find the masks of everything in one or many photographs.
+
+        Args:
+            image: A path, URL, PIL image, array or tensor; or a list, a generator or a dataset of them.
+            *args: Refused.
+            num_workers: Accepted for the signature's sake: photographs are read in this process.
+            batch_size: How many crops, of one or several photographs, pass the encoder together.
+            **options: See `MaskGenerationOptions`.
+
+        Returns:
+            For one photograph, with `output_mode` None, a dictionary with `masks` (list of `(H, W)` boolean arrays)
+            and `scores` (float32 `(N,)`), with other modes the authors' list of records. For a list, a list of these;
+            for a generator or a dataset, an iterator that does the work as it is asked.
+
+        Raises:
+            TypeError: An option that does not exist; the nearest that does is named.
+            ValueError: An option with an impossible value. Both before any photograph is read.
+        """
+        del num_workers
+        if args:
+            raise TypeError(f"mask generation takes one positional argument, the photographs; got {len(args)} more.")
+        image = options.pop("images", image) if image is None else image
+        if image is None:
+            raise TypeError("mask generation needs a photograph: `image` is missing.")
+        chosen = self.generator(options)
+        per_pass = next(size for size in (batch_size, self._batch_size, 1) if size is not None)
+        if isinstance(image, (types.GeneratorType, Dataset)):
+            return chosen.generate_each(self._loaded(_items(image), chosen.options), per_pass)
+        if isinstance(image, (list, tuple)):
+            return list(chosen.generate_each(self._loaded(image, chosen.options), per_pass))
+        return next(chosen.generate_each(self._loaded([image], chosen.options), per_pass))
+
+    def iterate(self, image: object, **options: Any) -> Iterator[dict]:
+        """Find the masks of one photograph and give the authors' records one by one.
+
+        Args:
+            image: A path, URL, PIL image, array or tensor.
+            **options: See `MaskGenerationOptions`; `output_mode` is "binary_mask" unless given.
+
+        Yields:
+            Records, see `MaskCandidates.records`.
+        """
+        chosen = self.generator(options)
+        (loaded,) = self._loaded([image], chosen.options)
+        return chosen.iterate(loaded)
+
+    def generator(self, options: dict[str, Any]) -> SamHQMaskGenerator:
+        """The engine behind the pipeline, with its options and those of one call.
+
+        Args:
+            options: Options of the call, by name.
+        """
+        return SamHQMaskGenerator(self.model, self.image_processor, **{**self._options, **options})
+
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
+        MaskGenerationOptions().updated(options)  # refuses what is wrong before anything is loaded
+        self._options = options
+        return super()._sanitize_parameters(**options)
+
+    def _loaded(self, images: Iterable[object], options: MaskGenerationOptions) -> Iterator[object]:
+        """Photographs, with URLs fetched under `timeout`."""
+        for image in images:
+            if isinstance(image, str) and image.startswith(("http://", "https://")):
+                yield load_image(image, timeout=options.timeout)
+            else:
+                yield image
+
+
+def _items(images: Any) -> Iterator[object]:
+    """The photographs of a generator or of a dataset, which may have only `__getitem__` and `__len__`."""
+    if isinstance(images, types.GeneratorType) or hasattr(images, "__iter__"):
+        return iter(images)
+    return (images[index] for index in range(len(images)))

@@ -1,0 +1,164 @@
+"""Prompted segmentation in large photographs: only the region around each prompt is looked at, at full resolution."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sam_hq_numpy.crop_grids import Box
+from sam_hq_numpy.mask_rle import RunLengthMask
+
+from ..images.large_photos import PhotoRegions
+from ..images.mask_ops import masks_to_boxes, touches_crop_edge
+from ..modeling_sam_hq import SamHQModel
+from ..processing_sam_hq import SamHQProcessor
+
+
+@dataclass(frozen=True, eq=False)
+class RegionMask:
+    """The mask of one object in a large photograph.
+
+    Args:
+        mask: Of the photograph's size, run-length encoded.
+        score: Predicted IoU.
+        region: x0 y0 x1 y1 of the region it was found in, in pixels of the photograph.
+    """
+
+    mask: RunLengthMask
+    score: float
+    region: Box
+
+
+def segment_regions(
+    model: SamHQModel,
+    processor: SamHQProcessor,
+    image: object,
+    *,
+    input_boxes: Sequence[Sequence[float]] | None = None,
+    input_points: Sequence[Sequence[Sequence[float]]] | None = None,
+    input_labels: Sequence[Sequence[int]] | None = None,
+    tile_size: int = 1024,
+    context: float = 2.0,
+    max_growths: int = 2,
+    max_pixels: int | None = None,
+    multimask_output: bool = False,
+    hq_token_only: bool = False,
+) -> list[RegionMask]:
+    """Segment objects of a photograph of any size, each in a square region around its prompts.
+
+    A mask that ends at an edge of its region where the photograph goes on is looked for again in a region twice as
+    large, so that memory is bounded by the decoded photograph and the largest region.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        image: A path, URL, PIL image, array or tensor.
+        input_boxes: One box x0 y0 x1 y1 per object, in pixels of the photograph.
+        input_points: The points x y of every object, in pixels of the photograph.
+        input_labels: Their labels, 1 foreground and 0 background; all foreground where they are left out.
+        tile_size: Least side of a region, in pixels.
+        context: Least side of a region as a multiple of what the prompts span.
+        max_growths: How often a region is enlarged at most.
+        max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+        multimask_output: Whether the best of three candidates is taken rather than the mask for clear prompts.
+        hq_token_only: Whether masks are the HQ token's alone.
+
+    Returns:
+        One mask per object.
+
+    Raises:
+        ValueError: No prompts, different numbers of boxes, points and labels, or prompts outside the photograph.
+    """
+    _check_counts(input_boxes, input_points, input_labels)
+    if tile_size < 1 or context < 1 or max_growths < 0:
+        raise ValueError(
+            f"`tile_size` and `context` must be at least 1 and `max_growths` at least 0, got {tile_size}, {context} "
+            f"and {max_growths}."
+        )
+    photo = PhotoRegions(image, max_pixels)
+    segmented = []
+    for index in range(len(input_boxes if input_boxes is not None else input_points or ())):
+        box = None if input_boxes is None else np.asarray(input_boxes[index], dtype=np.float64)
+        points = None if input_points is None else np.asarray(input_points[index], dtype=np.float64).reshape(-1, 2)
+        labels = None if input_labels is None else list(input_labels[index])
+        span = _span(box, points, photo.size, index)
+        side = max(tile_size, int(np.ceil(context * max(span[2] - span[0], span[3] - span[1]))))
+        for growth in range(max_growths + 1):
+            region = _region(span, side << growth, photo.size)
+            found, is_cut = _segment(
+                model, processor, photo, region, box, points, labels, multimask_output, hq_token_only
+            )
+            if not is_cut:
+                break
+        segmented.append(found)
+    return segmented
+
+
+@torch.no_grad()
+def _segment(
+    model: SamHQModel,
+    processor: SamHQProcessor,
+    photo: PhotoRegions,
+    region: Box,
+    box: np.ndarray | None,
+    points: np.ndarray | None,
+    labels: list[int] | None,
+    multimask_output: bool,
+    hq_token_only: bool,
+) -> tuple[RegionMask, bool]:
+    """The mask of one object in one region, and whether it ends where only the region does."""
+    corner = np.array(region[:2], dtype=np.float64)
+    prompts: dict[str, list] = {}
+    if box is not None:
+        prompts["input_boxes"] = [[(box - np.tile(corner, 2)).tolist()]]
+    if points is not None and len(points):
+        prompts["input_points"] = [[(points - corner).tolist()]]
+        prompts["input_labels"] = [[labels if labels is not None else [1] * len(points)]]
+    inputs = processor(photo.region(region), return_tensors="pt", **prompts)
+    sizes = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
+    tensors = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    tensors["pixel_values"] = tensors["pixel_values"].to(model.dtype)
+    outputs = model(**tensors, multimask_output=multimask_output, hq_token_only=hq_token_only)
+    mask = processor.post_process_masks(outputs.pred_masks[:, :, :1], *sizes)[0][0].cpu()  # (1, H, W)
+    is_cut = bool(touches_crop_edge(masks_to_boxes(mask), region, photo.size)[0])
+    encoded = RunLengthMask.from_mask(mask[0].numpy()).pasted(region[0], region[1], photo.size)
+    return RegionMask(encoded, outputs.iou_scores[0, 0, 0].item(), region), is_cut
+
+
+def _check_counts(input_boxes: Sequence | None, input_points: Sequence | None, input_labels: Sequence | None) -> None:
+    given = {"input_boxes": input_boxes, "input_points": input_points, "input_labels": input_labels}
+    counts = {name: len(prompts) for name, prompts in given.items() if prompts is not None}
+    if "input_boxes" not in counts and "input_points" not in counts:
+        raise ValueError("segmenting a region needs `input_boxes` or `input_points` to know where it is.")
+    if "input_labels" in counts and "input_points" not in counts:
+        raise ValueError("`input_labels` belong to `input_points`, which are missing.")
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"every object needs an entry in each kind of prompt, got {counts}.")
+
+
+def _span(
+    box: np.ndarray | None, points: np.ndarray | None, image_size: tuple[int, int], index: int
+) -> tuple[float, float, float, float]:
+    """x0 y0 x1 y1 around all prompts of one object."""
+    corners = [box.reshape(2, 2)] if box is not None else []
+    placed = np.concatenate([*corners, *([points] if points is not None else [])])
+    if not len(placed):
+        raise ValueError(f"object {index} has neither a box nor a point.")
+    (x0, y0), (x1, y1) = placed.min(0), placed.max(0)
+    if not (x0 >= 0 and y0 >= 0 and x1 <= image_size[1] and y1 <= image_size[0]):
+        raise ValueError(
+            f"the prompts of object {index} span {x0:g} {y0:g} to {x1:g} {y1:g}, outside the photograph of "
+            f"{image_size[1]} x {image_size[0]} pixels."
+        )
+    return x0, y0, x1, y1
+
+
+def _region(span: Sequence[float], side: int, image_size: tuple[int, int]) -> Box:
+    """The square of a side around a span, moved into the photograph and cut to it."""
+    bounds = []
+    for low, high, length in ((span[0], span[2], image_size[1]), (span[1], span[3], image_size[0])):
+        start = min(max(0, round((low + high - side) / 2)), max(0, length - side))
+        bounds.append((start, min(length, start + side)))
+    (x0, x1), (y0, y1) = bounds
+    return x0, y0, x1, y1

@@ -1,0 +1,91 @@
+"""Masks at the size of their crop whose stability passes: run-length encoded, the rest never kept."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.mask_rle import RunLengthMask, encode_masks
+
+from ..images.mask_ops import stability_scores
+from .upscaling import PhotoCut, PhotoUpscaling
+
+# A bound this close below the threshold, relatively, may be it: the plain form holds the scores in float32.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class StableMasks:
+    """K of N masks.
+
+    Attributes:
+        indices: Which of the N these are `(K,)` int64, ascending.
+        masks: K run-length masks of the crop.
+        stability: `(K,)` float32; NaN for masks without a pixel, which pass only where no stability is asked.
+    """
+
+    indices: torch.Tensor
+    masks: list[RunLengthMask]
+    stability: torch.Tensor
+
+    @classmethod
+    def joined(cls, groups: Sequence[tuple[int, "StableMasks"]]) -> "StableMasks":
+        """Those of several groups, each with the index of its first mask."""
+        return cls(
+            torch.cat([torch.zeros(0, dtype=torch.int64), *(first + group.indices for first, group in groups)]),
+            [mask for _, group in groups for mask in group.masks],
+            torch.cat([torch.zeros(0), *(group.stability for _, group in groups)]),
+        )
+
+
+def stable_from_logits(mask_logits: torch.Tensor, options: MaskGenerationOptions) -> StableMasks:
+    """The stable ones of masks that are at hand as a whole.
+
+    Args:
+        mask_logits: `(N, H, W)` logits at the size of the crop, on any device.
+        options: Thresholds.
+    """
+    stability = stability_scores(mask_logits, options.mask_threshold, options.stability_score_offset)
+    stable = _passing(stability, options)
+    masks = encode_masks(mask_logits[stable] > options.mask_threshold)
+    return StableMasks(stable.cpu(), masks, stability[stable].cpu())
+
+
+def stable_from_strips(
+    strips: Iterable[torch.Tensor], upscaling: PhotoUpscaling, options: MaskGenerationOptions
+) -> StableMasks:
+    """The stable ones of masks whose rows come one after the other, and are asked for while any may still pass.
+
+    Args:
+        strips: `(N, rows, w)` low-resolution logits on the CPU, upper rows first.
+        upscaling: The way from there to the size of the crop.
+        options: Thresholds.
+    """
+    cuts: dict[int, PhotoCut] | None = None
+    for strip in strips:
+        if cuts is None:
+            begun = (upscaling.begin(options.mask_threshold, options.stability_score_offset) for _ in strip)
+            cuts = dict(enumerate(begun))
+        for cut, logits in zip(cuts.values(), strip[list(cuts)].float(), strict=True):
+            cut.add(logits)
+        cuts = {index: cut for index, cut in cuts.items() if _may_pass(cut.highest_stability(), options)}
+        if not cuts:
+            break
+    finished = {index: cut.finished() for index, cut in (cuts or {}).items()}
+    stability = torch.tensor([mask.stability for mask in finished.values()])
+    stable = _passing(stability, options)
+    indices = torch.tensor(list(finished), dtype=torch.int64)[stable]
+    return StableMasks(indices, [finished[index].encoded() for index in indices.tolist()], stability[stable])
+
+
+def _passing(stability: torch.Tensor, options: MaskGenerationOptions) -> torch.Tensor:
+    """Indices of the stability scores that are high enough."""
+    if options.stability_score_thresh > 0:  # a score of 0/0 fails, but passes where nothing is asked
+        return (stability >= options.stability_score_thresh).nonzero()[:, 0]
+    return torch.arange(len(stability), device=stability.device)
+
+
+def _may_pass(highest_stability: float, options: MaskGenerationOptions) -> bool:
+    # Not the other way round: NaN says that nothing is known yet, or that the mask is empty.
+    return not highest_stability < options.stability_score_thresh * (1 - _ROUNDING)

@@ -1,0 +1,336 @@
+"""Conversion of the authors' checkpoint files to directories that `from_pretrained` reads.
+
+Strict both ways: a weight too many, too few, of the wrong shape or with a value that is not a number is an error that
+names it. Files are read as weights alone; a pickle that would run code is refused.
+
+Source: the checkpoints of `segment-anything-hq` (ViT-B, ViT-L, ViT-H, TinyViT), and plain SAM's and MobileSAM's, which
+lack the HQ parts.
+"""
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from sam_hq_numpy.atomic_writing import new_directory
+
+from ..configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
+from ..image_processing_sam_hq import SamHQImageProcessor
+from ..modeling_sam_hq import SamHQModel
+from ..processing_sam_hq import SamHQProcessor
+from .code_export import add_code
+from .key_map import authors_name, is_hq_name, is_unused_name, our_name
+from .model_card import model_card
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+CUSTOM_VARIANT = "custom"
+_NAMES_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the published backbones.
+
+    Args:
+        vision_config: its encoder's configuration.
+        patch_embedding: the authors' name of the first weight, by which its kind is known.
+        width: the first dimension of that weight, by which its size is known.
+    """
+
+    vision_config: SamHQVisionConfig | SamHQTinyVitConfig
+    patch_embedding: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion found and wrote.
+
+    Args:
+        variant: "vit_b", "vit_l", "vit_h", "vit_tiny", or "custom" for another size.
+        config: the model's configuration.
+        output_dir: where it was saved.
+        new_weights: our names of the weights that the checkpoint lacks and that were freshly drawn.
+    """
+
+    variant: str
+    config: SamHQConfig
+    output_dir: Path
+    new_weights: list[str] = field(default_factory=list)
+
+
+_VIT_PATCHES = "image_encoder.patch_embed.proj.weight"
+_TINY_VIT_PATCHES = "image_encoder.patch_embed.seq.2.c.weight"
+
+
+def variants() -> dict[str, Variant]:
+    """Return the published backbones by the authors' names for them."""
+    return {
+        "vit_b": Variant(SamHQVisionConfig(), _VIT_PATCHES, 768),
+        "vit_l": Variant(
+            SamHQVisionConfig(
+                hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, global_attn_indexes=(5, 11, 17, 23)
+            ),
+            _VIT_PATCHES,
+            1024,
+        ),
+        "vit_h": Variant(
+            SamHQVisionConfig(
+                hidden_size=1280, num_hidden_layers=32, num_attention_heads=16, global_attn_indexes=(7, 15, 23, 31)
+            ),
+            _VIT_PATCHES,
+            1280,
+        ),
+        "vit_tiny": Variant(SamHQTinyVitConfig(), _TINY_VIT_PATCHES, 64),
+    }
+
+
+def convert_checkpoint(
+    checkpoint: str | Path,
+    output_dir: str | Path,
+    variant: str | None = None,
+    dtype: str = "float32",
+    repository: str | None = None,
+    with_code: bool = False,
+) -> Conversion:
+    """Convert one of the authors' checkpoint files and save model, processor and model card.
+
+    Args:
+        checkpoint: a `.pth` file.
+        output_dir: a directory that does not exist yet, or an empty one. It appears whole or not at all.
+        variant: "vit_b", "vit_l", "vit_h" or "vit_tiny" to insist on one; found from the weights if None.
+        dtype: "float32", "float16" or "bfloat16", of the saved weights.
+        repository: the Hub repository that the model card's snippets name; the published one if None.
+        with_code: the directory also gets the model's code, for users without this package, see `code_export.py`.
+
+    Returns:
+        What was found and written.
+
+    Raises:
+        ValueError: if the file holds no weights, other weights than SAM-HQ's, or those of another variant.
+        OSError: if the file cannot be read or the directory not written.
+
+    Warns:
+        UserWarning: if the checkpoint is plain SAM's, whose HQ parts are then untrained.
+    """
+    if variant is not None and variant not in variants():
+        raise ValueError(f"variant is {variant!r}, but must be one of {', '.join(variants())}")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}, but must be one of {', '.join(DTYPES)}")
+    with new_directory(output_dir) as directory:
+        weights = read_weights(checkpoint)
+        found, config = infer_config(weights)
+        if variant is not None and variant != found:
+            raise ValueError(f"variant is {variant!r}, but the weights of {str(checkpoint)!r} are those of {found!r}")
+        state_dict, new_weights = convert_weights(weights, config)
+        del weights
+        if new_weights:
+            warnings.warn(
+                f"{str(checkpoint)!r} is a plain SAM checkpoint: its {len(new_weights)} HQ weights are missing and "
+                "were drawn at random. The masks are noise until the HQ parts are trained.",
+                stacklevel=2,
+            )
+        config.dtype = DTYPES[dtype]
+        model = SamHQModel.from_pretrained(None, config=config, state_dict=state_dict, dtype=DTYPES[dtype])
+        model.save_pretrained(directory)
+        processor_for(config).save_pretrained(directory)
+        card = model_card(found, config, Path(checkpoint).name, bool(new_weights), repository, with_code)
+        (directory / "README.md").write_text(card, encoding="utf-8")
+        if with_code:
+            add_code(directory)
+    return Conversion(found, config, Path(output_dir), new_weights)
+
+
+def read_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
+    """Read a `.pth` file as weights alone; nothing in it is run.
+
+    Args:
+        checkpoint: the file.
+
+    Returns:
+        The weights by the names in the file, on the CPU.
+
+    Raises:
+        OSError: if the file cannot be opened.
+        ValueError: if it is damaged, would run code, holds something else than named tensors, or values that are not
+            finite.
+    """
+    path = Path(checkpoint)
+    with path.open("rb"):  # a missing file, a directory or one without permission, in the system's own words
+        pass
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files, OSError among them
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"checkpoint {str(path)!r} is not a readable file of weights; a file that holds anything else, code "
+            f"included, is refused ({reason[0] if reason else type(error).__name__})"
+        ) from error
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"checkpoint {str(path)!r} holds a {type(weights).__name__}, but named tensors are wanted")
+    others = [str(name) for name, value in weights.items() if not (isinstance(name, str) and _is_plain(value))]
+    if others:
+        raise ValueError(f"checkpoint {str(path)!r} holds more than named tensors of real numbers: {_listed(others)}")
+    broken = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise ValueError(f"checkpoint {str(path)!r} holds NaN or infinite values in {_listed(broken)}")
+    return dict(weights)
+
+
+def infer_config(weights: Mapping[str, torch.Tensor]) -> tuple[str, SamHQConfig]:
+    """Find the variant and the configuration from the weights themselves.
+
+    A width of the published backbones means that backbone, whatever else is there: missing layers are then reported
+    as missing. Other widths are taken as a ViT whose sizes the shapes tell.
+
+    Args:
+        weights: by the authors' names.
+
+    Returns:
+        The variant's name and the model's configuration.
+
+    Raises:
+        ValueError: if these are not the weights of a SAM encoder.
+    """
+    published = variants()
+    for name, variant in published.items():
+        patches = weights.get(variant.patch_embedding)
+        if patches is not None and patches.ndim == 4 and patches.shape[0] == variant.width:
+            return name, SamHQConfig(vision_config=variant.vision_config)
+    if _VIT_PATCHES not in weights:
+        raise ValueError(
+            f"not a SAM checkpoint: neither {_VIT_PATCHES!r} nor {_TINY_VIT_PATCHES!r} of a known width is there; "
+            f"it holds {len(weights)} tensors: {_listed(list(weights), 3)}"
+        )
+    return CUSTOM_VARIANT, _config_from_shapes(weights)
+
+
+def convert_weights(
+    weights: Mapping[str, torch.Tensor], config: SamHQConfig
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Rename the authors' weights, strictly.
+
+    Args:
+        weights: by the authors' names.
+        config: the configuration of the model that takes them.
+
+    Returns:
+        The weights by our names, and our names of the HQ weights where all of them are missing.
+
+    Raises:
+        ValueError: if a weight is unknown, missing or misshapen, each named as the authors name it.
+    """
+    wanted = _wanted_shapes(config)
+    drops_head = isinstance(config.vision_config, SamHQTinyVitConfig)
+    renamed: dict[str, torch.Tensor] = {}
+    unknown = []
+    for name, value in weights.items():
+        if drops_head and is_unused_name(name):
+            continue
+        target = our_name(name)
+        if target is None or target not in wanted:
+            unknown.append(name)
+        else:
+            renamed[target] = value
+    missing = [name for name in wanted if name not in renamed]
+    hq_names = [name for name in wanted if is_hq_name(name)]
+    new_weights = hq_names if set(hq_names) <= set(missing) else []
+    missing = [name for name in missing if name not in new_weights]
+    misshapen = [
+        f"{authors_name(name)} {tuple(value.shape)} instead of {tuple(wanted[name])}"
+        for name, value in renamed.items()
+        if value.shape != wanted[name]
+    ]
+    faults = {
+        "unknown": unknown,
+        "missing": [authors_name(name) or name for name in missing],
+        "misshapen": misshapen,
+    }
+    found = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in faults.items() if names]
+    if found:
+        raise ValueError(f"the checkpoint does not fit the model; {'; '.join(found)}")
+    return renamed, new_weights
+
+
+def processor_for(config: SamHQConfig) -> SamHQProcessor:
+    """Return the processor that belongs to a model.
+
+    Args:
+        config: the model's configuration; its image size and grid decide.
+    """
+    side = config.vision_config.image_size
+    return SamHQProcessor(
+        SamHQImageProcessor(
+            size={"longest_edge": side},
+            pad_size={"height": side, "width": side},
+            mask_size={"longest_edge": config.prompt_encoder_config.mask_input_size},
+        )
+    )
+
+
+def _config_from_shapes(weights: Mapping[str, torch.Tensor]) -> SamHQConfig:
+    """The configuration of a ViT of any size; the decoder's 8 heads leave no trace in the shapes."""
+
+    def shape(name: str, rank: int) -> torch.Size:
+        if name not in weights:
+            raise ValueError(f"the checkpoint does not fit the model; 1 missing: {name}")
+        if weights[name].ndim != rank or 0 in weights[name].shape:
+            raise ValueError(f"the checkpoint does not fit the model; 1 misshapen: {name} {tuple(weights[name].shape)}")
+        return weights[name].shape
+
+    width, channels, patch_size, _ = shape(_VIT_PATCHES, 4)
+    grid = shape("image_encoder.pos_embed", 4)[1]
+    blocks = [re.match(r"image_encoder\.blocks\.(\d+)\.", name) for name in weights]
+    depth = 1 + max((int(block[1]) for block in blocks if block), default=-1)
+    reaches = [(shape(f"image_encoder.blocks.{layer}.attn.rel_pos_h", 2)[0] + 1) // 2 for layer in range(depth)]
+    head_width = shape("image_encoder.blocks.0.attn.rel_pos_h", 2)[1]
+    windows = Counter(reach for reach in reaches if reach != grid)
+    output_channels = shape("image_encoder.neck.0.weight", 4)[0]
+    vision_config = SamHQVisionConfig(
+        hidden_size=width,
+        output_channels=output_channels,
+        num_hidden_layers=depth,
+        num_attention_heads=width // head_width,
+        num_channels=channels,
+        image_size=grid * patch_size,
+        patch_size=patch_size,
+        mlp_dim=shape("image_encoder.blocks.0.mlp.lin1.weight", 2)[0],
+        window_size=windows.most_common(1)[0][0] if windows else grid,
+        global_attn_indexes=[layer for layer, reach in enumerate(reaches) if reach == grid],
+        num_pos_feats=shape("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", 2)[1],
+    )
+    decoder_width = shape("mask_decoder.transformer.final_attn_token_to_image.q_proj.weight", 2)[0]
+    return SamHQConfig(
+        vision_config=vision_config,
+        prompt_encoder_config={"mask_input_channels": shape("prompt_encoder.mask_downscaling.3.weight", 4)[0]},
+        mask_decoder_config={
+            "mlp_dim": shape("mask_decoder.transformer.layers.0.mlp.lin1.weight", 2)[0],
+            "attention_downsample_rate": output_channels // decoder_width,
+            "num_multimask_outputs": shape("mask_decoder.mask_tokens.weight", 2)[0] - 1,
+            "iou_head_hidden_dim": shape("mask_decoder.iou_prediction_head.layers.0.weight", 2)[0],
+        },
+    )
+
+
+def _is_plain(value: object) -> bool:
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+        return False
+    return not (value.is_complex() or value.is_meta or value.is_quantized)
+
+
+def _wanted_shapes(config: SamHQConfig) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        model = SamHQModel(config)
+    return {name: value.shape for name, value in model.state_dict().items()}
+
+
+def _listed(names: list[str], limit: int = _NAMES_SHOWN) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+__all__ = ["Conversion", "convert_checkpoint", "convert_weights", "infer_config", "processor_for", "read_weights"]

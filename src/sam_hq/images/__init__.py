@@ -1,0 +1,1 @@
+"""Images in and masks out: decoding, resizing, frames, and the stock pipeline's contract."""

@@ -1,0 +1,101 @@
+"""What automatic mask generation asks of masks and boxes: stability, boxes, crop edges, non-maximum suppression.
+
+Source: `utils/amg.py` of the package `segment-anything-hq` for the definitions; `torchvision.ops.nms` for the order of
+suppression. Nothing here needs torchvision.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from sam_hq_numpy.box_suppression import unsuppressed
+
+
+def stability_scores(mask_logits: torch.Tensor, mask_threshold: float = 0.0, offset: float = 1.0) -> torch.Tensor:
+    """How little each mask changes when its threshold moves: the IoU of the masks cut at `threshold ± offset`.
+
+    Args:
+        mask_logits: `(..., H, W)` logits.
+        mask_threshold: The logit above which a pixel belongs to the mask.
+        offset: How far the threshold is moved up and down.
+
+    Returns:
+        `(...)` float32 in [0, 1]; NaN where not even the lower threshold leaves a pixel.
+    """
+    # The mask cut higher lies inside the one cut lower, so the counts are intersection and union.
+    return _count(mask_logits > mask_threshold + offset) / _count(mask_logits > mask_threshold - offset)
+
+
+def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
+    """The tightest box around each mask, as pixel indices.
+
+    Args:
+        masks: `(..., H, W)` boolean.
+
+    Returns:
+        `(..., 4)` int64, x0 y0 x1 y1 in pixels of the mask, both corners *inside* the mask; zeros for an empty mask.
+    """
+    height, width = masks.shape[-2:]
+    rows, columns = masks.any(-1), masks.any(-2)  # (..., H), (..., W)
+    if not masks.numel():
+        return torch.zeros(*masks.shape[:-2], 4, dtype=torch.int64, device=masks.device)
+    x0, y0 = columns.int().argmax(-1), rows.int().argmax(-1)
+    x1 = width - 1 - columns.flip(-1).int().argmax(-1)
+    y1 = height - 1 - rows.flip(-1).int().argmax(-1)
+    return torch.stack([x0, y0, x1, y1], -1) * rows.any(-1, keepdim=True)
+
+
+def touches_crop_edge(
+    boxes: torch.Tensor, crop_box: Sequence[float], image_size: Sequence[int], tolerance: float = 20.0
+) -> torch.Tensor:
+    """Whether a box ends at the edge of its crop where the photograph goes on, so that its mask is probably cut.
+
+    Args:
+        boxes: `(N, 4)` x0 y0 x1 y1, in pixels of the crop.
+        crop_box: x0 y0 x1 y1 of the crop, in pixels of the photograph.
+        image_size: Height and width of the photograph.
+        tolerance: How near, in pixels, counts as touching.
+
+    Returns:
+        `(N,)` boolean.
+
+    Source: `is_box_near_crop_edge` of the authors' `utils/amg.py`: each side is held against the same side.
+    """
+    x0, y0, x1, y1 = crop_box
+    height, width = image_size
+    crop_sides = torch.tensor([x0, y0, x1, y1], dtype=torch.float32, device=boxes.device)
+    image_sides = torch.tensor([0, 0, width, height], dtype=torch.float32, device=boxes.device)
+    sides = boxes.float() + crop_sides[[0, 1, 0, 1]]
+    near_crop = (sides - crop_sides).abs() <= tolerance
+    near_image = (sides - image_sides).abs() <= tolerance
+    return (near_crop & ~near_image).any(-1)
+
+
+def non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
+    """Greedy suppression: of boxes that overlap by more than `iou_threshold`, only the best-scored stays.
+
+    Args:
+        boxes: `(N, 4)` x0 y0 x1 y1 of any dtype; other than float64 they are compared in float32.
+        scores: `(N,)` of any dtype, also another than that of the boxes.
+        iou_threshold: Overlap (IoU) above which the lower-scored box goes.
+
+    Returns:
+        `(K,)` int64, the kept indices, best first; equal scores keep their order.
+
+    Source: agrees with `torchvision.ops.nms`, which also leaves two boxes without area beside each other.
+    """
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+        raise ValueError(
+            f"`boxes` must be (N, 4) and `scores` (N,), got {tuple(boxes.shape)} and {tuple(scores.shape)}."
+        )
+    order = scores.argsort(descending=True, stable=True)
+    # A loop of small steps: on the CPU even when the boxes are elsewhere.
+    sorted_boxes = boxes[order].to("cpu", torch.float64 if boxes.dtype == torch.float64 else torch.float32).numpy()
+    return order[torch.from_numpy(unsuppressed(sorted_boxes, iou_threshold)).to(order.device)]
+
+
+def _count(masks: torch.Tensor) -> torch.Tensor:
+    """Pixels inside: `(..., H, W)` -> `(...)` float32."""
+    # Rows in the narrowest type that holds their length: an int64 sum of booleans takes ten times as long.
+    row_type = torch.int16 if masks.shape[-1] < 2**15 else torch.int32
+    return masks.sum(-1, dtype=row_type).sum(-1, dtype=torch.int64).float()

@@ -1,0 +1,1 @@
+"""What computes: encoders, prompt encoder, decoder, losses, and the rules for what they take."""

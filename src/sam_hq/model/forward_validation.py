@@ -1,0 +1,131 @@
+"""What the model's forward checks besides the prompts, before any heavy work."""
+
+import torch
+
+from ..configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
+from .losses import IGNORED_LABEL
+from .prompt_validation import validate_embeddings
+
+
+def check_pixel_values(pixel_values: torch.Tensor, config: SamHQVisionConfig | SamHQTinyVitConfig) -> None:
+    """Check images.
+
+    Args:
+        pixel_values: Normalised, padded images (B, 3, S, S).
+        config: The encoder's configuration.
+
+    Raises:
+        TypeError: If they are no floating point tensor.
+        ValueError: If they have another shape than the encoder takes, or there is none.
+    """
+    if not isinstance(pixel_values, torch.Tensor):
+        raise TypeError(f"pixel_values must be a tensor, got {type(pixel_values).__name__}")
+    wanted = (config.num_channels, config.image_size, config.image_size)
+    if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != wanted or pixel_values.shape[0] == 0:
+        raise ValueError(
+            f"pixel_values must have shape (images, {wanted[0]}, {wanted[1]}, {wanted[2]}) with at least one image, as "
+            f"the processor pads them, got {tuple(pixel_values.shape)}"
+        )
+    if not pixel_values.is_floating_point():
+        raise TypeError(f"pixel_values must be normalised floating point numbers, got {pixel_values.dtype}")
+
+
+def check_embeddings(
+    config: SamHQConfig,
+    image_embeddings: torch.Tensor,
+    intermediate_embeddings: list[torch.Tensor] | None,
+    hq_features: torch.Tensor | None = None,
+) -> None:
+    """Check cached embeddings, against each other and against the model.
+
+    Args:
+        config: The model's configuration.
+        image_embeddings: (B, C, h, w).
+        intermediate_embeddings: List of (B, h, w, C'), or None where `hq_features` are given.
+        hq_features: (B, C / 8, 4h, 4w), or None.
+
+    Raises:
+        TypeError: If they are not tensors.
+        ValueError: If a part is missing, is of another batch, or is not what this model makes.
+    """
+    grid, width = config.vision_config.image_embedding_size, config.vision_config.output_channels
+    validate_embeddings(
+        image_embeddings=image_embeddings,
+        intermediate_embeddings=intermediate_embeddings,
+        hq_features=hq_features,
+        image_embedding_size=grid,
+    )
+    parts = [("image_embeddings", image_embeddings, (width, grid, grid))]
+    if intermediate_embeddings is not None:
+        wanted = (grid, grid, config.vision_config.intermediate_size)
+        parts.append(("intermediate_embeddings[0]", intermediate_embeddings[0], wanted))
+    if hq_features is not None:
+        parts.append(("hq_features", hq_features, (width // 8, 4 * grid, 4 * grid)))
+    for name, part, wanted in parts:
+        if not part.is_floating_point():
+            raise TypeError(f"{name} must hold floating point numbers, got {part.dtype}")
+        if tuple(part.shape[1:]) != wanted:
+            raise ValueError(f"{name} must have shape (images, {str(wanted)[1:]}, got {tuple(part.shape)}")
+
+
+def check_mask_labels(labels: torch.Tensor, batch_size: int, count: int, check_values: bool = True) -> None:
+    """Check the labels of a loss.
+
+    Args:
+        labels: Binary masks (B, P, H, W), -100 where nothing is known.
+        batch_size: Number of images.
+        count: Number of objects per image.
+        check_values: Whether the numbers are looked at too.
+
+    Raises:
+        TypeError: If they are no tensor of real numbers.
+        ValueError: If they are for other images or objects, or hold another value.
+    """
+    if not isinstance(labels, torch.Tensor):
+        raise TypeError(f"labels must be a tensor, got {type(labels).__name__}")
+    if labels.is_complex():
+        raise TypeError(f"labels must hold real numbers, got {labels.dtype}")
+    if labels.ndim != 4 or tuple(labels.shape[:2]) != (batch_size, count) or 0 in labels.shape:
+        raise ValueError(
+            f"labels must have shape (images, objects, height, width) = ({batch_size}, {count}, H, W), got "
+            f"{tuple(labels.shape)}"
+        )
+    if check_values:
+        unknown = (labels != 0) & (labels != 1) & (labels != IGNORED_LABEL)
+        if unknown.any():
+            raise ValueError(
+                f"labels may hold 1 (object), 0 (background) and {IGNORED_LABEL} (not known), got "
+                f"{labels[unknown][0].item():g}"
+            )
+
+
+def broadcast_guide(
+    name: str, guide: torch.Tensor | None, shape: tuple[int, ...], dtype: torch.dtype
+) -> torch.Tensor | None:
+    """Check a tensor that is added inside the decoder, and give it as many dimensions as what it is added to.
+
+    Args:
+        name: The argument's name.
+        guide: Any tensor that broadcasts to `shape`, or None.
+        shape: Shape of what it is added to.
+        dtype: The dtype of what it is added to.
+
+    Returns:
+        The same numbers in that dtype, with leading dimensions of 1; or None.
+
+    Raises:
+        TypeError: If it is no floating point tensor.
+        ValueError: If it does not broadcast to `shape`.
+    """
+    if guide is None:
+        return None
+    if not isinstance(guide, torch.Tensor) or not guide.is_floating_point():
+        got = guide.dtype if isinstance(guide, torch.Tensor) else type(guide).__name__
+        raise TypeError(f"{name} must be a tensor of floating point numbers, got {got}")
+    sides = list(zip(reversed(guide.shape), reversed(shape), strict=False))
+    if guide.ndim > len(shape) or any(given not in (1, wanted) for given, wanted in sides):
+        raise ValueError(f"{name} must broadcast to {shape}, got shape {tuple(guide.shape)}")
+    return guide.reshape((1,) * (len(shape) - guide.ndim) + tuple(guide.shape)).to(dtype)
+
+
+__all__ = ["broadcast_guide", "check_embeddings", "check_mask_labels", "check_pixel_values"]

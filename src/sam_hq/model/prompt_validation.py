@@ -1,0 +1,256 @@
+"""The rules that prompts have to keep, in one place for the processor and for the model's forward.
+
+Shapes: B images, P objects per image, N points per object, (h, w) the side lengths of low-resolution mask logits.
+Coordinates are x, y in pixels of the resized image. Prompts outside the photograph are allowed: the positional
+encoding is defined everywhere and a box that reaches over the border is an ordinary answer of a detector.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+
+from sam_hq_numpy.prompt_labels import POINT_LABELS
+
+
+def check_points(input_points: torch.Tensor, check_values: bool = True) -> None:
+    """Check point coordinates.
+
+    Args:
+        input_points: (B, P, N, 2) x, y.
+        check_values: look at the numbers too, not only at shape and dtype.
+
+    Raises:
+        TypeError: not a tensor of real numbers.
+        ValueError: wrong rank, no point at all, or NaN or infinity.
+    """
+    _check_real_tensor("input_points", input_points)
+    if input_points.ndim != 4 or input_points.shape[-1] != 2 or 0 in input_points.shape:
+        raise ValueError(
+            "input_points must have shape (images, objects, points, 2) with at least one of each, "
+            f"got {tuple(input_points.shape)}"
+        )
+    if check_values:
+        _check_finite("input_points", input_points)
+
+
+def check_labels(input_labels: torch.Tensor, input_points: torch.Tensor | None, check_values: bool = True) -> None:
+    """Check point labels against their points.
+
+    Args:
+        input_labels: (B, P, N): 1 foreground, 0 background, -1 not a point, -10 padding.
+        input_points: (B, P, N, 2), the points they belong to.
+        check_values: look at the numbers too, not only at shape and dtype.
+
+    Raises:
+        TypeError: not a tensor of real numbers.
+        ValueError: labels without points, another shape than the points, or an unknown label.
+    """
+    if input_points is None:
+        raise ValueError("input_labels were given without input_points, every label belongs to a point")
+    _check_real_tensor("input_labels", input_labels, allow_bool=True)
+    if input_labels.shape != input_points.shape[:-1]:
+        raise ValueError(
+            f"input_labels must have one label per point, shape {tuple(input_points.shape[:-1])} for input_points of "
+            f"shape {tuple(input_points.shape)}, got {tuple(input_labels.shape)}"
+        )
+    if check_values:
+        known = torch.zeros_like(input_labels, dtype=torch.bool)
+        for label in POINT_LABELS:
+            known |= input_labels == label
+        if not known.all():
+            raise ValueError(
+                "input_labels may hold 1 (foreground), 0 (background), -1 (not a point) and -10 (padding), "
+                f"got {input_labels[~known][0].item():g}"
+            )
+
+
+def check_boxes(input_boxes: torch.Tensor, check_values: bool = True) -> None:
+    """Check boxes. A box without area (a line, or the zeros of a padded object) is allowed.
+
+    Args:
+        input_boxes: (B, P, 4) x0, y0, x1, y1.
+        check_values: look at the numbers too, not only at shape and dtype.
+
+    Raises:
+        TypeError: not a tensor of real numbers.
+        ValueError: wrong rank, NaN or infinity, or corners in the wrong order.
+    """
+    _check_real_tensor("input_boxes", input_boxes)
+    if input_boxes.ndim != 3 or input_boxes.shape[-1] != 4 or 0 in input_boxes.shape:
+        raise ValueError(
+            f"input_boxes must have shape (images, objects, 4) with at least one box, got {tuple(input_boxes.shape)}"
+        )
+    if check_values:
+        _check_finite("input_boxes", input_boxes)
+        reversed_corners = (input_boxes[..., 2:] < input_boxes[..., :2]).any(dim=-1)
+        if reversed_corners.any():
+            box = [round(value, 2) for value in input_boxes[reversed_corners][0].tolist()]
+            raise ValueError(f"input_boxes must be x0, y0, x1, y1 with x1 >= x0 and y1 >= y0, got {box}")
+
+
+def check_masks(input_masks: torch.Tensor, mask_input_size: int | tuple[int, int], check_values: bool = True) -> None:
+    """Check low-resolution mask prompts.
+
+    Args:
+        input_masks: (B, P, h, w) logits in the padded model frame.
+        mask_input_size: the side, or (h, w), that the model takes: four times its embedding grid.
+        check_values: look at the numbers too, not only at shape and dtype.
+
+    Raises:
+        TypeError: not a tensor of floating point numbers.
+        ValueError: wrong rank or size, NaN or infinity.
+    """
+    _check_real_tensor("input_masks", input_masks)
+    if not input_masks.is_floating_point():
+        raise TypeError(
+            f"input_masks must be floating point logits, got {input_masks.dtype}; "
+            "the processor turns rough masks at photo size into logits"
+        )
+    height, width = _pair(mask_input_size)
+    if input_masks.ndim != 4 or tuple(input_masks.shape[-2:]) != (height, width) or 0 in input_masks.shape:
+        raise ValueError(
+            f"input_masks must have shape (images, objects, {height}, {width}) with at least one mask, "
+            f"got {tuple(input_masks.shape)}"
+        )
+    if check_values:
+        _check_finite("input_masks", input_masks)
+
+
+def check_counts(batch_size: int, **prompts: torch.Tensor | None) -> int:
+    """Check that all prompts speak of the same images and objects.
+
+    Args:
+        batch_size: number of images.
+        **prompts: tensors that start with (B, P), by the argument's name; None is left out.
+
+    Returns:
+        P, and 1 when there is no prompt: one object per image, as the model takes it.
+
+    Raises:
+        ValueError: a prompt for another number of images, or prompts that disagree in the number of objects.
+    """
+    given = {name: prompt for name, prompt in prompts.items() if prompt is not None}
+    for name, prompt in given.items():
+        if prompt.shape[0] != batch_size:
+            raise ValueError(f"{name} is for {prompt.shape[0]} images, but there are {batch_size}")
+    counts = {name: prompt.shape[1] for name, prompt in given.items()}
+    # Compared one by one: the symbolic counts of an export cannot be put into a set.
+    if any(count != first for first, count in itertools.pairwise(counts.values())):
+        listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise ValueError(f"all prompts must have the same number of objects per image, but {listed}")
+    return next(iter(counts.values()), 1)
+
+
+def validate_prompts(
+    *,
+    batch_size: int,
+    mask_input_size: int | tuple[int, int],
+    input_points: torch.Tensor | None = None,
+    input_labels: torch.Tensor | None = None,
+    input_boxes: torch.Tensor | None = None,
+    input_masks: torch.Tensor | None = None,
+    check_values: bool = True,
+) -> int:
+    """Check all prompts of one call, each by itself and against each other.
+
+    Args:
+        batch_size: number of images.
+        mask_input_size: the side, or (h, w), of the mask prompts that the model takes.
+        input_points: (B, P, N, 2).
+        input_labels: (B, P, N).
+        input_boxes: (B, P, 4).
+        input_masks: (B, P, h, w).
+        check_values: look at the numbers too; shapes, dtypes and counts alone need no synchronisation with a GPU
+            and can be traced.
+
+    Returns:
+        P, the number of objects per image; 1 when no prompt is given.
+
+    Raises:
+        TypeError: a prompt of the wrong type.
+        ValueError: a prompt of the wrong shape or value, or prompts that disagree.
+    """
+    if input_points is not None:
+        check_points(input_points, check_values)
+    if input_labels is not None:
+        check_labels(input_labels, input_points, check_values)
+    if input_boxes is not None:
+        check_boxes(input_boxes, check_values)
+    if input_masks is not None:
+        check_masks(input_masks, mask_input_size, check_values)
+    return check_counts(batch_size, input_points=input_points, input_boxes=input_boxes, input_masks=input_masks)
+
+
+def validate_embeddings(
+    *,
+    image_embeddings: torch.Tensor | None,
+    intermediate_embeddings: Sequence[torch.Tensor] | None = None,
+    hq_features: torch.Tensor | None = None,
+    image_embedding_size: int | tuple[int, int] | None = None,
+) -> int:
+    """Check cached embeddings that take the place of the image.
+
+    Args:
+        image_embeddings: (B, C, grid, grid).
+        intermediate_embeddings: list of (B, grid, grid, width of the encoder).
+        hq_features: (B, c, 4 * grid, 4 * grid), made from both; either of the two is enough.
+        image_embedding_size: the grid side, or (rows, columns), that the model has.
+
+    Returns:
+        B, the number of images.
+
+    Raises:
+        TypeError: not tensors, or not a list of them.
+        ValueError: one of the two parts is missing, a wrong rank or grid, or parts of different batches.
+    """
+    if image_embeddings is None:
+        raise ValueError("image_embeddings is missing: intermediate_embeddings and hq_features only go along with it")
+    if intermediate_embeddings is None and hq_features is None:
+        raise ValueError(
+            "intermediate_embeddings is missing: image_embeddings alone would drop the high-quality branch; "
+            "get_image_embeddings returns both, pass both back"
+        )
+    parts: dict[str, tuple[torch.Tensor, tuple[int, int] | None]] = {"image_embeddings": (image_embeddings, (2, 3))}
+    if intermediate_embeddings is not None:
+        if not isinstance(intermediate_embeddings, list | tuple) or not intermediate_embeddings:
+            raise TypeError(
+                "intermediate_embeddings must be a list with at least one tensor, "
+                f"got {_described(intermediate_embeddings)}"
+            )
+        parts["intermediate_embeddings[0]"] = (intermediate_embeddings[0], (1, 2))
+    if hq_features is not None:
+        parts["hq_features"] = (hq_features, None)
+    for name, (part, grid_axes) in parts.items():
+        _check_real_tensor(name, part)
+        if part.ndim != 4:
+            raise ValueError(f"{name} must have 4 dimensions, got shape {tuple(part.shape)}")
+        if part.shape[0] != image_embeddings.shape[0]:
+            raise ValueError(
+                f"{name} is of a batch of {part.shape[0]}, image_embeddings of a batch of {image_embeddings.shape[0]}"
+            )
+        if image_embedding_size is not None and grid_axes is not None:
+            grid = tuple(part.shape[axis] for axis in grid_axes)
+            if grid != _pair(image_embedding_size):
+                raise ValueError(f"{name} has a grid of {grid}, the model has {_pair(image_embedding_size)}")
+    return image_embeddings.shape[0]
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _described(value: object) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)[:80]
+
+
+def _check_real_tensor(name: str, value: object, allow_bool: bool = False) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    if value.is_complex() or (value.dtype == torch.bool and not allow_bool):
+        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
+
+
+def _check_finite(name: str, value: torch.Tensor) -> None:
+    if not torch.isfinite(value).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")

@@ -1,0 +1,309 @@
+"""Pictures of photographs, prompts and masks with matplotlib, one function each; needs the extra `plot`.
+
+Frames: prompts and masks are in pixels of the upright photograph, x to the right, y down. Every function draws into an
+axis that is given, or makes a figure, and returns the figure. Several panels lie within the one axis.
+"""
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from sam_hq_numpy.overlays import draw_masks, object_color
+
+from ..evaluation.mask_metrics import boundary_iou, boundary_region, boundary_width, mask_iou
+from .inputs import (
+    candidate_masks,
+    candidate_scores,
+    generated_masks,
+    photo_pixels,
+    single_mask,
+)
+from .layers import (
+    DrawnPrompts,
+    check_opacity,
+    draw_contour,
+    draw_mask,
+    figure_of,
+    fill,
+    new_axis,
+    paled,
+    panels_in,
+    pixel_legend,
+    show_photo,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SAM_COLOR = (255, 133, 27)
+HQ_COLOR = (30, 144, 255)
+MISSED_COLOR = (255, 65, 54)
+EXTRA_COLOR = (255, 200, 0)
+HIT_COLOR = (46, 160, 67)
+
+_OPACITY = 0.45
+
+
+def plot_masks(
+    photo: object,
+    masks: Any,
+    scores: Any = None,
+    *,
+    boxes: Any = None,
+    points: Any = None,
+    labels: Any = None,
+    opacity: float = _OPACITY,
+    ax: "Axes | None" = None,
+) -> "Figure":
+    """Draw masks over the photograph, filled and with a contour, each in its own colour; prompts on top.
+
+    Args:
+        photo: A path, PIL image, array or tensor.
+        masks: (H, W), (P, H, W) or (P, M, H, W), boolean or 0 and 1, of the photograph's size; of M candidates the
+            first is drawn.
+        scores: One per mask, as many dimensions as wanted: (P,), (P, M), (1, P, M); the title tells them.
+        boxes: See `plot_prompts`.
+        points: See `plot_prompts`.
+        labels: See `plot_prompts`.
+        opacity: Of the filling, 0 to 1.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TypeError: Something that is no photograph, mask or number.
+        ValueError: Masks of another size than the photograph, scores of another number, malformed prompts.
+        ImportError: matplotlib is not installed.
+    """
+    pixels = photo_pixels(photo)
+    candidates = candidate_masks("masks", masks, pixels)
+    values = candidate_scores(scores, candidates)
+    prompts = DrawnPrompts(boxes, points, labels)
+    check_opacity(opacity)
+    ax = new_axis(ax, pixels)
+    show_photo(ax, pixels)
+    for index, mask in enumerate(candidates[:, 0]):
+        draw_mask(ax, mask, object_color(index), opacity)
+    prompts.draw(ax)
+    if values is not None:
+        listed = ", ".join(f"{value:.3f}" for value in values[:8, 0]) + (", …" if len(values) > 8 else "")
+        ax.set_title(f"{'Score' if len(values) == 1 else 'Scores'} {listed}")
+    return figure_of(ax)
+
+
+def plot_prompts(
+    photo: object, *, boxes: Any = None, points: Any = None, labels: Any = None, ax: "Axes | None" = None
+) -> "Figure":
+    """Draw boxes and points over the photograph: each box in its object's colour, green stars for points on the object
+    and red ones for points that are not.
+
+    Args:
+        photo: A path, PIL image, array or tensor.
+        boxes: x0, y0, x1, y1 each, in any nesting, such as the processor's `[image][object][4]` for one photograph.
+        points: x, y each, in any nesting, ragged too, such as the processor's `[image][object][point][2]`.
+        labels: One per point, in any nesting: 1 on the object, 0 not; -1 and -10 are not drawn. All 1 if None.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TypeError: Something that is no photograph or number.
+        ValueError: Malformed prompts, or none at all.
+        ImportError: matplotlib is not installed.
+    """  # noqa: D205
+    pixels = photo_pixels(photo)
+    prompts = DrawnPrompts(boxes, points, labels)
+    if not len(prompts.boxes) and not len(prompts.points):
+        raise ValueError("there is nothing to draw: give boxes or points")
+    ax = new_axis(ax, pixels)
+    show_photo(ax, pixels)
+    prompts.draw(ax)
+    return figure_of(ax)
+
+
+def plot_candidates(
+    photo: object,
+    masks: Any,
+    scores: Any = None,
+    *,
+    boxes: Any = None,
+    points: Any = None,
+    labels: Any = None,
+    ax: "Axes | None" = None,
+) -> "Figure":
+    """Draw the candidates side by side, each with its score.
+
+    Args:
+        photo: A path, PIL image, array or tensor.
+        masks: (M, H, W) of one object, or (P, M, H, W): panel m then holds the m-th candidate of every object.
+        scores: (M,), (P, M) or (1, P, M).
+        boxes: See `plot_prompts`; drawn in every panel.
+        points: See `plot_prompts`; drawn in every panel.
+        labels: See `plot_prompts`.
+        ax: Where to draw; the panels share its place. A new figure if None.
+
+    Returns:
+        The figure; its axes hold one inset axis per candidate.
+
+    Raises:
+        TypeError: See `plot_masks`.
+        ValueError: See `plot_masks`.
+        ImportError: matplotlib is not installed.
+    """
+    pixels = photo_pixels(photo)
+    candidates = candidate_masks("masks", masks, pixels, of_one_object=True)
+    values = candidate_scores(scores, candidates)
+    prompts = DrawnPrompts(boxes, points, labels)
+    count = candidates.shape[1]
+    ax = new_axis(ax, pixels, panels=count)
+    for rank, panel in enumerate(panels_in(ax, count)):
+        show_photo(panel, pixels)
+        for index, mask in enumerate(candidates[:, rank]):
+            draw_mask(panel, mask, object_color(index), _OPACITY)
+        prompts.draw(panel)
+        title = f"Mask {rank + 1}"
+        if values is not None:
+            title += f", score {', '.join(f'{value:.3f}' for value in values[:, rank])}"
+        panel.set_title(title)
+    return figure_of(ax)
+
+
+def plot_comparison(
+    photo: object,
+    sam_mask: Any,
+    hq_mask: Any,
+    *,
+    boxes: Any = None,
+    points: Any = None,
+    labels: Any = None,
+    ax: "Axes | None" = None,
+) -> "Figure":
+    """Draw SAM's mask beside SAM-HQ's, and where the two differ.
+
+    Both come from one call of the model with `output_branches=True`: `sam_masks` is SAM's own, `pred_masks` SAM-HQ's.
+
+    Args:
+        photo: A path, PIL image, array or tensor.
+        sam_mask: (H, W), or with leading dimensions of one; boolean or 0 and 1.
+        hq_mask: Likewise.
+        boxes: See `plot_prompts`; drawn in the first two panels.
+        points: See `plot_prompts`; drawn in the first two panels.
+        labels: See `plot_prompts`.
+        ax: Where to draw; the three panels share its place. A new figure if None.
+
+    Returns:
+        The figure; its axes hold the inset axes SAM, SAM-HQ and difference.
+
+    Raises:
+        TypeError: See `plot_masks`.
+        ValueError: See `plot_masks`.
+        ImportError: matplotlib is not installed.
+    """
+    pixels = photo_pixels(photo)
+    sam, high_quality = single_mask("sam_mask", sam_mask, pixels), single_mask("hq_mask", hq_mask, pixels)
+    prompts = DrawnPrompts(boxes, points, labels)
+    ax = new_axis(ax, pixels, panels=3)
+    left, middle, right = panels_in(ax, 3)
+    for panel, mask, color, title in ((left, sam, SAM_COLOR, "SAM"), (middle, high_quality, HQ_COLOR, "SAM-HQ")):
+        show_photo(panel, pixels)
+        draw_mask(panel, mask, color, _OPACITY)
+        prompts.draw(panel)
+        panel.set_title(title)
+    show_photo(right, paled(pixels))
+    fill(right, sam & ~high_quality, SAM_COLOR, 1.0)
+    fill(right, high_quality & ~sam, HQ_COLOR, 1.0)
+    pixel_legend(
+        right, [(SAM_COLOR, "SAM only", sam & ~high_quality), (HQ_COLOR, "SAM-HQ only", high_quality & ~sam)], 1
+    )
+    right.set_title(f"Difference, IoU {mask_iou(sam, high_quality):.3f}")
+    return figure_of(ax)
+
+
+def plot_automatic_masks(
+    photo: object, generated: Any, *, opacity: float = _OPACITY, ax: "Axes | None" = None
+) -> "Figure":
+    """Draw everything that mask generation found, small masks on top.
+
+    A mask's colour depends on the mask alone: it stays when other masks come or go, as with other thresholds.
+
+    Args:
+        photo: A path, PIL image, array or tensor.
+        generated: What `pipeline("mask-generation")` returns for one photograph, the authors' list of records, or masks
+            (N, H, W).
+        opacity: Of the filling, 0 to 1.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TypeError: Something else was given.
+        ValueError: Masks of another size than the photograph.
+        ImportError: matplotlib is not installed.
+    """
+    pixels = photo_pixels(photo)
+    masks = sorted(generated_masks(generated, pixels), key=lambda mask: -mask.sum())
+    check_opacity(opacity)
+    ax = new_axis(ax, pixels)
+    # In one raster: hundreds of contours as lines would take seconds.
+    colors = [object_color(zlib.crc32(np.packbits(mask).tobytes()) % 9973) for mask in masks]
+    show_photo(ax, np.asarray(draw_masks(Image.fromarray(pixels), masks, opacity, colors=colors)))
+    ax.set_title(f"{len(masks)} {'mask' if len(masks) == 1 else 'masks'}")
+    return figure_of(ax)
+
+
+def plot_boundary_error(
+    photo: object, mask: Any, truth: Any, *, width: int | None = None, ax: "Axes | None" = None
+) -> "Figure":
+    """Draw where a mask differs from the ground truth, and how well their boundaries agree.
+
+    Args:
+        photo: A path, PIL image, array or tensor.
+        mask: (H, W), or with leading dimensions of one; boolean or 0 and 1.
+        truth: Likewise.
+        width: Of the boundary region that boundary IoU looks at, in pixels; 2 % of the diagonal if None.
+        ax: Where to draw; a new figure if None.
+
+    Returns:
+        The figure: pixels that were missed, pixels too many, the ground truth's contour, and pale between them the part
+        of the two boundary regions that agrees.
+
+    Raises:
+        TypeError: See `plot_masks`.
+        ValueError: See `plot_masks`; or the width is less than 1.
+        ImportError: matplotlib is not installed.
+    """
+    pixels = photo_pixels(photo)
+    found, wanted = single_mask("mask", mask, pixels), single_mask("truth", truth, pixels)
+    width = boundary_width(found.shape) if width is None else width
+    score = boundary_iou(found, wanted, width)
+    ax = new_axis(ax, pixels)
+    show_photo(ax, paled(pixels))
+    agreed = boundary_region(found, width) & boundary_region(wanted, width)
+    missed, extra = wanted & ~found, found & ~wanted
+    for part, color, opacity in ((agreed, HIT_COLOR, 0.35), (missed, MISSED_COLOR, 1.0), (extra, EXTRA_COLOR, 1.0)):
+        fill(ax, part, color, opacity)
+    draw_contour(ax, wanted, (20, 20, 20), 1.2)
+    entries = [
+        (MISSED_COLOR, "missed", missed),
+        (EXTRA_COLOR, "too much", extra),
+        (HIT_COLOR, "boundary agrees", agreed),
+    ]
+    pixel_legend(ax, entries, columns=3)
+    ax.set_title(f"IoU {mask_iou(found, wanted):.3f}, boundary IoU {score:.3f} ({width} pixels)")
+    return figure_of(ax)
+
+
+__all__ = [
+    "plot_automatic_masks",
+    "plot_boundary_error",
+    "plot_candidates",
+    "plot_comparison",
+    "plot_masks",
+    "plot_prompts",
+]

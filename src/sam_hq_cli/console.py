@@ -1,0 +1,92 @@
+"""What `sam-hq segment` shows of its answers, whoever gives them: the model, or the runner without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What shows the objects; frames as on the command line.
+
+    Args:
+        boxes: [object][x0, y0, x1, y1], or empty.
+        points: [object][point][x, y], or empty.
+        labels: [object][point], 1 on the object, 0 not.
+    """
+
+    boxes: list[list[float]]
+    points: list[list[list[float]]]
+    labels: list[list[int]]
+
+    @property
+    def processor_arguments(self) -> dict[str, Any]:
+        """The prompts as the processor takes them, for one photograph."""
+        arguments: dict[str, Any] = {}
+        if self.boxes:
+            arguments["input_boxes"] = [self.boxes]
+        if any(self.points):
+            arguments["input_points"], arguments["input_labels"] = [self.points], [self.labels]
+        return arguments
+
+
+def report(
+    image: str, photo: Image.Image, model: str, masks: np.ndarray, scores: np.ndarray, laps: dict[str, float]
+) -> None:
+    """Print what was found and how long each step took.
+
+    Args:
+        image: the photograph's path.
+        photo: the photograph.
+        model: what found them, and where it ran.
+        masks: (P, M, H, W) boolean.
+        scores: (P, M).
+        laps: seconds of the steps by name.
+    """
+    print(f"photo    {image}, {photo.width} x {photo.height}")
+    print(f"model    {model}")
+    print_scores(masks, scores)
+    print("time     " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in laps.items()))
+
+
+def print_scores(masks: np.ndarray, scores: np.ndarray) -> None:
+    """Print a line for each mask.
+
+    Args:
+        masks: (P, M, H, W) boolean.
+        scores: (P, M).
+    """
+    pixels = masks.shape[-2] * masks.shape[-1]
+    for number, (candidates, values) in enumerate(zip(masks, scores, strict=True), start=1):
+        for rank, (mask, score) in enumerate(zip(candidates, values, strict=True), start=1):
+            which = f"object {number}" + (f", candidate {rank}" if len(candidates) > 1 else "")
+            area = int(mask.sum())
+            print(f"{which}: score {float(score):.3f}, {area} pixels ({100 * area / pixels:.1f} % of the photo)")
+
+
+def overlay(photo: Image.Image, masks: np.ndarray, prompts: Prompts) -> Image.Image:
+    """Return the photograph with masks and prompts; one panel beside the other for each candidate.
+
+    Args:
+        photo: the photograph, (H, W).
+        masks: (P, M, H, W) boolean.
+        prompts: what showed the objects.
+    """
+    from PIL import Image
+
+    from sam_hq_numpy.overlays import draw_masks, draw_prompts
+
+    points = [point for of_object in prompts.points for point in of_object]
+    labels = [label for of_object in prompts.labels for label in of_object]
+    panels = [
+        draw_prompts(draw_masks(photo, masks[:, rank]), prompts.boxes, points, labels) for rank in range(masks.shape[1])
+    ]
+    sheet = Image.new("RGB", (photo.width * len(panels), photo.height))
+    for rank, panel in enumerate(panels):
+        sheet.paste(panel, (rank * photo.width, 0))
+    return sheet

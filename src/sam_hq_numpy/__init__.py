@@ -1,0 +1,1 @@
+"""What needs numpy and Pillow alone: shared by the model's package and by the runner without torch."""

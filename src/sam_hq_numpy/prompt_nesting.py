@@ -1,0 +1,317 @@
+"""From nested lists, arrays and tensors of prompts to padded tensors.
+
+What a caller passes is nested image, object, point, and may be ragged at every level. Here it becomes one list per
+image with one entry per object, then one padded tensor per prompt. Coordinates stay in the caller's frame, in float64.
+torch is imported only where tensors are made: `sam_hq_onnx` reads prompts here too, without it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+from PIL import Image
+
+from .prompt_labels import PADDING_LABEL
+
+if TYPE_CHECKING:
+    import torch
+
+
+def points_per_object(input_points: Any, batch_size: int) -> list[list[np.ndarray]]:
+    """Split points by image and object.
+
+    Args:
+        input_points: nested [image][object][point][x, y], or [image][point][x, y] for one object per image. An image
+            without objects and an object without points are `[]` or None.
+        batch_size: number of images.
+
+    Returns:
+        One list per image with a (n, 2) float64 array per object.
+
+    Raises:
+        TypeError: no nested numbers.
+        ValueError: another nesting, another number of images, or a point that is not x, y.
+    """
+    images = _per_image(input_points, batch_size, "input_points")
+    depth = _depth(input_points)
+    if depth not in (3, 4) and _holds_a_number(input_points):
+        raise ValueError(
+            "input_points must be nested [image][object][point][x, y], or [image][point][x, y] for one object per "
+            f"image, got {depth} levels"
+        )
+    if depth == 3 and _holds_a_number(input_points):
+        images = [[] if _is_empty(image) else [image] for image in images]
+    return [
+        [_rows(points, 2, f"input_points[{i}][{j}]") for j, points in enumerate(_entries(image))]
+        for i, image in enumerate(images)
+    ]
+
+
+def labels_per_object(input_labels: Any, points: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
+    """Split labels as their points are split.
+
+    Args:
+        input_labels: nested [image][object][point], or [image][point] for one object per image; None: all foreground.
+        points: what `points_per_object` returned.
+
+    Returns:
+        One list per image with a (n,) int64 array per object.
+
+    Raises:
+        TypeError: no nested numbers.
+        ValueError: another nesting, not one label per point, or labels that are no whole numbers.
+    """
+    if input_labels is None:
+        return [[np.ones(len(of_object), dtype=np.int64) for of_object in image] for image in points]
+    images = _per_image(input_labels, len(points), "input_labels")
+    depth = _depth(input_labels)
+    if depth == 2 and all(len(objects) <= 1 for objects in points):
+        images = [
+            [] if _is_empty(image) and not objects else [image] for image, objects in zip(images, points, strict=True)
+        ]
+    elif depth != 3:
+        raise ValueError(
+            "input_labels must be nested [image][object][point], or [image][point] for one object per image, "
+            f"got {depth} levels"
+        )
+    labels: list[list[np.ndarray]] = []
+    for i, (image, objects) in enumerate(zip(images, points, strict=True)):
+        entries = _entries(image)
+        if len(entries) != len(objects):
+            raise ValueError(f"input_labels[{i}] has {len(entries)} objects, input_points[{i}] has {len(objects)}")
+        labels.append([])
+        for j, (entry, of_object) in enumerate(zip(entries, objects, strict=True)):
+            name = f"input_labels[{i}][{j}]"
+            values = np.zeros(0) if _is_empty(entry) else _numbers(entry, name, allow_bool=True)
+            if values.shape != (len(of_object),):
+                raise ValueError(
+                    f"{name} must have one label for each of {len(of_object)} points, got shape {values.shape}"
+                )
+            if not np.array_equal(values, np.round(values)):
+                raise ValueError(f"{name} must hold whole numbers, got {values.tolist()}")
+            labels[-1].append(values.astype(np.int64))
+    return labels
+
+
+def boxes_per_image(input_boxes: Any, batch_size: int) -> list[np.ndarray]:
+    """Split boxes by image.
+
+    Args:
+        input_boxes: nested [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object per image.
+        batch_size: number of images.
+
+    Returns:
+        A (p, 4) float64 array per image.
+
+    Raises:
+        TypeError: no nested numbers.
+        ValueError: another nesting, another number of images, or a box that has not four numbers.
+    """
+    images = _per_image(input_boxes, batch_size, "input_boxes")
+    depth = _depth(input_boxes)
+    if depth not in (2, 3):
+        raise ValueError(
+            "input_boxes must be nested [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object "
+            f"per image, got {depth} levels"
+        )
+    if depth == 2 and _holds_a_number(input_boxes):
+        images = [[] if _is_empty(image) else [image] for image in images]
+    return [_rows(image, 4, f"input_boxes[{i}]") for i, image in enumerate(images)]
+
+
+def masks_per_object(masks: Any, batch_size: int, name: str) -> list[list[torch.Tensor]]:
+    """Split masks by image and object.
+
+    Args:
+        masks: nested [image][object] of (h, w) arrays, tensors or PIL images, where an image's entry may be one
+            (P, h, w) stack, one (h, w) mask for one object, and `[]` or None for no object. For a single image the
+            outer level may be left out.
+        batch_size: number of images.
+        name: the argument's name, for messages.
+
+    Returns:
+        One list per image with a (h, w) tensor per object.
+
+    Raises:
+        TypeError: no masks.
+        ValueError: wrong ranks or another number of images.
+    """
+    if not (isinstance(masks, Image.Image | list | tuple) or (_is_array(masks) and masks.ndim > 1)):
+        raise TypeError(f"{name} must be nested [image][object] of (h, w) masks, got {type(masks).__name__}")
+    one_mask = isinstance(masks, Image.Image) or (_is_array(masks) and masks.ndim == 2)
+    one_stack = batch_size == 1 and (
+        (_is_array(masks) and masks.ndim == 3) or (isinstance(masks, list | tuple) and len(masks) > 1)
+    )
+    images = [masks] if one_mask or one_stack else list(masks)
+    if len(images) != batch_size:
+        raise ValueError(f"{name} is for {len(images)} images, but there are {batch_size}")
+    split = []
+    for i, image in enumerate(images):
+        if isinstance(image, Image.Image) or (_is_array(image) and image.ndim == 2):
+            entries = [image]
+        elif _is_array(image) or isinstance(image, list | tuple):
+            entries = list(image)
+        elif image is None:
+            entries = []
+        else:
+            raise TypeError(f"{name}[{i}] must hold (h, w) masks, got {type(image).__name__}")
+        split.append([_mask(entry, f"{name}[{i}][{j}]") for j, entry in enumerate(entries)])
+    return split
+
+
+def padded_objects(objects: list[list[np.ndarray]], item_shape: tuple[int, ...], fill: float) -> np.ndarray:
+    """Pad ragged lists of objects to one array.
+
+    Args:
+        objects: one list per image with an array (n, *item_shape) per object.
+        item_shape: shape of one of the n items.
+        fill: value of the padding.
+
+    Returns:
+        (B, P, N, *item_shape) with the largest P and N there is, in the arrays' dtype.
+    """
+    object_count = max(len(image) for image in objects)
+    item_count = max((len(of_object) for image in objects for of_object in image), default=0)
+    dtype = next((of_object.dtype for image in objects for of_object in image), np.float64)
+    padded = np.full((len(objects), object_count, item_count, *item_shape), fill, dtype=dtype)
+    for i, image in enumerate(objects):
+        for j, of_object in enumerate(image):
+            padded[i, j, : len(of_object)] = of_object
+    return padded
+
+
+def pad_objects(objects: list[list[np.ndarray]], item_shape: tuple[int, ...], fill: float) -> torch.Tensor:
+    """As `padded_objects`, as a tensor."""
+    import torch
+
+    return torch.from_numpy(padded_objects(objects, item_shape, fill))
+
+
+def pad_stacks(stacks: Sequence[torch.Tensor], item_shape: tuple[int, ...], fill: float) -> torch.Tensor:
+    """Pad per-image stacks (p, *item_shape) to (B, P, *item_shape), the missing objects filled with `fill`."""
+    import torch
+
+    object_count = max(len(stack) for stack in stacks)
+    padded = torch.full((len(stacks), object_count, *item_shape), fill, dtype=stacks[0].dtype)
+    for i, stack in enumerate(stacks):
+        padded[i, : len(stack)] = stack
+    return padded
+
+
+def pad_points(points: list[list[np.ndarray]], labels: list[list[np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad points with zeros and their labels with -10: (B, P, N, 2) float64 and (B, P, N) int64."""
+    return pad_objects(points, (2,), 0.0), pad_objects(labels, (), PADDING_LABEL)
+
+
+def object_counts(batch_size: int, **prompts: Sequence | None) -> list[int]:
+    """Count the objects of every image, which all prompts have to agree on.
+
+    Args:
+        batch_size: number of images.
+        **prompts: per-image sequences of objects by the argument's name; None is left out.
+
+    Returns:
+        B counts; empty when no prompt is given.
+
+    Raises:
+        ValueError: prompts that disagree, or no object in any image.
+    """
+    given = {name: [len(image) for image in prompt] for name, prompt in prompts.items() if prompt is not None}
+    for i in range(batch_size):
+        if len({counts[i] for counts in given.values()}) > 1:
+            listed = ", ".join(f"{name} has {counts[i]}" for name, counts in given.items())
+            raise ValueError(f"all prompts must have the same number of objects per image, but in image {i} {listed}")
+    if not given:
+        return []
+    name, counts = next(iter(given.items()))
+    if not any(counts):
+        raise ValueError(f"{name} has no object in any image; leave it out to segment without a prompt")
+    return counts
+
+
+def _is_tensor(value: Any) -> TypeGuard[torch.Tensor]:
+    # Where nobody has imported torch, nothing can be a tensor.
+    return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or _is_tensor(value)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or ((isinstance(value, list | tuple) or _is_array(value)) and len(value) == 0)
+
+
+def _entries(value: Any) -> list:
+    return [] if _is_empty(value) else list(value)
+
+
+def _depth(value: Any) -> int:
+    if _is_array(value):
+        return value.ndim
+    if isinstance(value, list | tuple):
+        return 1 + max((_depth(entry) for entry in value if entry is not None), default=0)
+    return 0
+
+
+def _holds_a_number(value: Any) -> bool:
+    if _is_array(value):
+        return 0 not in value.shape
+    if isinstance(value, list | tuple):
+        return any(_holds_a_number(entry) for entry in value)
+    return value is not None
+
+
+def _per_image(value: Any, batch_size: int, name: str) -> list:
+    if not (isinstance(value, list | tuple) or (_is_array(value) and value.ndim > 0)):
+        raise TypeError(f"{name} must be nested lists, an array or a tensor, got {type(value).__name__}")
+    if len(value) != batch_size:
+        raise ValueError(f"{name} is for {len(value)} images (its outermost level), but there are {batch_size}")
+    return list(value)
+
+
+def _numbers(value: Any, name: str, allow_bool: bool = False) -> np.ndarray:
+    try:
+        numbers = np.asarray(_without_tensors(value))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is not a regular list of numbers: {error}") from error
+    if numbers.dtype.kind not in ("biuf" if allow_bool else "iuf"):
+        raise TypeError(f"{name} must hold numbers, got {str(value)[:80]}")
+    return numbers.astype(np.float64)
+
+
+def _without_tensors(value: Any) -> Any:
+    """The same nesting, its tensors of any dtype, on any device, with or without a gradient, as arrays."""
+    if _is_tensor(value):
+        return value.detach().cpu().double().numpy()
+    return [_without_tensors(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _rows(value: Any, width: int, name: str) -> np.ndarray:
+    if _is_empty(value):
+        return np.zeros((0, width))
+    rows = _numbers(value, name)
+    if rows.ndim != 2 or rows.shape[1] != width:
+        raise ValueError(f"{name} must have shape (count, {width}), got {rows.shape}")
+    return rows
+
+
+def _mask(value: Any, name: str) -> torch.Tensor:
+    import torch
+
+    if isinstance(value, Image.Image):
+        value = np.array(value)
+    if not _is_array(value):
+        raise TypeError(f"{name} must be an array, a tensor or a PIL image, got {type(value).__name__}")
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biuf":
+            raise TypeError(f"{name} must hold numbers, got an array of {value.dtype}")
+        value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("="), order="C"))
+    if value.ndim == 3 and value.shape[0] == 1:
+        value = value[0]
+    if value.ndim != 2 or 0 in value.shape:
+        raise ValueError(f"{name} must be one mask of shape (h, w), got {tuple(value.shape)}")
+    return value.detach().cpu()

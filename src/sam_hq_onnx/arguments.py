@@ -1,0 +1,92 @@
+"""What callers pass, refused by name where it cannot be meant."""
+
+import math
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is neither None nor a whole number from 1.
+
+    Args:
+        name: The argument's name.
+        value: What came.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is below 1.
+    """
+    if value is None:
+        return
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number or None, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1 or None, got {value}")
+
+
+def check_flags(**flags: object) -> None:
+    """Refuse flags that are neither True nor False, such as 0 or "no".
+
+    Args:
+        **flags: What came, by the argument's name.
+
+    Raises:
+        TypeError: If one is something else.
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def check_size(name: str, size: Any, at_most: float = math.inf) -> None:
+    """Refuse what is not a height and a width.
+
+    Args:
+        name: The argument's name.
+        size: What came.
+        at_most: The longest side there may be.
+
+    Raises:
+        ValueError: If it is not two whole numbers from 1.
+    """
+    sides = list(size) if isinstance(size, list | tuple | np.ndarray) else []
+    if len(sides) != 2 or not all(isinstance(side, int | np.integer) and 1 <= side <= at_most for side in sides):
+        limit = "" if at_most == math.inf else f" to {at_most}"
+        raise ValueError(f"{name} must be a height and a width, whole numbers from 1{limit}, got {size!r}")
+
+
+def check_generation_options(options: object) -> None:
+    """Refuse what are no options of mask generation.
+
+    Args:
+        options: What came.
+
+    Raises:
+        TypeError: If they are no `MaskGenerationOptions`.
+    """
+    if not isinstance(options, MaskGenerationOptions):
+        raise TypeError(
+            f"options must be MaskGenerationOptions, got {type(options).__name__}; pass single options by name, as in "
+            "generate(image, points_per_crop=16)"
+        )
+
+
+def check_supported(options: MaskGenerationOptions) -> None:
+    """Refuse options of mask generation that nothing here would heed.
+
+    Args:
+        options: All options.
+
+    Raises:
+        ValueError: If `tile_size` or `timeout` is given.
+    """
+    for name in ("tile_size", "timeout"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"`{name}` is not supported without torch, got {getattr(options, name)}; leave it out, or use "
+                "SamHQMaskGenerator."
+            )

@@ -1,0 +1,320 @@
+"""The exported model as an object: photographs and prompts to masks at photo size."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+
+from .arguments import check_flags, check_generation_options, check_size, check_supported
+from .generation import GeneratedMasks, generated_masks
+from .masks import PhotoFrame
+from .metadata import GraphMetadata
+from .photographs import encoder_input, load_photo
+from .prompts import PROMPT_INPUTS, decoder_prompts
+from .sessions import Provider, loaded_graphs
+
+# Pixels of low-resolution masks decoded together: eight objects at full size, whose features are 64 floats a pixel.
+_MASK_PIXELS_AT_ONCE = 2**19
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxEmbeddings:
+    """What the encoder makes of B photographs, to be prompted any number of times.
+
+    Attributes:
+        image_embeddings: (B, C, h, w) float32.
+        hq_features: (B, C / 8, 4h, 4w) float32.
+        original_sizes: Height and width of each photograph.
+        reshaped_sizes: Height and width of each in the resized frame.
+        model: Digest of the encoder's weights, by which decoders of other models refuse them.
+    """
+
+    image_embeddings: np.ndarray
+    hq_features: np.ndarray
+    original_sizes: list[tuple[int, int]]
+    reshaped_sizes: list[tuple[int, int]]
+    model: str
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoMasks:
+    """The masks of P objects of one photograph, M candidates each, best first.
+
+    Attributes:
+        masks: (P, M, H, W) boolean, at photo size.
+        scores: Predicted IoU (P, M) float32.
+        low_res_masks: Logits (P, M, s, s) float32; `low_res_masks[:, 0]` can be mask prompts of a next call.
+    """
+
+    masks: np.ndarray
+    scores: np.ndarray
+    low_res_masks: np.ndarray
+
+
+class OnnxSamHQ:
+    """SAM-HQ as `sam-hq export` wrote it.
+
+    Args:
+        directory: With `encoder.onnx` and `decoder.onnx`.
+        providers: onnxruntime's execution providers in the order of preference, "cpu" or "cuda", each alone or with its
+            options as (name, options). All that are named must be there. None takes CUDA where this onnxruntime has it,
+            else the CPU; where it has CUDA but cannot make it, it takes the CPU and warns.
+        threads: Threads of the CPU's operators; None leaves it to onnxruntime.
+
+    Raises:
+        ImportError: If onnxruntime is not installed.
+        TypeError: If an argument is of the wrong type.
+        ValueError: If the directory holds no graphs of ours, damaged ones or two that do not belong together, or if a
+            provider is not in this onnxruntime or could not be made.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        providers: str | Sequence[Provider] | None = None,
+        threads: int | None = None,
+    ):
+        if not isinstance(directory, str | PathLike):
+            raise TypeError(f"directory must be a path, got {directory!r}")
+        self.encoder, self.decoder, self.metadata = loaded_graphs(Path(directory), providers, threads)
+
+    @classmethod
+    def from_sessions(cls, encoder: Any, decoder: Any, metadata: GraphMetadata) -> "OnnxSamHQ":
+        """Make a runner of graphs that are loaded already.
+
+        Args:
+            encoder: Anything with onnxruntime's `run(output_names, inputs)`.
+            decoder: Likewise.
+            metadata: Of both.
+        """
+        runner = cls.__new__(cls)
+        runner.encoder, runner.decoder, runner.metadata = encoder, decoder, metadata
+        return runner
+
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers that are in use, in order of preference; none where onnxruntime runs nothing.
+
+        That is so for graphs that `from_sessions` got from elsewhere, such as programs of torch.export.
+        """
+        return self.encoder.get_providers() if hasattr(self.encoder, "get_providers") else []
+
+    def embed(self, images: object, max_pixels: int | None = None) -> OnnxEmbeddings:
+        """Encode photographs once, to prompt them many times.
+
+        Args:
+            images: One photograph or a list of them: paths, PIL images or uint8 arrays (H, W, 3); see
+                `photographs.load_photo`.
+            max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+
+        Returns:
+            What `segment` and `decode` take.
+
+        Raises:
+            TypeError: If something is no photograph, or `max_pixels` no whole number.
+            ValueError: If there is no photograph, or one cannot be read.
+        """
+        listed = list(images) if isinstance(images, list | tuple) else [images]
+        if not listed:
+            raise ValueError("images is empty, at least one image is needed")
+        pixel_values, original, reshaped = encoder_input(
+            [load_photo(image, max_pixels) for image in listed], self.metadata
+        )
+        image_embeddings, hq_features = self.encoder.run(
+            ["image_embeddings", "hq_features"], {"pixel_values": pixel_values}
+        )
+        return OnnxEmbeddings(image_embeddings, hq_features, original, reshaped, self.metadata.model)
+
+    def decode(
+        self,
+        embeddings: OnnxEmbeddings,
+        prompts: Mapping[str, np.ndarray],
+        multimask_output: bool = True,
+        hq_token_only: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run the decoder, on a part of the objects at a time, so that memory does not grow with their number.
+
+        Args:
+            embeddings: From `embed`.
+            prompts: The decoder's inputs from `input_points` to `has_mask`, in the resized frame.
+            multimask_output: Whether the three candidates are returned, or the mask for clear prompts.
+            hq_token_only: Whether masks are the HQ token's alone.
+
+        Returns:
+            `pred_masks` (B, P, M, s, s) and `iou_scores` (B, P, M), float32.
+
+        Raises:
+            TypeError: If a flag is neither True nor False.
+            ValueError: If the embeddings are of another model, or an input is missing among the prompts.
+        """
+        check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only)
+        self._check_embeddings(embeddings)
+        missing = [name for name in PROMPT_INPUTS if name not in prompts]
+        if missing:
+            raise ValueError(f"prompts must hold {', '.join(PROMPT_INPUTS)}, but have no {', '.join(missing)}")
+        common = {
+            "image_embeddings": embeddings.image_embeddings,
+            "hq_features": embeddings.hq_features,
+            "multimask_output": np.array(multimask_output),
+            "hq_token_only": np.array(hq_token_only),
+        }
+        images, count = prompts["has_box"].shape
+        at_once = max(1, _MASK_PIXELS_AT_ONCE // (images * self.metadata.mask_size**2))
+        parts = [
+            self.decoder.run(
+                ["pred_masks", "iou_scores"],
+                {**common, **{name: values[:, start : start + at_once] for name, values in prompts.items()}},
+            )
+            for start in range(0, count, at_once)
+        ]
+        if len(parts) == 1:
+            return parts[0][0], parts[0][1]
+        masks, scores = zip(*parts, strict=True)
+        return np.concatenate(masks, axis=1), np.concatenate(scores, axis=1)
+
+    def segment(
+        self,
+        images: object,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+        multimask_output: bool = True,
+        hq_token_only: bool = False,
+        max_pixels: int | None = None,
+    ) -> list[PhotoMasks]:
+        """Segment what prompts show. Coordinates are x, y in pixels of the upright photograph.
+
+        Images may differ in their number of objects and objects in their number of points. Without any prompt there is
+        one object per image, of the model's own choice.
+
+        Args:
+            images: One photograph or a list of them, see `embed`; or the embeddings that it returned.
+            input_points: [image][object][point][x, y], or [image][point][x, y] for one object per image.
+            input_labels: 1 foreground, 0 background, nested as the points; all foreground where they are left out.
+            input_boxes: [image][object][x0, y0, x1, y1].
+            input_masks: [image][object] of mask logits (s, s).
+            multimask_output: Whether three candidates are returned for each object, best first, or one mask.
+            hq_token_only: Whether the mask is the HQ token's alone.
+            max_pixels: As in `embed`.
+
+        Returns:
+            The masks of each image.
+
+        Raises:
+            TypeError: If something is no photograph or no prompt, or a flag neither True nor False.
+            ValueError: If a photograph cannot be read, embeddings are of another model, or prompts are misshapen, not
+                finite or contradict each other.
+        """
+        check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only)
+        embeddings = images if isinstance(images, OnnxEmbeddings) else self.embed(images, max_pixels)
+        self._check_embeddings(embeddings)
+        prompts, valid = decoder_prompts(
+            embeddings.original_sizes,
+            embeddings.reshaped_sizes,
+            self.metadata.mask_size,
+            input_points,
+            input_labels,
+            input_boxes,
+            input_masks,
+        )
+        pred_masks, iou_scores = self.decode(embeddings, prompts, multimask_output, hq_token_only)
+        return [
+            PhotoMasks(self._at_photo_size(masks[kept], original, reshaped), scores[kept], masks[kept])
+            for masks, scores, kept, original, reshaped in zip(
+                pred_masks, iou_scores, valid, embeddings.original_sizes, embeddings.reshaped_sizes, strict=True
+            )
+        ]
+
+    def generate(
+        self, image: object, options: MaskGenerationOptions | None = None, **more_options: Any
+    ) -> dict | list[dict]:
+        """Find the masks of everything in a photograph, as `SamHQMaskGenerator.generate` does.
+
+        Args:
+            image: A path, a PIL image or a uint8 array (H, W, 3).
+            options: All options; those in `more_options` go before them. None: those that suit the model.
+            **more_options: See `sam_hq_numpy.mask_generation_options.MaskGenerationOptions`; `tile_size` and
+                `timeout` are refused, `progress_bar` shows nothing.
+
+        Returns:
+            With `output_mode` None a dictionary of `masks`, `scores` (N,) and, on request, `rle_mask` and
+            `bounding_boxes`; otherwise a list of records.
+
+        Raises:
+            TypeError: If `options` are none, an option does not exist or is of the wrong type, or the image is none.
+            ValueError: If an option has an impossible value or is not supported, or the photograph cannot be read.
+        """
+        if options is not None:
+            check_generation_options(options)
+        chosen = (options or self._suited_options()).updated(more_options)
+        return self.candidates(image, chosen).result(chosen)
+
+    def iterate(self, image: object, **options: Any) -> Iterator[dict]:
+        """Find the masks of everything in a photograph and give the records one by one.
+
+        Args:
+            image: As in `generate`.
+            **options: As in `generate`; `output_mode` is "binary_mask" unless given.
+
+        Raises:
+            TypeError: As `generate`, when the first record is asked for.
+            ValueError: Likewise.
+        """
+        chosen = self._suited_options().updated(options)
+        yield from self.candidates(image, chosen).records(chosen.output_mode or "binary_mask")
+
+    def _suited_options(self) -> MaskGenerationOptions:
+        return MaskGenerationOptions().updated(self.metadata.mask_generation)
+
+    def candidates(self, image: object, options: MaskGenerationOptions) -> GeneratedMasks:
+        """As `generate`, with the masks still run-length encoded.
+
+        Args:
+            image: As in `generate`.
+            options: All options.
+
+        Returns:
+            N masks in the frame of the photograph, with boxes, scores and the points that showed them.
+
+        Raises:
+            TypeError: If `options` are none, or the image is none.
+            ValueError: If an option is not supported, or the photograph cannot be read.
+        """
+        check_generation_options(options)
+        check_supported(options)
+        return generated_masks(self, load_photo(image, options.max_pixels), options)
+
+    def frame(self, original_size: tuple[int, int], reshaped_size: tuple[int, int]) -> PhotoFrame:
+        """The way of low-resolution masks to a photograph of a size.
+
+        Args:
+            original_size: Its height and width.
+            reshaped_size: Its height and width in the resized frame.
+
+        Raises:
+            ValueError: If a size is not two whole numbers from 1, or that in the resized frame larger than the frame.
+        """
+        check_size("original_size", original_size)
+        check_size("reshaped_size", reshaped_size, self.metadata.image_size)
+        return PhotoFrame(original_size, reshaped_size, self.metadata.image_size, self.metadata.mask_size)
+
+    def _check_embeddings(self, embeddings: OnnxEmbeddings) -> None:
+        if embeddings.model != self.metadata.model:
+            raise ValueError(
+                f"the embeddings are of the model {embeddings.model!r}, the decoder is of {self.metadata.model!r}; "
+                "prompt them with the runner that made them"
+            )
+
+    def _at_photo_size(self, masks: np.ndarray, original: tuple[int, int], reshaped: tuple[int, int]) -> np.ndarray:
+        frame, threshold = self.frame(original, reshaped), self.metadata.mask_threshold
+        photo_masks = np.empty((*masks.shape[:2], *original), dtype=bool)
+        for into, candidates in zip(photo_masks, masks, strict=True):
+            for place, mask in zip(into, candidates, strict=True):
+                np.greater(frame.logits(mask), threshold, out=place)
+        return photo_masks

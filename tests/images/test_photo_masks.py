@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+
+from sam_hq.images.photo_masks import binary_stacks, mask_prompt_stacks
+
+DISC = torch.from_numpy((np.indices((24, 32)) - 14) ** 2).sum(0) < 80
+
+
+def prompt(mask, original_size=(24, 32), mask_size=(8, 8)):
+    return mask_prompt_stacks([[mask]], [original_size], [(24, 32)], (32, 32), mask_size)[0][0]
+
+
+def test_rough_masks_of_every_dtype_give_the_same_logits():
+    logits = prompt(DISC)
+    assert logits.dtype == torch.float32
+    assert (logits[6:] == logits.min()).all()  # the padding
+    assert logits.max() == pytest.approx(10, abs=1e-4)
+    for same in (DISC.to(torch.uint8), DISC.to(torch.uint8) * 255, DISC.float(), DISC.long(), DISC.half()):
+        assert torch.equal(prompt(same), logits)
+
+
+def test_probabilities_become_their_logits():
+    assert torch.allclose(prompt(torch.full((24, 32), 0.75))[:6], torch.logit(torch.tensor(0.75)), atol=1e-5)
+
+
+def test_low_res_floats_are_logits_whatever_they_hold():
+    logits = torch.randn(8, 8) * 20
+    assert torch.equal(prompt(logits), logits)
+    assert torch.equal(prompt(logits.double()), logits)
+    assert torch.equal(prompt(torch.zeros(8, 8)), torch.zeros(8, 8))
+
+
+def test_a_photograph_of_the_low_res_size_leaves_it_to_the_dtype():
+    mask = torch.ones(8, 8)
+    assert torch.equal(prompt(mask, (8, 8)), mask)
+    assert prompt(mask.bool(), (8, 8)).max() == pytest.approx(10, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.zeros(9, 8), r"input_masks\[0\]\[0\] must be floating point logits of shape \(8, 8\) or .* \(24, 32\)"),
+        (torch.zeros(8, 8, dtype=torch.uint8), "must be floating point logits"),
+        (torch.full((24, 32), 5.0), "as a rough mask at photo size"),
+        (torch.full((24, 32), -1), "as a rough mask at photo size"),
+        (torch.full((24, 32), 256), "as a rough mask at photo size"),
+        (torch.full((24, 32), float("nan")), "as a rough mask at photo size"),
+        (torch.full((8, 8), float("inf")), "must be finite"),
+    ],
+)
+def test_masks_that_are_neither_are_named(mask, message):
+    with pytest.raises(ValueError, match=message):
+        prompt(mask)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int64, np.float32])
+def test_binary_maps_of_every_dtype_are_read(dtype):
+    assert torch.equal(binary_stacks(DISC.numpy().astype(dtype), [(24, 32)])[0][0].bool(), DISC)
+
+
+def test_images_without_objects_are_kept_beside_others():
+    stacks = binary_stacks([None, DISC], [(4, 5), (24, 32)])
+    assert [tuple(stack.shape) for stack in stacks] == [(0, 4, 5), (1, 24, 32)]
+
+
+@pytest.mark.parametrize("values", [(0, 2), (1, 255), (0, 128), (0, -1), (0, 1, 255)])
+def test_maps_of_other_values_are_named(values):
+    ids = torch.tensor(values).repeat(24 * 32)[: 24 * 32].reshape(24, 32)
+    with pytest.raises(ValueError, match=r"segmentation_maps\[0\]\[0\] must be binary"):
+        binary_stacks(ids, [(24, 32)])

@@ -1,0 +1,214 @@
+"""Jobs with a stand-in for the generator: what is written, what a resumed job does, and what survives a kill."""
+
+import json
+import multiprocessing
+import random
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+
+from sam_hq.generation.candidates import MaskCandidates
+from sam_hq.jobs.generation_job import GenerationJob, JobOutputs
+from sam_hq.jobs.journal import GenerationJournal
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.mask_rle import RunLengthMask
+
+
+class BrightPixels:
+    """Stands in for SamHQMaskGenerator: the bright pixels and the dark ones of a photograph are its masks."""
+
+    def __init__(self, log=None, pause=0.0, **options):
+        self.options = MaskGenerationOptions(**options)
+        self.log = log
+        self.pause = pause
+
+    def candidates_each(self, images, batch_size, options, keep_embeddings=None):
+        for photo in images:
+            pixels = photo.pixels()
+            time.sleep(self.pause)
+            if self.log is not None:
+                with self.log.open("a") as file:
+                    file.write(f"{pixels[0, 0, 0]}\n")
+            bright = pixels.mean(-1) > 127
+            masks = [RunLengthMask.from_mask(mask) for mask in (bright, ~bright)]
+            height, width = bright.shape
+            yield MaskCandidates(
+                masks=masks,
+                boxes=torch.tensor([mask.box() for mask in masks]),
+                scores=torch.tensor([0.9, 0.8]),
+                stability=torch.tensor([0.99, 0.98]),
+                points=[[[1.5, 2.5]], [[3.5, 4.5]]],
+                crop_boxes=torch.tensor([[0, 0, width, height]] * 2),
+                is_cut=torch.zeros(2, dtype=torch.bool),
+            )
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    noise = np.random.default_rng(0)
+    paths = []
+    for index in range(12):
+        pixels = noise.integers(0, 256, (20 + index, 30, 3), dtype=np.uint8)
+        pixels[0, 0] = index  # tells the photographs apart in the log
+        paths.append(folder / f"{index:02}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def check_coco(folder, photos):
+    coco = COCO(str(folder / "annotations.json"))
+    assert sorted(image["file_name"] for image in coco.imgs.values()) == sorted(map(str, photos))
+    for image in coco.imgs.values():
+        bright = np.asarray(Image.open(image["file_name"])).mean(-1) > 127
+        annotations = coco.imgToAnns[image["id"]]
+        masks = [coco.annToMask(annotation).astype(bool) for annotation in annotations]
+        np.testing.assert_array_equal(masks, [bright, ~bright])
+        for annotation, mask in zip(annotations, masks, strict=True):
+            rows, columns = np.nonzero(mask)
+            assert annotation["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+            assert annotation["area"] == mask.sum()
+    return coco
+
+
+def test_a_finished_job_is_one_coco_file_and_the_pictures(photos, tmp_path, capsys):
+    job = GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(label_maps=True, overlays=True))
+    job.run(progress=False)
+    assert job.write_coco() == 12
+    assert job.failures() == {}
+    coco = check_coco(tmp_path / "job", photos)
+    assert [coco.imgs[index]["file_name"] for index in range(1, 13)] == list(map(str, photos))
+    assert len(list((tmp_path / "job" / "overlays").glob("*.jpg"))) == 12
+    (labels,) = (tmp_path / "job" / "masks").glob("03-*.png")
+    labels = np.asarray(Image.open(labels))
+    assert labels.dtype == np.uint16
+    np.testing.assert_array_equal(labels == 1, np.asarray(Image.open(photos[3])).mean(-1) > 127)
+    assert not list((tmp_path / "job").rglob("*.partial*"))
+
+
+def test_a_job_begun_again_does_only_what_is_left(photos, tmp_path):
+    log = tmp_path / "log"
+    GenerationJob(BrightPixels(log), photos[:5], tmp_path / "job").run(progress=False)
+    again = GenerationJob(BrightPixels(log, points_per_batch=7), photos, tmp_path / "job")
+    again.run(progress=False)
+    again.write_coco()
+    assert Counter(log.read_text().split()) == Counter(map(str, range(12)))
+    check_coco(tmp_path / "job", photos)
+
+
+def test_other_settings_in_the_same_folder_are_refused(photos, tmp_path):
+    GenerationJob(BrightPixels(), photos, tmp_path / "job")
+    with pytest.raises(ValueError, match=r"pred_iou_thresh=0.88 instead of 0.5"):
+        GenerationJob(BrightPixels(pred_iou_thresh=0.5), photos, tmp_path / "job")
+    with pytest.raises(ValueError, match="label_maps=False instead of True"):
+        GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(label_maps=True))
+
+
+def test_photographs_refused_for_their_size_are_tried_again_with_a_higher_limit(photos, tmp_path):
+    small = GenerationJob(BrightPixels(max_pixels=30 * 25), photos, tmp_path / "job")
+    small.run(progress=False)
+    assert set(small.failures()) == set(photos[6:])
+    larger = GenerationJob(BrightPixels(max_pixels=30 * 31), photos, tmp_path / "job")
+    larger.run(progress=False)
+    assert larger.failures() == {}
+    larger.write_coco()
+    check_coco(tmp_path / "job", photos)
+
+
+def test_the_stability_of_an_empty_mask_leaves_the_coco_file_valid(photos, tmp_path):
+    journal = GenerationJournal(tmp_path / "job")
+    journal.begin({})
+    empty = {"bbox": [0, 0, 0, 0], "area": 0, "stability_score": float("nan")}
+    journal.finish(photos[0], (20, 30), [empty])
+    journal.write_coco(photos)
+    (annotation,) = json.loads((tmp_path / "job" / "annotations.json").read_text(), parse_constant=pytest.fail)[
+        "annotations"
+    ]
+    assert annotation["stability_score"] is None
+
+
+def test_photographs_that_cannot_be_read_are_reported_and_tried_again(photos, tmp_path):
+    whole = photos[4].read_bytes()
+    photos[4].write_bytes(whole[: len(whole) // 2])
+    photos[7].write_bytes(b"")
+    job = GenerationJob(BrightPixels(), photos, tmp_path / "job")
+    job.run(progress=False)
+    assert set(job.failures()) == {photos[4], photos[7]}
+    assert all(job.failures().values())
+    job.write_coco()
+    check_coco(tmp_path / "job", [photo for index, photo in enumerate(photos) if index not in (4, 7)])
+    photos[4].write_bytes(whole)
+    job.run(progress=False)
+    assert set(job.failures()) == {photos[7]}
+
+
+@pytest.mark.parametrize("process_count", [1, 2, 5, 20])
+def test_shares_are_disjoint_and_make_up_the_job(photos, tmp_path, process_count):
+    log = tmp_path / "log"
+    for index in range(process_count):
+        GenerationJob(BrightPixels(log), photos, tmp_path / "job").run(index, process_count, progress=False)
+    assert Counter(log.read_text().split()) == Counter(map(str, range(12)))
+    GenerationJob(BrightPixels(), photos, tmp_path / "job").write_coco()
+    check_coco(tmp_path / "job", photos)
+
+
+def test_photographs_of_one_name_in_two_folders_stay_apart(photos, tmp_path):
+    other = tmp_path / "other" / photos[0].name
+    other.parent.mkdir()
+    other.write_bytes(photos[1].read_bytes())
+    job = GenerationJob(BrightPixels(), [photos[0], other], tmp_path / "job")
+    job.run(progress=False)
+    job.write_coco()
+    check_coco(tmp_path / "job", [photos[0], other])
+
+
+def work(photos, folder, log):
+    job = GenerationJob(BrightPixels(log, pause=0.01), photos, folder, JobOutputs(label_maps=True))
+    job._refresh_coco = job.write_coco  # after every photograph, so that the kill hits the writing too
+    job.run(progress=False)
+    job.write_coco()
+
+
+def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_there_twice(photos, tmp_path):
+    folder, log = tmp_path / "job", tmp_path / "log"
+    moments = random.Random(0)
+    kills = 0
+    while True:
+        worker = multiprocessing.get_context("fork").Process(target=work, args=(photos, folder, log))
+        worker.start()
+        worker.join(moments.uniform(0.01, 0.1) * 1.1**kills)  # at first too short for the job, at last long enough
+        if not worker.is_alive():
+            assert worker.exitcode == 0
+            break
+        worker.kill()
+        worker.join()
+        kills += 1
+        for path in [*folder.glob("*.json"), *folder.glob("records/*.json")]:
+            if not path.name.startswith("."):
+                json.loads(path.read_text())
+    assert kills > 0
+    check_coco(folder, photos)
+    done = Counter(log.read_text().split())
+    assert set(done) == set(map(str, range(12)))
+    assert sum(done.values()) <= 12 + kills  # at most the one in hand is done again
+    assert len(list((folder / "masks").glob("[0-9]*.png"))) == 12
+
+
+def test_a_coco_file_written_while_others_work_is_of_whole_photographs(photos, tmp_path, monkeypatch):
+    job = GenerationJob(BrightPixels(), photos, tmp_path / "job")
+    job.run(0, 2, progress=False)
+    read = GenerationJournal._read_records
+
+    def finish_more_meanwhile(self, done):
+        GenerationJob(BrightPixels(), photos, tmp_path / "job").run(1, 2, progress=False)
+        return read(self, done)
+
+    monkeypatch.setattr(GenerationJournal, "_read_records", finish_more_meanwhile)
+    assert job.write_coco() == 6
+    check_coco(tmp_path / "job", photos[::2])

@@ -1,0 +1,42 @@
+import pytest
+
+from sam_hq.jobs.listing import list_photos
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.jpg", "a.PNG", "notes.txt", "deep/er/c.webp", ".hidden/d.jpg", "deep/.thumb.jpg", "frame_2.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def names(paths, folder):
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def test_folders_are_searched_with_all_below_but_what_is_hidden(folder):
+    assert names(list_photos([folder]), folder) == ["a.PNG", "b.jpg", "deep/er/c.webp", "frame_2.png"]
+
+
+def test_files_are_taken_whatever_their_suffix_and_in_the_order_given(folder):
+    assert names(list_photos([folder / "notes.txt", str(folder / "a.PNG")]), folder) == ["notes.txt", "a.PNG"]
+
+
+def test_patterns_are_expanded(folder):
+    assert names(list_photos([str(folder / "*.jpg"), str(folder / "**" / "c.*")]), folder) == [
+        "b.jpg",
+        "deep/er/c.webp",
+    ]
+
+
+def test_every_photograph_comes_once(folder):
+    photos = list_photos([folder / "b.jpg", folder, folder / "deep" / ".." / "a.PNG"])
+    assert names(photos, folder) == ["b.jpg", "a.PNG", "deep/er/c.webp", "frame_2.png"]
+
+
+@pytest.mark.parametrize("missing", ["nothing.jpg", "*.bmp", ".hidden/*.png"])
+def test_an_input_that_stands_for_nothing_is_refused(folder, missing):
+    with pytest.raises(ValueError, match="no file, and no folder or pattern"):
+        list_photos([folder / "b.jpg", folder / missing])

@@ -1,0 +1,136 @@
+import pytest
+import torch
+
+from sam_hq.model.prompt_validation import validate_embeddings, validate_prompts
+
+POINTS = torch.rand(2, 3, 4, 2) * 100
+LABELS = torch.tensor([1, 0, -1, -10]).expand(2, 3, 4)
+BOXES = torch.tensor([1.0, 2.0, 3.0, 4.0]).expand(2, 3, 4)
+MASKS = torch.zeros(2, 3, 16, 16)
+PROMPTS = {"input_points": POINTS, "input_labels": LABELS, "input_boxes": BOXES, "input_masks": MASKS}
+
+
+def validated(batch_size=2, mask_input_size=16, **prompts):
+    return validate_prompts(batch_size=batch_size, mask_input_size=mask_input_size, **prompts)
+
+
+def test_every_combination_of_prompts_is_counted():
+    assert validated(**PROMPTS) == 3
+    for name in ("input_points", "input_boxes", "input_masks"):
+        assert validated(**{name: PROMPTS[name]}) == 3
+    assert validated() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int32])
+def test_coordinates_of_any_real_dtype_pass(dtype):
+    assert validated(input_points=POINTS.to(dtype), input_boxes=BOXES.to(dtype), input_labels=LABELS.to(dtype)) == 3
+
+
+def test_prompts_outside_the_photo_and_boxes_without_area_pass():
+    points = torch.tensor([-50.0, 5000.0]).expand(2, 3, 4, 2)
+    assert validated(input_points=points, input_boxes=torch.tensor([-9.0, 7.0, -9.0, 7.0]).expand(2, 3, 4)) == 3
+    assert validated(input_boxes=torch.zeros(2, 3, 4)) == 3
+
+
+def with_value(tensor, value):
+    changed = tensor.clone()
+    changed.view(-1)[-1] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({"input_points": POINTS[0]}, r"input_points must have shape .* got \(3, 4, 2\)"),
+        ({"input_points": torch.zeros(2, 3, 4, 3)}, r"input_points must have shape .* got \(2, 3, 4, 3\)"),
+        ({"input_points": torch.zeros(2, 3, 0, 2)}, r"input_points must have shape .* at least one"),
+        ({"input_points": with_value(POINTS, float("nan"))}, "input_points must be finite"),
+        ({"input_labels": LABELS}, "input_labels were given without input_points"),
+        ({"input_points": POINTS, "input_labels": LABELS[:, :, :3]}, r"one label per point, shape \(2, 3, 4\)"),
+        ({"input_points": POINTS, "input_labels": with_value(LABELS, 2)}, "input_labels may hold 1 .* got 2"),
+        ({"input_points": POINTS, "input_labels": with_value(LABELS.float(), float("nan"))}, "input_labels may hold"),
+        ({"input_boxes": BOXES[:, 0]}, r"input_boxes must have shape .* got \(2, 4\)"),
+        ({"input_boxes": with_value(BOXES, float("inf"))}, "input_boxes must be finite"),
+        ({"input_boxes": with_value(BOXES, 1.5)}, r"x1 >= x0 and y1 >= y0, got \[1.0, 2.0, 3.0, 1.5\]"),
+        ({"input_masks": MASKS[0]}, r"input_masks must have shape \(images, objects, 16, 16\)"),
+        ({"input_masks": torch.zeros(2, 3, 16, 8)}, r"input_masks must have shape .* got \(2, 3, 16, 8\)"),
+        ({"input_masks": with_value(MASKS, float("nan"))}, "input_masks must be finite"),
+        ({"input_boxes": BOXES[:1]}, "input_boxes is for 1 images, but there are 2"),
+        ({"input_boxes": BOXES, "input_masks": MASKS[:, :1]}, "input_boxes has 3, input_masks has 1"),
+        ({"input_points": POINTS[:, :2], "input_boxes": BOXES}, "input_points has 2, input_boxes has 3"),
+    ],
+)
+def test_a_bad_prompt_is_named(prompts, message):
+    with pytest.raises(ValueError, match=message):
+        validated(**prompts)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({"input_points": [[[[1, 2]]]]}, "input_points must be a tensor, got list"),
+        ({"input_boxes": BOXES.to(torch.complex64)}, "input_boxes must hold real numbers"),
+        ({"input_masks": MASKS.bool()}, "input_masks must hold real numbers"),
+        ({"input_masks": MASKS.int()}, "input_masks must be floating point logits"),
+    ],
+)
+def test_a_prompt_of_another_type_is_named(prompts, message):
+    with pytest.raises(TypeError, match=message):
+        validated(**prompts)
+
+
+def test_without_values_only_shapes_are_looked_at():
+    broken = {"input_points": torch.full_like(POINTS, float("nan")), "input_boxes": -BOXES}
+    assert validated(**broken, check_values=False) == 3
+    with pytest.raises(ValueError, match="input_boxes must have shape"):
+        validated(input_boxes=BOXES[0], check_values=False)
+
+
+def test_shape_checks_can_be_traced():
+    def count(points, boxes):
+        objects = validate_prompts(
+            batch_size=2, mask_input_size=16, input_points=points, input_boxes=boxes, check_values=False
+        )
+        return points.sum() * objects
+
+    compiled = torch.compile(count, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(POINTS, BOXES), count(POINTS, BOXES))
+
+
+IMAGE_EMBEDDINGS = torch.zeros(2, 8, 4, 4)
+INTERMEDIATE = [torch.zeros(2, 4, 4, 6)]
+HQ_FEATURES = torch.zeros(2, 1, 16, 16)
+
+
+def test_cached_embeddings_pass_with_either_high_quality_part():
+    for parts in ({"intermediate_embeddings": INTERMEDIATE}, {"hq_features": HQ_FEATURES}):
+        assert validate_embeddings(image_embeddings=IMAGE_EMBEDDINGS, image_embedding_size=4, **parts) == 2
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "error", "message"),
+    [
+        ({"image_embeddings": IMAGE_EMBEDDINGS}, ValueError, "intermediate_embeddings is missing"),
+        ({"image_embeddings": None, "intermediate_embeddings": INTERMEDIATE}, ValueError, "image_embeddings is miss"),
+        ({"image_embeddings": IMAGE_EMBEDDINGS[0], "hq_features": HQ_FEATURES}, ValueError, "must have 4 dimensions"),
+        ({"image_embeddings": IMAGE_EMBEDDINGS, "intermediate_embeddings": []}, TypeError, "a list with at least one"),
+        (
+            {"image_embeddings": IMAGE_EMBEDDINGS, "intermediate_embeddings": INTERMEDIATE[0]},
+            TypeError,
+            r"a list with at least one tensor, got a tensor of shape \(2, 4, 4, 6\)",
+        ),
+        (
+            {"image_embeddings": IMAGE_EMBEDDINGS, "intermediate_embeddings": [INTERMEDIATE[0][:1]]},
+            ValueError,
+            r"intermediate_embeddings\[0\] is of a batch of 1, image_embeddings of a batch of 2",
+        ),
+        (
+            {"image_embeddings": IMAGE_EMBEDDINGS, "hq_features": HQ_FEATURES, "image_embedding_size": 8},
+            ValueError,
+            r"image_embeddings has a grid of \(4, 4\), the model has \(8, 8\)",
+        ),
+    ],
+)
+def test_bad_embeddings_are_named(embeddings, error, message):
+    with pytest.raises(error, match=message):
+        validate_embeddings(**embeddings)

@@ -1,0 +1,195 @@
+"""What the runner without torch refuses to load: providers that are not there, and metadata that cannot be true."""
+
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from exported_models import kinds
+from sam_hq_onnx import GraphMetadata, OnnxSamHQ
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+@pytest.fixture
+def directory(exports):
+    return exports("vit").directory
+
+
+@pytest.fixture
+def cuda_that_cannot_be_made(monkeypatch):
+    """As a build of onnxruntime with CUDA on a machine without: it lists the provider, and falls back to the CPU."""
+    session = onnxruntime.InferenceSession
+
+    def on_the_cpu(path, options, providers):
+        return session(path, options, providers=[CPU])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", on_the_cpu)
+
+
+@pytest.mark.parametrize("providers", ["cuda", [CUDA], ["cuda", "cpu"], [("cuda", {"device_id": 0})]])
+def test_a_provider_that_is_asked_for_is_made_or_refused(directory, cuda_that_cannot_be_made, providers):
+    with pytest.raises(ValueError, match="CUDAExecutionProvider is in this onnxruntime but could not be made"):
+        OnnxSamHQ(directory, providers=providers)
+
+
+def test_the_automatic_choice_warns_once_where_it_falls_back(directory, cuda_that_cannot_be_made):
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider .* could not be made.* The CPU is taken") as seen:
+        runner = OnnxSamHQ(directory)
+    assert [warning.filename for warning in seen] == [__file__]
+    assert runner.providers == [CPU]
+
+
+def test_a_choice_that_can_be_had_is_quiet(directory):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert OnnxSamHQ(directory).providers == [CPU]
+        assert OnnxSamHQ(directory, [("cpu", {})]).providers == OnnxSamHQ(directory, (CPU,)).providers == [CPU]
+
+
+def test_one_graph_on_another_provider_is_noticed(directory, cuda_that_cannot_be_made, monkeypatch):
+    made = onnxruntime.InferenceSession
+
+    def encoder_alone(path, options, providers):
+        session = made(path, options, providers)
+        if "encoder" in path:
+            session.get_providers = lambda: [CUDA, CPU]
+        return session
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", encoder_alone)
+    with pytest.raises(ValueError, match="could not be made"):
+        OnnxSamHQ(directory, "cuda")
+
+
+def test_graphs_of_elsewhere_have_no_providers(directory):
+    runner = OnnxSamHQ(directory, "cpu")
+    session = type("Program", (), {"run": runner.encoder.run})()
+    assert OnnxSamHQ.from_sessions(session, session, runner.metadata).providers == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"directory": 5}, TypeError, "directory must be a path, got 5"),
+        ({"directory": None}, TypeError, "directory must be a path, got None"),
+        ({"providers": 5}, TypeError, "providers must be None, a name or a list of names, got 5"),
+        ({"providers": {"cpu": {}}}, TypeError, "providers must be None, a name or a list of names"),
+        ({"providers": [5]}, TypeError, r"providers\[0\] must be a name or a pair .*, got 5"),
+        ({"providers": ("cpu", {})}, TypeError, r"providers\[1\] must be a name or a pair .*, got {}"),
+        ({"providers": [("cpu", 5)]}, TypeError, r"providers\[0\] must be a name or a pair .*, got \('cpu', 5\)"),
+        ({"providers": []}, ValueError, "providers is empty"),
+        ({"providers": "gpu"}, ValueError, "provider 'gpu' is not in this .*short names are cpu and cuda"),
+        ({"threads": "2"}, TypeError, "threads must be a whole number or None, got '2'"),
+        ({"threads": 1.5}, TypeError, "threads must be a whole number or None, got 1.5"),
+        ({"threads": True}, TypeError, "threads must be a whole number or None, got True"),
+        ({"threads": -1}, ValueError, "threads must be at least 1 or None, got -1"),
+    ],
+)
+def test_impossible_arguments_are_refused_by_name(directory, arguments, error, message):
+    with pytest.raises(error, match=message):
+        OnnxSamHQ(**{"directory": directory, **arguments})
+
+
+def damages():
+    """Keys, what they may be damaged to, and what the message says."""
+    for key in ("image_size", "mask_size"):
+        for value in ("0", "-4", "1.5", "wide", ""):
+            yield key, value, "a positive whole number"
+    for value in ("{}", '{"longest_edge": 0}', '{"longest_edge": "9"}', '{"shortest_edge": 9}', '{"height": 9}', "9"):
+        yield "size", value, '{"longest_edge": side} or '
+    for key in ("image_mean", "image_std"):
+        for value in ("[1, 2]", "[1, 2, NaN]", "[1, 2, 1e60]", '["1", "2", "3"]', "1", "[1, 2"):
+            yield key, value, "three finite numbers"
+    for value in ("[1, 2, 0]", "[1, 2, -3]", "[1, 2, 1e-60]"):
+        yield "image_std", value, "three finite numbers above 0"
+    yield "resample", "sharpest", "one of nearest, .*bilinear"
+    yield "dtype", "fp8", "one of fp32, fp16, int8"
+    yield "model", "", "a digest of weights"
+    for value in ("nan", "inf", "none"):
+        yield "mask_threshold", value, "a finite number"
+    yield "mask_generation", '{"points_per_crop": 0}', "options of mask generation .*at least 1, got 0"
+    yield "mask_generation", '{"sharpness": 3}', "options of mask generation .*no option `sharpness`"
+    yield "mask_generation", "[3]", "options of mask generation"
+
+
+@pytest.mark.parametrize(("key", "value", "wanted"), list(damages()))
+def test_damaged_metadata_are_refused_by_file_and_key(exports, key, value, wanted):
+    strings = {**exports("vit").metadata.to_strings(), key: value}
+    with pytest.raises(ValueError, match=f"here are damaged: `{key}` must .*{wanted}") as refused:
+        GraphMetadata.from_strings(strings, "here")
+    assert f"got {value!r}" in str(refused.value)
+
+
+def test_a_size_beyond_the_frame_is_refused(exports):
+    strings = {**exports("vit").metadata.to_strings(), "size": '{"height": 64, "width": 512}'}
+    with pytest.raises(ValueError, match=r"`size` must fit into the `image_size` of 128, got .*512"):
+        GraphMetadata.from_strings(strings, "here")
+
+
+def test_missing_metadata_are_refused_by_file_and_key(exports):
+    strings = exports("vit").metadata.to_strings()
+    for key in set(strings) - {"format", "labels", "mask_generation"}:
+        left = {name: value for name, value in strings.items() if name != key}
+        with pytest.raises(ValueError, match=f"metadata of here are damaged: `{key}` is missing"):
+            GraphMetadata.from_strings(left, "here")
+    with pytest.raises(ValueError, match="here must hold keys and values, got a list"):
+        GraphMetadata.from_strings([], "here")
+
+
+@pytest.fixture
+def rewritten(directory, tmp_path):
+    """A copy of the export, some of whose metadata were changed."""
+
+    def write(encoder=None, decoder=None):
+        for name, changes in (("encoder", encoder or {}), ("decoder", decoder or {})):
+            graph = onnx.load(directory / f"{name}.onnx")
+            strings = {entry.key: entry.value for entry in graph.metadata_props}
+            del graph.metadata_props[:]
+            onnx.helper.set_model_props(graph, {**strings, **changes})
+            onnx.save(graph, tmp_path / f"{name}.onnx")
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "message"),
+    [
+        ({"image_size": "256"}, {}, r"encoder\.onnx' are damaged: `image_size` must .*pixel_values.* 128\], got 256"),
+        ({}, {"mask_size": "64"}, r"decoder\.onnx' are damaged: `mask_size` must .*input_masks.* 32\], got 64"),
+        ({"mask_threshold": "2.0"}, {}, "must have the same `mask_threshold`, got 2.0 and 0.0"),
+        ({}, {"mask_generation": '{"points_per_crop": 4}'}, "must have the same `mask_generation`, got {} and"),
+        ({}, {"image_std": "[1, 2, 3]"}, r"must have the same `image_std`, got .* and \(1.0, 2.0, 3.0\)"),
+        ({"resample": "x"}, {}, r"encoder\.onnx' are damaged: `resample` must be one of .*, got 'x'"),
+        ({}, {"model": "abc"}, "are of different models: `model` is '.*' and 'abc'"),
+    ],
+)
+def test_metadata_that_contradict_the_graphs_or_each_other_are_refused(rewritten, encoder, decoder, message):
+    with pytest.raises(ValueError, match=message):
+        OnnxSamHQ(rewritten(encoder, decoder), providers="cpu")
+
+
+def test_an_encoder_of_fewer_bits_and_another_version_goes_with_the_decoder(rewritten):
+    assert OnnxSamHQ(rewritten({"dtype": "int8", "version": "9"}), providers="cpu").metadata.dtype == "int8"
+
+
+def test_exchanged_files_are_refused_by_name(directory, tmp_path):
+    for source, target in (("encoder", "decoder"), ("decoder", "encoder")):
+        (tmp_path / f"{target}.onnx").write_bytes((directory / f"{source}.onnx").read_bytes())
+    with pytest.raises(ValueError, match=r"encoder\.onnx' must be the encoder, but .*`graph` is 'decoder'"):
+        OnnxSamHQ(tmp_path, providers="cpu")
+
+
+def test_embeddings_of_another_model_are_refused_by_name(directory, rewritten):
+    embeddings = OnnxSamHQ(directory, "cpu").embed(np.zeros((20, 30, 3), np.uint8))
+    other = OnnxSamHQ(rewritten({"model": "abc"}, {"model": "abc"}), "cpu")
+    with pytest.raises(ValueError, match=r"embeddings are of the model '.*', the decoder is of 'abc'"):
+        other.segment(embeddings)
+
+
+def test_every_kind_of_export_is_what_it_says(exports):
+    for kind in kinds():
+        assert OnnxSamHQ(exports(kind).directory, "cpu").metadata == exports(kind).metadata
