@@ -122,7 +122,6 @@ def test_the_code_is_flat_complete_and_needs_no_optional_library(directory):
         text = (directory / f"{name}.py").read_text(encoding="utf-8")
         assert "from .. " not in text
         assert "from . import" not in text
-        assert "sam_hq_numpy" not in text
         imported = {module.partition(".")[0] for module in imports_of(directory / f"{name}.py")}
         others = imported - code - set(sys.stdlib_module_names)
         assert others <= {"numpy", "torch", "PIL", "transformers", "accelerate"}, name
