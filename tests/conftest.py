@@ -35,13 +35,25 @@ TINY_VIT = {
     "output_channels": 32,
     "num_pos_feats": 16,
 }
+EFFICIENTNET = {
+    "model_type": "sam_hq_efficientnet",
+    "hidden_sizes": [4, 6, 8, 10, 12, 14, 16],
+    "num_hidden_layers": [1, 2, 1, 1, 2, 1, 1],
+    "stem_width": 8,
+    "fusion_width": 16,
+    "fine_channels": 2,
+    "image_size": 128,
+    "output_channels": 32,
+    "num_pos_feats": 16,
+}
+BACKBONES = ["vit", "tiny_vit", "efficientnet"]
 # Two heads: with eight tokens or so, some attentions of the fast path are absorbed and others projected.
 DECODER = {"mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
 
 
 def small_config(backbone: str = "vit") -> SamHQConfig:
-    """A configuration with a 128-pixel input and an 8x8 grid; "vit" or "tiny_vit"."""
-    vision_config = {"vit": VIT, "tiny_vit": TINY_VIT}[backbone]
+    """A configuration with a 128-pixel input and an 8x8 grid; one of `BACKBONES`."""
+    vision_config = {"vit": VIT, "tiny_vit": TINY_VIT, "efficientnet": EFFICIENTNET}[backbone]
     return SamHQConfig(vision_config=dict(vision_config), mask_decoder_config=dict(DECODER))
 
 
@@ -52,8 +64,10 @@ def stirred(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
         for name, buffer in model.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
+            if name.endswith("running_var"):
                 buffer.add_(torch.rand(buffer.shape, generator=generator))
+            elif name.endswith("running_mean"):  # of both signs, or what follows a rectifier is zero throughout
+                buffer.add_(torch.rand(buffer.shape, generator=generator) - 0.5)
     return model
 
 
@@ -63,7 +77,7 @@ def small_model(backbone: str = "vit", seed: int = 0) -> SamHQModel:
     return stirred(SamHQModel(small_config(backbone)), seed).eval()
 
 
-@pytest.fixture(params=["vit", "tiny_vit"])
+@pytest.fixture(params=BACKBONES)
 def model(request) -> SamHQModel:
     """A small model of each backbone."""
     return small_model(request.param)

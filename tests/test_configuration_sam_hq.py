@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from builtin_sam_hq import BuiltinConfig, builtin_config
-from conftest import DECODER, TINY_VIT, VIT, small_config, small_model, stirred
+from conftest import BACKBONES, DECODER, TINY_VIT, VIT, small_config, small_model, stirred
 from sam_hq.configuration_sam_hq import (
     SamHQConfig,
     SamHQMaskDecoderConfig,
@@ -160,7 +160,7 @@ def test_a_part_of_another_type_is_refused():
         SamHQConfig(vision_config=[1])
 
 
-@pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_saved_and_loaded_it_is_the_same(tmp_path, backbone):
     config = small_config(backbone)
     config.mask_generation = {"pred_iou_thresh": 0.5}

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from byte_counter import ByteCounter
-from conftest import DECODER, small_config, small_model, stirred
+from conftest import BACKBONES, DECODER, small_config, small_model, stirred
 from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.generation.generator import SamHQMaskGenerator
 from sam_hq.hub.conversion import processor_for
@@ -88,7 +88,7 @@ def test_a_windowed_block_holds_a_few_windows_at_a_time():
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_fast_encoder_does_no_more_work_than_the_plain_one(backbone):
     model, pixel_values = small_model(backbone), torch.randn(1, 3, 128, 128)
     work = {}

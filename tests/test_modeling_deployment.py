@@ -7,7 +7,7 @@ import pytest
 import torch
 from accelerate import init_empty_weights
 
-from conftest import small_config, small_model
+from conftest import BACKBONES, small_config, small_model
 from sam_hq.modeling_sam_hq import SamHQModel
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -20,7 +20,7 @@ MASKS = 4 * torch.randn(2, 3, 32, 32, generator=GENERATOR)
 PROMPTS = {"input_points": POINTS, "input_labels": LABELS, "input_boxes": BOXES, "input_masks": MASKS}
 
 
-@pytest.fixture(scope="module", params=["vit", "tiny_vit"])
+@pytest.fixture(scope="module", params=BACKBONES)
 def shared(request):
     return small_model(request.param)
 
@@ -200,7 +200,7 @@ def test_training_moves_the_statistics_and_inference_leaves_the_weights():
     torch.testing.assert_close(answer(model).pred_masks, answer(plain).pred_masks, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_fresh_weights_are_finite_and_drawn(backbone):
     model = SamHQModel(small_config(backbone)).eval()
     assert torch.isfinite(answer(model).pred_masks).all()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conftest import small_model
+from conftest import BACKBONES, small_model
 from sam_hq.model.losses import mask_loss
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -23,7 +23,7 @@ PROMPTS = [
 PATHS = pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
 
 
-@pytest.fixture(scope="module", params=["vit", "tiny_vit"])
+@pytest.fixture(scope="module", params=BACKBONES)
 def shared(request):
     return small_model(request.param)
 
@@ -124,7 +124,7 @@ def test_a_label_of_minus_one_hides_the_place_but_not_the_token(shared):
 
 @PATHS
 def test_gradients_reach_every_parameter(attn_implementation):
-    for backbone in ("vit", "tiny_vit"):
+    for backbone in BACKBONES:
         model = small_model(backbone)
         model.set_attn_implementation(attn_implementation)
         for prompts in PROMPTS:
@@ -139,7 +139,7 @@ def test_gradients_reach_every_parameter(attn_implementation):
 
 def test_gradients_of_both_paths_are_the_same():
     labels = (torch.rand(2, 3, 40, 40, generator=GENERATOR) > 0.5).long()
-    for backbone in ("vit", "tiny_vit"):
+    for backbone in BACKBONES:
         gradients = []
         for path in ("eager", "sdpa"):
             model = small_model(backbone)
@@ -177,7 +177,7 @@ def test_hq_token_only_trains_the_hq_branch_alone():
     assert not any("output_hypernetworks_mlps" in name or "iou_prediction_head" in name for name in reached)
 
 
-@pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_gradient_checkpointing_changes_nothing(backbone):
     answers = []
     for checkpointing in (False, True):
@@ -201,7 +201,7 @@ def test_attention_weights_and_hidden_states(shared):
     assert [tuple(weights.shape) for weights in outputs.mask_decoder_attentions] == [*block * 2, (6, heads, 8, 64)]
     for weights in (*outputs.mask_decoder_attentions, *outputs.vision_attentions):
         close(weights.sum(dim=-1), torch.ones(weights.shape[:-1]))
-    assert len(outputs.vision_hidden_states) == 5
+    assert len(outputs.vision_hidden_states) == (8 if hasattr(shared.vision_encoder, "fusion") else 5)
     with pytest.raises(ValueError, match=r"output_attentions.*'sdpa'.*eager"):
         ask(shared, "sdpa", output_attentions=True)
     with pytest.raises(ValueError, match=r"'flash'"):

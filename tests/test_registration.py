@@ -101,7 +101,12 @@ def test_auto_classes_find_ours_in_a_builtin_directory(builtin_directory):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "model_class"), [("vit", sam_hq.SamHQVisionModel), ("tiny_vit", sam_hq.SamHQTinyVitModel)]
+    ("backbone", "model_class"),
+    [
+        ("vit", sam_hq.SamHQVisionModel),
+        ("tiny_vit", sam_hq.SamHQTinyVitModel),
+        ("efficientnet", sam_hq.SamHQEfficientNetModel),
+    ],
 )
 def test_the_encoders_and_the_parts_are_registered(backbone, model_class, tmp_path):
     config = small_config(backbone)

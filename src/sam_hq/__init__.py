@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .configuration_sam_hq import (
         SamHQConfig,
+        SamHQEfficientNetConfig,
         SamHQMaskDecoderConfig,
         SamHQPromptEncoderConfig,
         SamHQTinyVitConfig,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .generation.regions_of_interest import segment_regions
     from .hub.conversion import convert_checkpoint
     from .image_processing_sam_hq import SamHQImageProcessor
-    from .modeling_sam_hq import SamHQModel, SamHQTinyVitModel, SamHQVisionModel
+    from .modeling_sam_hq import SamHQEfficientNetModel, SamHQModel, SamHQTinyVitModel, SamHQVisionModel
     from .processing_sam_hq import SamHQProcessor
     from .registration import replace_builtin
 
@@ -36,6 +37,8 @@ EMBEDDED_CHECKPOINT = str(Path(__file__).with_name("checkpoints") / "sam-hq-smal
 
 _MODULES = {
     "SamHQConfig": "configuration_sam_hq",
+    "SamHQEfficientNetConfig": "configuration_sam_hq",
+    "SamHQEfficientNetModel": "modeling_sam_hq",
     "SamHQImageProcessor": "image_processing_sam_hq",
     "SamHQMaskDecoderConfig": "configuration_sam_hq",
     "SamHQMaskGenerationPipeline": "generation.pipeline",
@@ -82,6 +85,8 @@ if _is_installed("torch") and _is_installed("transformers"):
 __all__ = [
     "EMBEDDED_CHECKPOINT",
     "SamHQConfig",
+    "SamHQEfficientNetConfig",
+    "SamHQEfficientNetModel",
     "SamHQImageProcessor",
     "SamHQMaskDecoderConfig",
     "SamHQMaskGenerationPipeline",

@@ -1,9 +1,10 @@
-"""Configurations of SAM-HQ: two vision encoders, the prompt encoder, the mask decoder, and the model that joins them.
+"""Configurations of SAM-HQ: three vision encoders, the prompt encoder, the mask decoder, and the model that joins them.
 
 Field names are those of the checkpoints on the Hub, so their `config.json` files load unchanged. A configuration that
 contradicts itself is refused when it is made, with a `ValueError` that names both values.
 
-Source: "Segment Anything in High Quality" (arXiv 2306.01567), §3; "TinyViT" (arXiv 2207.10666) for the light encoder.
+Source: "Segment Anything in High Quality" (arXiv 2306.01567), §3; "TinyViT" (arXiv 2207.10666) and "EfficientNet"
+(arXiv 1905.11946) for the light encoders.
 """
 
 from collections.abc import Sequence
@@ -177,6 +178,84 @@ class SamHQTinyVitConfig(PreTrainedConfig):
         return self.hidden_sizes[2]
 
 
+class SamHQEfficientNetConfig(PreTrainedConfig):
+    """An EfficientNet-Lite encoder, for which there are ImageNet weights.
+
+    The encoder's grid is a sixteenth of `image_size`. The defaults are those of lite0; lite1 has 1, 3, 3, 4, 4, 5, 1
+    blocks, and lite2 with as many blocks has widths 16, 24, 48, 88, 120, 208, 352. `num_hidden_layers` is a list, one
+    value per stage: the ViT configuration of other implementations rejects it, so that a directory of this encoder
+    cannot be taken for a ViT.
+
+    Args:
+        hidden_sizes: Width of each of the seven stages.
+        num_hidden_layers: Number of inverted bottlenecks of each stage.
+        stem_width: Width of the convolution before the first stage.
+        fusion_width: Width at which the maps of strides 16 and 32 are summed.
+        fine_channels: Channels that the map of stride 4 is brought to for `intermediate_embeddings`.
+        image_size: Side of the square input in pixels; a multiple of 32.
+        num_channels: Colour channels of the input.
+        output_channels: Width of `image_embeddings` after the neck.
+        num_pos_feats: Number of random frequencies of the positional encoding: half of `output_channels`.
+        hidden_act: Activation of stem and stages.
+        batch_norm_eps: Epsilon of the batch norms of stem and stages.
+        batch_norm_momentum: Share of a batch in their running statistics in training.
+        neck_layer_norm_eps: Epsilon of the neck's norms.
+        initializer_range: Standard deviation of randomly initialised weights.
+
+    Raises:
+        ValueError: If two values contradict each other.
+    """
+
+    model_type = "sam_hq_efficientnet"
+    base_config_key = "vision_config"
+
+    hidden_sizes: Sequence[int] = (16, 24, 40, 80, 112, 192, 320)
+    num_hidden_layers: Sequence[int] = (1, 2, 2, 3, 3, 4, 1)
+    stem_width: int = 32
+    fusion_width: int = 160
+    fine_channels: int = 8
+    image_size: int = 512
+    num_channels: int = 3
+    output_channels: int = 256
+    num_pos_feats: int = 128
+    hidden_act: str = "relu6"
+    batch_norm_eps: float = 1e-3
+    batch_norm_momentum: float = 0.01
+    neck_layer_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        stages = ("hidden_sizes", "num_hidden_layers")
+        for name in stages:
+            value = getattr(self, name)
+            if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != 7:
+                raise ValueError(f"{name} must hold one value for each of the 7 stages, but is {value!r}")
+            setattr(self, name, list(value))
+        # A fact of this encoder rather than a choice; files may state it.
+        stated_patch_size = kwargs.pop("patch_size", self.patch_size)
+        if stated_patch_size != self.patch_size:
+            raise ValueError(f"patch_size is {stated_patch_size}, but that of an EfficientNet is {self.patch_size}")
+        super().__post_init__(**kwargs)
+        _require_positive(self, *stages, "stem_width", "fusion_width", "fine_channels", "num_channels")
+        _require_positive(self, "output_channels", "num_pos_feats")
+        _require_multiple("image_size", self.image_size, "the coarsest map's stride", 32)
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels of the input per cell of `image_embeddings`, along one side: 16 by construction."""
+        return 16
+
+    @property
+    def image_embedding_size(self) -> int:
+        """Side of the grid of `image_embeddings`, in cells."""
+        return self.image_size // self.patch_size
+
+    @property
+    def intermediate_size(self) -> int:
+        """Width of `intermediate_embeddings[0]`: 4 x 4 cells of stride 4 and 2 x 2 cells of stride 8."""
+        return 16 * self.fine_channels + 4 * self.hidden_sizes[2]
+
+
 class SamHQPromptEncoderConfig(PreTrainedConfig):
     """The prompt encoder: points, boxes and masks to embeddings.
 
@@ -291,7 +370,10 @@ class SamHQMaskDecoderConfig(PreTrainedConfig):
 # The model type of directories that carry their code, see `sam_hq_exact.py`.
 TYPE_WITH_CODE = "sam_hq_exact"
 
-VISION_CONFIGS = {config.model_type: config for config in (SamHQVisionConfig, SamHQTinyVitConfig)}
+AnyVisionConfig = SamHQVisionConfig | SamHQTinyVitConfig | SamHQEfficientNetConfig
+VISION_CONFIGS = {
+    config.model_type: config for config in (SamHQVisionConfig, SamHQTinyVitConfig, SamHQEfficientNetConfig)
+}
 
 
 class SamHQConfig(PreTrainedConfig):
@@ -299,7 +381,8 @@ class SamHQConfig(PreTrainedConfig):
 
     Args:
         vision_config: The vision encoder's configuration, or its fields; `model_type` chooses between
-            `SamHQVisionConfig` ("sam_hq_vision_model", the default) and `SamHQTinyVitConfig` ("sam_hq_tiny_vit").
+            `SamHQVisionConfig` ("sam_hq_vision_model", the default), `SamHQTinyVitConfig` ("sam_hq_tiny_vit") and
+            `SamHQEfficientNetConfig` ("sam_hq_efficientnet").
         prompt_encoder_config: The prompt encoder's configuration, or its fields. Fields left out follow the encoder.
         mask_decoder_config: The mask decoder's configuration, or its fields. Fields left out follow the encoder.
         initializer_range: Standard deviation of freshly drawn weights.
@@ -403,8 +486,8 @@ def _require_multiple(name: str, value: int, divisor_name: str, divisor: int) ->
         raise ValueError(f"{name} is {value}, which is not a positive multiple of {divisor_name} = {divisor}")
 
 
-def _vision_config(part: dict | PreTrainedConfig | None) -> SamHQVisionConfig | SamHQTinyVitConfig:
-    if isinstance(part, SamHQVisionConfig | SamHQTinyVitConfig):
+def _vision_config(part: dict | PreTrainedConfig | None) -> AnyVisionConfig:
+    if isinstance(part, AnyVisionConfig):
         return part
     fields = _fields("vision_config", part)
     model_type = fields.pop("model_type", None) or SamHQVisionConfig.model_type
@@ -431,7 +514,9 @@ def _fields(name: str, part: dict | PreTrainedConfig | None) -> dict[str, Any]:
 
 
 __all__ = [
+    "AnyVisionConfig",
     "SamHQConfig",
+    "SamHQEfficientNetConfig",
     "SamHQMaskDecoderConfig",
     "SamHQPromptEncoderConfig",
     "SamHQTinyVitConfig",

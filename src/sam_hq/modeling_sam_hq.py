@@ -16,7 +16,13 @@ from .model.mask_decoder import DecodedMasks, SamHQMaskDecoder
 from .model.outputs import SamHQImageSegmentationOutput, SamHQVisionEncoderOutput
 from .model.prompt_encoder import SamHQPositionalEmbedding, SamHQPromptEncoder
 from .model.prompt_validation import validate_prompts
-from .vision_modeling import VISION_ENCODERS, SamHQPreTrainedModel, SamHQTinyVitModel, SamHQVisionModel
+from .vision_modeling import (
+    VISION_ENCODERS,
+    SamHQEfficientNetModel,
+    SamHQPreTrainedModel,
+    SamHQTinyVitModel,
+    SamHQVisionModel,
+)
 
 
 class SamHQModel(SamHQPreTrainedModel):
@@ -313,4 +319,10 @@ def _mask_outputs(decoded: DecodedMasks, batch_size: int, hq_token_only: bool, o
     }
 
 
-__all__ = ["SamHQModel", "SamHQPreTrainedModel", "SamHQTinyVitModel", "SamHQVisionModel"]
+__all__ = [
+    "SamHQEfficientNetModel",
+    "SamHQModel",
+    "SamHQPreTrainedModel",
+    "SamHQTinyVitModel",
+    "SamHQVisionModel",
+]

@@ -25,17 +25,30 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .configuration_sam_hq import (
     TYPE_WITH_CODE,
     SamHQConfig,
+    SamHQEfficientNetConfig,
     SamHQMaskDecoderConfig,
     SamHQPromptEncoderConfig,
     SamHQTinyVitConfig,
     SamHQVisionConfig,
 )
 from .image_processing_sam_hq import SamHQImageProcessor
-from .modeling_sam_hq import SamHQModel, SamHQPreTrainedModel, SamHQTinyVitModel, SamHQVisionModel
+from .modeling_sam_hq import (
+    SamHQEfficientNetModel,
+    SamHQModel,
+    SamHQPreTrainedModel,
+    SamHQTinyVitModel,
+    SamHQVisionModel,
+)
 from .processing_sam_hq import SamHQProcessor
 
 _TASK = "mask-generation"
-_PART_CONFIGS = (SamHQVisionConfig, SamHQTinyVitConfig, SamHQPromptEncoderConfig, SamHQMaskDecoderConfig)
+_PART_CONFIGS = (
+    SamHQVisionConfig,
+    SamHQTinyVitConfig,
+    SamHQEfficientNetConfig,
+    SamHQPromptEncoderConfig,
+    SamHQMaskDecoderConfig,
+)
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "proxies", "token", "local_files_only", "revision", "subfolder")
 
 # The names under which transformers knows its own SAM-HQ, and what takes their place in `replace_builtin`.
@@ -61,6 +74,7 @@ def register() -> None:
         auto_class.register(SamHQConfig, SamHQModel, exist_ok=True)
     AutoModel.register(SamHQVisionConfig, SamHQVisionModel, exist_ok=True)
     AutoModel.register(SamHQTinyVitConfig, SamHQTinyVitModel, exist_ok=True)
+    AutoModel.register(SamHQEfficientNetConfig, SamHQEfficientNetModel, exist_ok=True)
     _register_image_processors()
     _register_processors()
     task = PIPELINE_REGISTRY.supported_tasks[_TASK]

@@ -6,14 +6,25 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, initialization
 
-from .configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
+from .configuration_sam_hq import (
+    AnyVisionConfig,
+    SamHQConfig,
+    SamHQEfficientNetConfig,
+    SamHQTinyVitConfig,
+    SamHQVisionConfig,
+)
 from .model.forward_validation import check_pixel_values
 from .model.outputs import SamHQVisionEncoderOutput
 from .model.prompt_encoder import SamHQPositionalEmbedding
+from .model.vision_efficientnet import SamHQEfficientNetEncoder
 from .model.vision_tiny_vit import SamHQTinyVitEncoder, TinyVitAttention
 from .model.vision_vit import SamHQVisionAttention, SamHQVisionEncoder
 
-VISION_ENCODERS = {SamHQVisionConfig: SamHQVisionEncoder, SamHQTinyVitConfig: SamHQTinyVitEncoder}
+VISION_ENCODERS = {
+    SamHQVisionConfig: SamHQVisionEncoder,
+    SamHQTinyVitConfig: SamHQTinyVitEncoder,
+    SamHQEfficientNetConfig: SamHQEfficientNetEncoder,
+}
 
 
 class SamHQPreTrainedModel(PreTrainedModel):
@@ -33,6 +44,7 @@ class SamHQPreTrainedModel(PreTrainedModel):
         "SamHQVisionLayer",
         "TinyVitMBConv",
         "TinyVitLayer",
+        "EfficientNetBlock",
         "SamHQTwoWayAttentionBlock",
     ]
     # Other implementations store a second copy of the one positional encoding.
@@ -121,7 +133,7 @@ class SamHQPreTrainedModel(PreTrainedModel):
     def _encode(
         self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> SamHQVisionEncoderOutput:
-        encoder = cast(SamHQVisionEncoder | SamHQTinyVitEncoder, self.vision_encoder)
+        encoder = cast(SamHQVisionEncoder | SamHQTinyVitEncoder | SamHQEfficientNetEncoder, self.vision_encoder)
         check_pixel_values(pixel_values, encoder.config)
         return encoder(pixel_values, output_hidden_states, output_attentions)
 
@@ -139,7 +151,7 @@ class SamHQVisionModel(SamHQPreTrainedModel):
         r"^(prompt_encoder|mask_decoder|shared_image_embedding)\."
     ]
 
-    def __init__(self, config: SamHQVisionConfig | SamHQTinyVitConfig):
+    def __init__(self, config: AnyVisionConfig):
         super().__init__(config)
         self.vision_encoder = VISION_ENCODERS[type(config)](config)
         self.post_init()
@@ -186,4 +198,14 @@ class SamHQTinyVitModel(SamHQVisionModel):
     config_class: Any = SamHQTinyVitConfig
 
 
-__all__ = ["VISION_ENCODERS", "SamHQPreTrainedModel", "SamHQTinyVitModel", "SamHQVisionModel"]
+class SamHQEfficientNetModel(SamHQVisionModel):
+    """The EfficientNet-Lite encoder alone.
+
+    Args:
+        config: Configuration of the encoder.
+    """
+
+    config_class: Any = SamHQEfficientNetConfig
+
+
+__all__ = ["VISION_ENCODERS", "SamHQEfficientNetModel", "SamHQPreTrainedModel", "SamHQTinyVitModel", "SamHQVisionModel"]

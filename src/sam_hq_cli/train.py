@@ -44,7 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--config", metavar="FILE", help="train from scratch the model that this config.json describes")
     parser.add_argument(
-        "--image-size", type=int, help="train a TinyViT for inputs of another size than the start point's"
+        "--image-size",
+        type=int,
+        help="train a TinyViT or EfficientNet for inputs of another size than the start point's",
     )
     parser.add_argument("--validation", metavar="DIR_OR_JSON", help="image + mask pairs or COCO to validate on")
     parser.add_argument("--validation-images", metavar="DIR", help="photographs of a COCO file to validate on")

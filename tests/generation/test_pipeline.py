@@ -7,7 +7,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers import MaskGenerationPipeline, pipeline
 
-from conftest import PHOTOS, small_model
+from conftest import BACKBONES, PHOTOS, small_model
 from sam_hq.generation import pipeline as mask_generation
 from sam_hq.generation.pipeline import SamHQMaskGenerationPipeline
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
@@ -147,7 +147,7 @@ def test_half_precision_finds_nearly_the_same(ours, photo, dtype):
     assert np.median(ious) > 0.9
 
 
-@pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_option_changes_or_keeps_what_it_says(photo, processor, backbone):
     pipe = SamHQMaskGenerationPipeline(model=spread_model(photo, processor, backbone), image_processor=processor)
     everything = {

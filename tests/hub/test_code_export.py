@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sam_hq
-from conftest import PHOTOS, small_config, small_model
+from conftest import BACKBONES, PHOTOS, small_config, small_model
 from sam_hq.hub.code_export import add_code, save_with_code
 from sam_hq.hub.conversion import processor_for
 from source_imports import HEAVY, imports_of
@@ -66,7 +66,7 @@ assert not any(name.partition(".")[0].startswith("sam_hq") for name in sys.modul
 """
 
 
-@pytest.fixture(scope="module", params=["vit", "tiny_vit"])
+@pytest.fixture(scope="module", params=BACKBONES)
 def directory(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("hub") / "exact"
     save_with_code(small_model(request.param), processor_for(small_config(request.param)), path, request.param)

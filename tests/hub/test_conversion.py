@@ -11,7 +11,7 @@ from PIL import Image
 
 import sam_hq
 from authors_weights import small_authors_weights
-from conftest import PHOTOS, REPOSITORY, small_config, small_model
+from conftest import BACKBONES, PHOTOS, REPOSITORY, small_config, small_model
 from parity.seeded_weights import seeded_state_dict
 from sam_hq.hub.conversion import convert_checkpoint, convert_weights, infer_config, read_weights, variants
 from sam_hq.hub.key_map import authors_name, is_hq_name, our_name
@@ -289,6 +289,12 @@ def test_the_builtin_class_refuses_tiny_vit(tiny_vit_directory):
         transformers.SamHQModel.from_pretrained(tiny_vit_directory / "out")
 
 
+def test_the_builtin_class_refuses_an_efficientnet(tmp_path):
+    small_model("efficientnet").save_pretrained(tmp_path)
+    with pytest.raises(Exception, match="num_hidden_layers"):
+        transformers.SamHQModel.from_pretrained(tmp_path)
+
+
 def test_a_directory_of_another_model_is_refused(tmp_path):
     transformers.ViTConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="'vit' model, but a 'sam_hq' is wanted"):
@@ -296,7 +302,7 @@ def test_a_directory_of_another_model_is_refused(tmp_path):
 
 
 def test_small_models_of_either_backbone_survive_saving(tmp_path):
-    for backbone in ("vit", "tiny_vit"):
+    for backbone in BACKBONES:
         model = small_model(backbone)
         model.save_pretrained(tmp_path / backbone)
         loaded, report = sam_hq.SamHQModel.from_pretrained(tmp_path / backbone, output_loading_info=True)

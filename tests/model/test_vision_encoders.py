@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conftest import small_config, stirred
+from conftest import BACKBONES, small_config, stirred
 from sam_hq.configuration_sam_hq import SamHQConfig, SamHQVisionConfig
 from sam_hq.model import vision_vit
 from sam_hq.model.layers import merge_windows, split_windows
@@ -11,10 +11,12 @@ from sam_hq.model.vision_vit import SamHQVisionAttention
 from sam_hq.modeling_sam_hq import VISION_ENCODERS, SamHQModel
 
 
-@pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("image_size", [112, 128, 160])
 def test_every_encoder_keeps_the_contract(backbone, image_size):
     config = small_config(backbone).vision_config
+    if backbone == "efficientnet":
+        image_size = image_size // 32 * 32
     config = type(config)(**{**config.to_dict(), "image_size": image_size})
     config._attn_implementation = "sdpa"
     encoder = stirred(VISION_ENCODERS[type(config)](config)).eval()

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 
 import sam_hq
-from conftest import DECODER, TINY_VIT, VIT, stirred
+from conftest import DECODER, EFFICIENTNET, TINY_VIT, VIT, stirred
 from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.export.check import Agreement
 from sam_hq.export.onnx import OnnxExport, export_onnx
@@ -24,12 +24,13 @@ from sam_hq_onnx import GraphMetadata
 VISION = {
     "vit": {**VIT, "num_hidden_layers": 2, "global_attn_indexes": [1]},
     "tiny_vit": {**TINY_VIT, "depths": [1, 1, 1, 1]},
+    "efficientnet": {**EFFICIENTNET, "num_hidden_layers": [1] * 7},
 }
 
 
 def kinds() -> list[str]:
-    """Names of the models there are: one of each kind of encoder, TinyViT's the embedded checkpoint where it is."""
-    return ["vit", "embedded" if Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir() else "tiny_vit"]
+    """Names of the models there are: one of each kind of encoder, the last the embedded checkpoint where it is."""
+    return ["vit", "tiny_vit", "embedded" if Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir() else "efficientnet"]
 
 
 @functools.cache

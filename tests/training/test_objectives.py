@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from conftest import small_model
+from conftest import BACKBONES, small_model
 from sam_hq.training import objectives
 from sam_hq.training.objectives import BranchOutputs, decode_branches, label_frames, mask_losses, training_loss
 
@@ -112,7 +112,7 @@ def test_with_sam_frozen_only_the_hq_mask_is_trained():
     assert outputs.hq_masks.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_all_tokens_in_one_pass_equal_the_models_forward(backbone):
     model = small_model(backbone)
     pixels = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from huggingface_hub import EvalResult, ModelCardData
 
-from ..configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig
+from ..configuration_sam_hq import SamHQConfig, SamHQEfficientNetConfig, SamHQTinyVitConfig, SamHQVisionConfig
 from ..modeling_sam_hq import SamHQModel
 
 _TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -28,7 +28,8 @@ _BUILTIN_IS_FAULTY = (
     "The class `SamHQModel` that is built into transformers reads this directory too, but its mask decoder is faulty "
     "(4.57.6 and 5.0 to 5.24) and gives other masks."
 )
-_BUILTIN_WITHOUT_TINY_VIT = "The class `SamHQModel` that is built into transformers has no TinyViT and refuses it."
+_KINDS = {SamHQVisionConfig: "ViT", SamHQTinyVitConfig: "TinyViT", SamHQEfficientNetConfig: "EfficientNet-Lite"}
+_BUILTIN_WITHOUT_ENCODER = "The class `SamHQModel` that is built into transformers has no {kind} and refuses it."
 
 
 @dataclass(frozen=True)
@@ -178,8 +179,8 @@ def parameter_count(config: SamHQConfig) -> int:
 
 
 def _filled(config: SamHQConfig, with_code: bool, limits: str = "", **parts: str) -> str:
-    tiny = isinstance(config.vision_config, SamHQTinyVitConfig)
-    builtin_note = _BUILTIN_WITHOUT_TINY_VIT if tiny else _BUILTIN_IS_FAULTY
+    kind = _KINDS[type(config.vision_config)]
+    builtin_note = _BUILTIN_IS_FAULTY if kind == "ViT" else _BUILTIN_WITHOUT_ENCODER.format(kind=kind)
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         encoder=_encoder(config),
         parameters=f"{parameter_count(config) / 1e6:.1f} M",
@@ -241,9 +242,11 @@ def _summary(plain_sam: bool) -> str:
 
 def _encoder(config: SamHQConfig) -> str:
     vision = config.vision_config
-    if isinstance(vision, SamHQTinyVitConfig):
-        widths, depths = ("-".join(map(str, values)) for values in (vision.hidden_sizes, vision.depths))
-        return f"TinyViT, widths {widths}, depths {depths}"
+    kind = _KINDS[type(vision)]
+    if kind != "ViT":
+        blocks = vision.depths if kind == "TinyViT" else vision.num_hidden_layers
+        widths, depths = ("-".join(map(str, values)) for values in (vision.hidden_sizes, blocks))
+        return f"{kind}, widths {widths}, depths {depths}"
     return f"ViT, width {vision.hidden_size}, {vision.num_hidden_layers} layers, {vision.num_attention_heads} heads"
 
 

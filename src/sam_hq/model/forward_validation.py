@@ -2,12 +2,12 @@
 
 import torch
 
-from ..configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
+from ..configuration_sam_hq import AnyVisionConfig, SamHQConfig
 from .losses import IGNORED_LABEL
 from .prompt_validation import validate_embeddings
 
 
-def check_pixel_values(pixel_values: torch.Tensor, config: SamHQVisionConfig | SamHQTinyVitConfig) -> None:
+def check_pixel_values(pixel_values: torch.Tensor, config: AnyVisionConfig) -> None:
     """Check images.
 
     Args:

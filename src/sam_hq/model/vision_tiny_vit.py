@@ -10,6 +10,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -23,22 +24,25 @@ _TOKENS_AT_ONCE = 4096
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, followed by batch norm."""
+    """A convolution, followed by batch norm."""
 
     def __init__(
         self,
-        config: SamHQTinyVitConfig,
+        config: PreTrainedConfig,
         in_channels: int,
         out_channels: int,
         kernel_size: int = 1,
         stride: int = 1,
         groups: int = 1,
+        bias: bool = False,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
     ):
         super().__init__()
         self.config = config
         padding = kernel_size // 2
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
+        self.norm = nn.BatchNorm2d(out_channels, eps, momentum)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to (B, C', H', W')."""
@@ -53,7 +57,7 @@ class ConvNorm(nn.Module):
         mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
         scale = norm.weight * torch.rsqrt(variance + norm.eps)
         weight = conv.weight * scale[:, None, None, None]
-        bias = norm.bias - mean * scale
+        bias = norm.bias - (mean if conv.bias is None else mean - conv.bias) * scale
         if conv.kernel_size == (1, 1):  # a linear layer, on a map in channels-last memory
             return F.linear(features.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
         return F.conv2d(features, weight, bias, conv.stride, conv.padding, groups=conv.groups)
