@@ -44,6 +44,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--config", metavar="FILE", help="train from scratch the model that this config.json describes")
     parser.add_argument(
+        "--encoder-weights",
+        metavar="PTH",
+        help="ImageNet weights of EfficientNet-Lite (lite0 to lite2): the encoder, under the start point's decoder",
+    )
+    parser.add_argument(
         "--image-size",
         type=int,
         help="train a TinyViT or EfficientNet for inputs of another size than the start point's",
@@ -143,6 +148,7 @@ def _train(args: argparse.Namespace) -> int:
     from transformers.utils import logging
 
     from sam_hq.hub.conversion import processor_for
+    from sam_hq.training.encoder_weights import load_encoder_weights, with_encoder
     from sam_hq.training.resizing import resized
     from sam_hq.training.settings import TrainingSettings
     from sam_hq.training.trainer import Trainer
@@ -164,6 +170,11 @@ def _train(args: argparse.Namespace) -> int:
     model, processor = (
         load_start(args.model, settings.seed) if args.config is None else _from_scratch(args.config, settings.seed)
     )
+    if args.encoder_weights is not None and args.config is not None:
+        load_encoder_weights(model, args.encoder_weights)
+    elif args.encoder_weights is not None:
+        model = with_encoder(model, args.encoder_weights, args.image_size, settings.seed)
+        processor = processor_for(model.config)
     if args.image_size is not None:
         model = resized(model, args.image_size)
         processor = processor_for(model.config)

@@ -10,7 +10,9 @@ from PIL import Image
 
 import sam_hq
 from authors_weights import plain_sam, small_authors_weights
-from conftest import small_config
+from conftest import small_config, small_model
+from parity.efficientnet import load_shapes, seeded_weights
+from sam_hq.hub.conversion import processor_for
 from sam_hq.hub.key_map import our_name
 from sam_hq_cli.main import main
 from sam_hq_numpy.mask_rle import RunLengthMask
@@ -62,6 +64,22 @@ def test_a_run_goes_on_with_larger_images(data):
     model = sam_hq.SamHQModel.from_pretrained(data / "run" / "last")
     assert model.config.vision_config.image_size == 160
     assert sam_hq.SamHQProcessor.from_pretrained(data / "run" / "last").image_processor.size == {"longest_edge": 160}
+
+
+def test_an_encoder_with_imagenet_weights(data, capsys):
+    weights = {name: torch.from_numpy(value) for name, value in seeded_weights(load_shapes("lite0")).items()}
+    torch.save(weights, data / "lite0.pth")
+    small_model("vit").save_pretrained(data / "start")
+    processor_for(small_config("vit")).save_pretrained(data / "start")
+    words = ["--model", data / "start", "--encoder-weights", data / "lite0.pth", "--image-size", 64, "--steps", 1]
+    assert train(data, *words, "--trainable", "sam") == 0
+    vision = sam_hq.SamHQModel.from_pretrained(data / "run" / "last").config.vision_config
+    assert (vision.model_type, vision.image_size, vision.output_channels) == ("sam_hq_efficientnet", 64, 32)
+    fields = {"vision_config": {**vision.to_dict(), "num_hidden_layers": [1, 3, 3, 4, 4, 5, 1]}}
+    (data / "lite1.json").write_text(json.dumps(fields))
+    capsys.readouterr()
+    assert train(data, "--config", data / "lite1.json", "--encoder-weights", data / "lite0.pth", "--steps", 1) == 2
+    assert "holds lite0, which has" in capsys.readouterr().err
 
 
 def test_rendered_folders_train_together_and_are_measured(data, capsys):

@@ -108,9 +108,9 @@ def with_encoder(start: SamHQModel, path: str | Path, image_size: int | None = N
     fields = copy.deepcopy(start.config.to_dict())
     old = start.config.vision_config
     size = image_size or old.image_size
-    kept = fields["vision_config"] if isinstance(old, SamHQEfficientNetConfig) else {}
+    same_kind = isinstance(old, SamHQEfficientNetConfig)
     fields["vision_config"] = {
-        **kept,
+        **({name: getattr(old, name) for name in ("fusion_width", "fine_channels")} if same_kind else {}),
         "model_type": SamHQEfficientNetConfig.model_type,
         "hidden_sizes": list(widths),
         "num_hidden_layers": list(depths),
@@ -127,7 +127,7 @@ def with_encoder(start: SamHQModel, path: str | Path, image_size: int | None = N
             if isinstance(module, nn.Linear | nn.Conv2d):
                 module.reset_parameters()  # at the scale of their fan-in
     # The decoder is used to the scale of what the neck's last norm gives.
-    used = ("vision_encoder.",) if kept else ("vision_encoder.neck.layer_norm2.",)
+    used = ("vision_encoder.",) if same_kind else ("vision_encoder.neck.layer_norm2.",)
     own = model.state_dict()
     fitting = {
         name: value
