@@ -104,6 +104,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
         ValueError: if it cannot be loaded, or if a weight is missing, unknown, misshapen or not finite.
     """
     import sam_hq
+    from sam_hq.hub.conversion import listed_names
 
     model_class: Any = sam_hq.SamHQModel  # with `output_loading_info` it returns a pair, which its type leaves out
     try:
@@ -118,12 +119,9 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
         "misshapen": [key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]],
         "not finite": [key for key, weight in model.state_dict().items() if not weight.isfinite().all()],
     }
-    found = [f"{len(names)} {kind}: {_listed(sorted(names))}" for kind, names in faults.items() if names]
+    found = [
+        f"{len(names)} {kind}: {listed_names(sorted(names), _NAMES_SHOWN)}" for kind, names in faults.items() if names
+    ]
     if found:
         raise ValueError(f"the weights of {name!r} do not fit its configuration; {'; '.join(found)}")
     return model.eval()
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more

@@ -9,6 +9,8 @@ from itertools import product
 import numpy as np
 
 Box = tuple[int, int, int, int]
+# A mask whose box ends this near to an edge of its crop, in pixels, counts as cut by it.
+EDGE_TOLERANCE = 20.0
 
 
 def point_grid(points_per_side: int) -> np.ndarray:

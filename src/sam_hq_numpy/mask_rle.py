@@ -9,12 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,33 +187,6 @@ class RunLengthMask:
         columns = starts // self.height
         shift = (columns + x0) * height + y0 - columns * self.height
         return RunLengthMask.from_runs(height, width, starts + shift, ends + shift)
-
-
-def encode_masks(masks: torch.Tensor) -> list[RunLengthMask]:
-    """Encode a group of masks, on the device they are on.
-
-    Args:
-        masks: `(N, H, W)` boolean.
-    """
-    if masks.device.type == "cpu":
-        return [RunLengthMask.from_mask(mask) for mask in masks.numpy()]
-    return encode_masks_on_device(masks)
-
-
-def encode_masks_on_device(masks: torch.Tensor) -> list[RunLengthMask]:
-    """As `encode_masks`, with only the places where a run begins or ends leaving the device.
-
-    Args:
-        masks: `(N, H, W)` boolean.
-    """
-    import torch  # here, so that the rest of this module does without
-
-    n_masks, height, width = masks.shape
-    pixels = masks.transpose(1, 2).flatten(1)  # (N, H, W) -> (N, W*H), down the columns
-    framed = torch.nn.functional.pad(pixels, (1, 1))
-    changes = (framed[:, 1:] != framed[:, :-1]).nonzero().cpu().numpy()  # (K, 2): mask, position
-    per_mask = np.split(changes[:, 1], np.cumsum(np.bincount(changes[:, 0], minlength=n_masks))[:-1])
-    return [RunLengthMask.from_runs(height, width, places[::2], places[1::2]) for places in per_mask[:n_masks]]
 
 
 def cut_at_columns(starts: np.ndarray, ends: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 EXIF_ORIENTATION = 0x0112
+# Filters that made a [0, 1] image overshoot by a rounding error must not turn it into a black [0, 255] one.
+UNIT_RANGE_TOLERANCE = 1e-3
 
 _bomb_limit_lock = threading.Lock()
 

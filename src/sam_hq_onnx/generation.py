@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from sam_hq_numpy.box_suppression import unsuppressed
-from sam_hq_numpy.crop_grids import Box, layer_crop_boxes
+from sam_hq_numpy.crop_grids import EDGE_TOLERANCE, Box, layer_crop_boxes
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.mask_regions import fill_small_holes, remove_small_specks
 from sam_hq_numpy.mask_rle import RunLengthMask
@@ -22,8 +22,6 @@ from .prompts import decoder_prompts
 
 if TYPE_CHECKING:
     from .runner import OnnxEmbeddings, OnnxSamHQ
-
-_EDGE_TOLERANCE = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +224,7 @@ def _is_cut(mask_box: Sequence[int], crop_box: Box, image_size: Sequence[int]) -
     height, width = image_size
     crop, image = np.array(crop_box), np.array([0, 0, width, height])
     sides = np.array(mask_box) + crop[[0, 1, 0, 1]]
-    near_crop, near_image = (np.abs(sides - edges) <= _EDGE_TOLERANCE for edges in (crop, image))
+    near_crop, near_image = (np.abs(sides - edges) <= EDGE_TOLERANCE for edges in (crop, image))
     return bool((near_crop & ~near_image).any())
 
 

@@ -7,13 +7,10 @@ import numpy as np
 from PIL import Image
 
 from sam_hq_numpy.frame_sizes import resized_size
-from sam_hq_numpy.photo_files import channel_axis, check_pixel_count, decoded_pixels, opened_photo
+from sam_hq_numpy.photo_files import UNIT_RANGE_TOLERANCE, channel_axis, check_pixel_count, decoded_pixels, opened_photo
 
 from .arguments import check_count
 from .metadata import GraphMetadata
-
-# Filters that made a [0, 1] photograph overshoot by a rounding error must not turn it into a black [0, 255] one.
-_UNIT_RANGE_TOLERANCE = 1e-3
 
 
 def load_photo(image: object, max_pixels: int | None = None) -> np.ndarray:
@@ -93,7 +90,7 @@ def _reshaped_size(size: tuple[int, int], metadata: GraphMetadata) -> tuple[int,
 def _gray_to_uint8(gray: np.ndarray) -> np.ndarray:
     if gray.dtype == np.uint16:
         return ((gray.astype(np.int32) + 128) // 257).astype(np.uint8)
-    if not np.isfinite(gray).all() or gray.min() < -_UNIT_RANGE_TOLERANCE or gray.max() > 255:
+    if not np.isfinite(gray).all() or gray.min() < -UNIT_RANGE_TOLERANCE or gray.max() > 255:
         raise ValueError(f"images of {gray.dtype} must hold values in [0, 1] or [0, 255]")
-    scale = 255 if gray.max() <= 1 + _UNIT_RANGE_TOLERANCE else 1
+    scale = 255 if gray.max() <= 1 + UNIT_RANGE_TOLERANCE else 1
     return np.clip(np.round(gray * scale), 0, 255).astype(np.uint8)

@@ -118,6 +118,7 @@ def test_with_our_package_it_is_a_directory_like_any_other(directory, tmp_path):
 def test_the_code_is_flat_complete_and_needs_no_optional_library(directory):
     code = {path.stem for path in directory.glob("*.py")}
     assert {"sam_hq_exact", "mask_decoder", "mask_rle", "image_processing_sam_hq"} <= code
+    assert not {"generator", "candidates", "stability", "upscaling", "tiles"} & code  # the stock pipeline needs none
     for name in code:
         text = (directory / f"{name}.py").read_text(encoding="utf-8")
         assert "from .. " not in text

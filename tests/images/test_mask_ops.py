@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sam_hq.images.mask_ops import masks_to_boxes, non_maximum_suppression, stability_scores, touches_crop_edge
+from sam_hq.images.mask_ops import (
+    encode_masks,
+    encode_masks_on_device,
+    masks_to_boxes,
+    non_maximum_suppression,
+    stability_scores,
+    touches_crop_edge,
+)
+from sam_hq_numpy.mask_rle import RunLengthMask
 
 small_masks = hnp.arrays(bool, st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(1, 9)))
 whole_boxes = hnp.arrays(np.int64, st.tuples(st.integers(0, 30), st.just(4)), elements=st.integers(0, 8))
@@ -103,3 +111,16 @@ def test_touching_means_near_the_crops_side_and_far_from_the_photographs(box, cr
 def test_masks_of_the_whole_photograph_never_touch_a_crop_edge():
     boxes = torch.tensor([[0, 0, 99, 49], [0, 10, 5, 20]])
     assert not touches_crop_edge(boxes, (0, 0, 100, 50), (50, 100)).any()
+
+
+@pytest.mark.parametrize("encode", [encode_masks, encode_masks_on_device])
+@given(group=hnp.arrays(bool, st.tuples(st.integers(0, 4), st.integers(1, 8), st.integers(1, 8))))
+def test_a_group_is_encoded_mask_by_mask(encode, group):
+    assert encode(torch.from_numpy(group)) == [RunLengthMask.from_mask(mask) for mask in group]
+
+
+@pytest.mark.parametrize(
+    "mask", [np.zeros((2, 3), bool), np.ones((2, 3), bool), np.eye(3, dtype=bool), np.eye(1, dtype=bool)]
+)
+def test_edge_cases_are_encoded_on_a_device_as_in_numpy(mask):
+    assert encode_masks_on_device(torch.from_numpy(mask)[None]) == [RunLengthMask.from_mask(mask)]

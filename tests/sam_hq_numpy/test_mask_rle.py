@@ -2,13 +2,12 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
-from sam_hq_numpy.mask_rle import RunLengthMask, encode_masks, encode_masks_on_device
+from sam_hq_numpy.mask_rle import RunLengthMask
 
 masks = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 EDGE_CASES = [
@@ -107,18 +106,11 @@ def test_a_crop_that_does_not_fit_is_refused():
         RunLengthMask.from_mask(np.ones((3, 3), bool)).pasted(2, 0, (3, 4))
 
 
-@pytest.mark.parametrize("encode", [encode_masks, encode_masks_on_device])
-@given(group=hnp.arrays(bool, st.tuples(st.integers(0, 4), st.integers(1, 8), st.integers(1, 8))))
-def test_a_group_is_encoded_mask_by_mask(encode, group):
-    assert encode(torch.from_numpy(group)) == [RunLengthMask.from_mask(mask) for mask in group]
-
-
 @pytest.mark.parametrize("mask", EDGE_CASES)
 def test_edge_cases_agree_everywhere(mask):
     rle = RunLengthMask.from_mask(mask)
     assert rle.counts.tolist() == counts_by_walking(mask)
     assert rle.to_coco()["counts"].encode() == coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
-    assert encode_masks_on_device(torch.from_numpy(mask)[None]) == [rle]
 
 
 def test_foreign_counts_with_empty_runs_are_read():

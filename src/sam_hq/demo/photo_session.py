@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from sam_hq_numpy.mask_rle import RunLengthMask, encode_masks
+from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.overlays import object_color
 
 from ..generation.generator import SamHQMaskGenerator
 from ..images.embedding_files import PhotoEmbeddings
+from ..images.mask_ops import encode_masks
 from .generation_run import GenerationRun
 from .model_turns import ModelTurns
 from .opened_photo import OpenedPhoto

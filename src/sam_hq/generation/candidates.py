@@ -13,7 +13,7 @@ from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.mask_regions import fill_small_holes, remove_small_specks
 from sam_hq_numpy.mask_rle import RunLengthMask
 
-from ..images.mask_ops import non_maximum_suppression, touches_crop_edge
+from ..images.mask_ops import non_maximum_suppression, run_length_boxes, small_crops_first, touches_crop_edge
 from .stability import StableMasks
 
 
@@ -94,8 +94,8 @@ class MaskCandidates:
 
     def without_duplicates_across_crops(self, iou_threshold: float) -> "MaskCandidates":
         """Of masks whose boxes overlap by more than `iou_threshold`, that of the smallest crop; small crops first."""
-        width, height = (self.crop_boxes[:, 2:] - self.crop_boxes[:, :2]).unbind(-1)
-        return self.selected(non_maximum_suppression(self.boxes, 1 / (width * height), iou_threshold))
+        preferred = small_crops_first(self.crop_boxes)
+        return self.selected(non_maximum_suppression(self.boxes, preferred, iou_threshold))
 
     def without_small_regions(self, min_area: float, iou_threshold: float) -> "MaskCandidates":
         """Fill small holes, remove small specks, and drop what thereby became a duplicate of a mask left unchanged.
@@ -187,11 +187,6 @@ def _cleaned(mask: RunLengthMask, options: MaskGenerationOptions) -> RunLengthMa
     if options.max_sprinkle_area:
         mask = remove_small_specks(mask, np.nextafter(options.max_sprinkle_area, np.inf))
     return mask
-
-
-def run_length_boxes(masks: Sequence[RunLengthMask]) -> torch.Tensor:
-    """Boxes `(N, 4)` int64 of N masks, as `RunLengthMask.box` gives them."""
-    return torch.tensor([mask.box() for mask in masks], dtype=torch.int64).reshape(-1, 4)
 
 
 def _as_xywh(box: torch.Tensor) -> list[int]:

@@ -22,7 +22,8 @@ from ..image_processing_sam_hq import SamHQImageProcessor
 from ..images.embedding_files import PhotoEmbeddings
 from ..images.large_photos import PhotoRegions
 from ..images.mask_frames import low_res_masks_to_photo
-from ..images.stock_pipeline import passing_scores, points_in_frame
+from ..images.mask_ops import passing_scores
+from ..images.stock_pipeline import points_in_frame
 from ..model.filtered_decoding import PassingMasks, filtered_masks, valid_region
 from ..model.worker_threads import in_threads, worker_count
 from ..modeling_sam_hq import SamHQModel

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
-from sam_hq_numpy.mask_rle import RunLengthMask, encode_masks
+from sam_hq_numpy.mask_rle import RunLengthMask
 
-from ..images.mask_ops import stability_scores
+from ..images.mask_ops import encode_masks, passing_stability, stability_scores
 from .upscaling import PhotoCut, PhotoUpscaling
 
 # A bound this close below the threshold, relatively, may be it: the plain form holds the scores in float32.
@@ -47,7 +47,7 @@ def stable_from_logits(mask_logits: torch.Tensor, options: MaskGenerationOptions
         options: Thresholds.
     """
     stability = stability_scores(mask_logits, options.mask_threshold, options.stability_score_offset)
-    stable = _passing(stability, options)
+    stable = passing_stability(stability, options)
     masks = encode_masks(mask_logits[stable] > options.mask_threshold)
     return StableMasks(stable.cpu(), masks, stability[stable].cpu())
 
@@ -74,16 +74,9 @@ def stable_from_strips(
             break
     finished = {index: cut.finished() for index, cut in (cuts or {}).items()}
     stability = torch.tensor([mask.stability for mask in finished.values()])
-    stable = _passing(stability, options)
+    stable = passing_stability(stability, options)
     indices = torch.tensor(list(finished), dtype=torch.int64)[stable]
     return StableMasks(indices, [finished[index].encoded() for index in indices.tolist()], stability[stable])
-
-
-def _passing(stability: torch.Tensor, options: MaskGenerationOptions) -> torch.Tensor:
-    """Indices of the stability scores that are high enough."""
-    if options.stability_score_thresh > 0:  # a score of 0/0 fails, but passes where nothing is asked
-        return (stability >= options.stability_score_thresh).nonzero()[:, 0]
-    return torch.arange(len(stability), device=stability.device)
 
 
 def _may_pass(highest_stability: float, options: MaskGenerationOptions) -> bool:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .candidates import MaskCandidates, run_length_boxes
+from ..images.mask_ops import run_length_boxes
+from .candidates import MaskCandidates
 
 # Two masks are of one object where they cover the same pixels of what their tiles share, up to this IoU.
 _SAME_OBJECT_IOU = 0.7

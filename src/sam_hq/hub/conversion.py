@@ -10,7 +10,7 @@ lack the HQ parts.
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,10 +174,12 @@ def read_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
         raise ValueError(f"checkpoint {str(path)!r} holds a {type(weights).__name__}, but named tensors are wanted")
     others = [str(name) for name, value in weights.items() if not (isinstance(name, str) and _is_plain(value))]
     if others:
-        raise ValueError(f"checkpoint {str(path)!r} holds more than named tensors of real numbers: {_listed(others)}")
+        raise ValueError(
+            f"checkpoint {str(path)!r} holds more than named tensors of real numbers: {listed_names(others)}"
+        )
     broken = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
-        raise ValueError(f"checkpoint {str(path)!r} holds NaN or infinite values in {_listed(broken)}")
+        raise ValueError(f"checkpoint {str(path)!r} holds NaN or infinite values in {listed_names(broken)}")
     return dict(weights)
 
 
@@ -204,7 +206,7 @@ def infer_config(weights: Mapping[str, torch.Tensor]) -> tuple[str, SamHQConfig]
     if _VIT_PATCHES not in weights:
         raise ValueError(
             f"not a SAM checkpoint: neither {_VIT_PATCHES!r} nor {_TINY_VIT_PATCHES!r} of a known width is there; "
-            f"it holds {len(weights)} tensors: {_listed(list(weights), 3)}"
+            f"it holds {len(weights)} tensors: {listed_names(list(weights), 3)}"
         )
     return CUSTOM_VARIANT, _config_from_shapes(weights)
 
@@ -250,7 +252,7 @@ def convert_weights(
         "missing": [authors_name(name) or name for name in missing],
         "misshapen": misshapen,
     }
-    found = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in faults.items() if names]
+    found = [f"{len(names)} {kind}: {listed_names(names)}" for kind, names in faults.items() if names]
     if found:
         raise ValueError(f"the checkpoint does not fit the model; {'; '.join(found)}")
     return renamed, new_weights
@@ -328,9 +330,23 @@ def _wanted_shapes(config: SamHQConfig) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in model.state_dict().items()}
 
 
-def _listed(names: list[str], limit: int = _NAMES_SHOWN) -> str:
+def listed_names(names: Sequence[str], limit: int = _NAMES_SHOWN) -> str:
+    """Names for an error message, the first ones if they are many.
+
+    Args:
+        names: Such as those of weights.
+        limit: How many are named.
+    """
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 
 
-__all__ = ["Conversion", "convert_checkpoint", "convert_weights", "infer_config", "processor_for", "read_weights"]
+__all__ = [
+    "Conversion",
+    "convert_checkpoint",
+    "convert_weights",
+    "infer_config",
+    "listed_names",
+    "processor_for",
+    "read_weights",
+]

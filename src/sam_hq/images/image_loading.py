@@ -13,6 +13,7 @@ from PIL import Image
 from transformers.image_utils import load_image
 
 from sam_hq_numpy.photo_files import (
+    UNIT_RANGE_TOLERANCE,
     channel_axis,
     check_pixel_count,
     check_range,
@@ -22,8 +23,6 @@ from sam_hq_numpy.photo_files import (
 )
 
 CHANNELS = (1, 3, 4)
-# Filters that made a [0, 1] photograph overshoot by a rounding error must not turn it into a black [0, 255] one.
-UNIT_RANGE_TOLERANCE = 1e-3
 
 
 def flat_image_list(images: Any) -> list:
@@ -87,6 +86,17 @@ def load_rgb(
     if isinstance(image, Image.Image):
         return _decoded_rgb(image, max_pixels, name=repr(image)), False
     return _array_rgb(image, max_pixels, input_data_format)
+
+
+def photo_pixels(image: object, max_pixels: int | None = None) -> np.ndarray:
+    """Load one image as `(H, W, 3)` uint8 on the CPU.
+
+    Args:
+        image: Whatever `load_rgb` takes.
+        max_pixels: As in `load_rgb`.
+    """
+    pixels, _ = load_rgb(image, max_pixels=max_pixels)
+    return pixels if isinstance(pixels, np.ndarray) else pixels.permute(1, 2, 0).cpu().numpy()
 
 
 def _open_rgb(source: str | Path, max_pixels: int | None) -> np.ndarray:
@@ -173,4 +183,4 @@ def _as_uint8(pixels: torch.Tensor) -> tuple[torch.Tensor, bool]:
     return pixels.round().to(torch.uint8), False
 
 
-__all__ = ["decoded_photo", "flat_image_list", "load_rgb"]
+__all__ = ["decoded_photo", "flat_image_list", "load_rgb", "photo_pixels"]

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .image_loading import decoded_photo
-from .stock_pipeline import photo_pixels
+from .image_loading import decoded_photo, photo_pixels
 
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 
 from sam_hq_numpy.frame_sizes import resized_size, size_pairs
 
-IGNORED_LABEL = -100
+from ..model.losses import IGNORED_LABEL
+
 # A rough mask is sure of nothing beyond what SAM's own low-resolution logits say, which reach about 10 to 20.
 ROUGH_MASK_LOGIT = 10.0
 # Floats at the padded and at the photo's resolution held at once while masks are brought to photo size: 256 MB.

@@ -1,4 +1,4 @@
-"""What automatic mask generation asks of masks and boxes: stability, boxes, crop edges, non-maximum suppression.
+"""What mask generation asks of masks and boxes: scores, boxes, crop edges, suppression, run lengths.
 
 Source: `utils/amg.py` of the package `segment-anything-hq` for the definitions; `torchvision.ops.nms` for the order of
 suppression. Nothing here needs torchvision.
@@ -6,9 +6,13 @@ suppression. Nothing here needs torchvision.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from sam_hq_numpy.box_suppression import unsuppressed
+from sam_hq_numpy.crop_grids import EDGE_TOLERANCE
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.mask_rle import RunLengthMask
 
 
 def stability_scores(mask_logits: torch.Tensor, mask_threshold: float = 0.0, offset: float = 1.0) -> torch.Tensor:
@@ -46,7 +50,7 @@ def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
 
 
 def touches_crop_edge(
-    boxes: torch.Tensor, crop_box: Sequence[float], image_size: Sequence[int], tolerance: float = 20.0
+    boxes: torch.Tensor, crop_box: Sequence[float], image_size: Sequence[int], tolerance: float = EDGE_TOLERANCE
 ) -> torch.Tensor:
     """Whether a box ends at the edge of its crop where the photograph goes on, so that its mask is probably cut.
 
@@ -92,6 +96,79 @@ def non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_thres
     # A loop of small steps: on the CPU even when the boxes are elsewhere.
     sorted_boxes = boxes[order].to("cpu", torch.float64 if boxes.dtype == torch.float64 else torch.float32).numpy()
     return order[torch.from_numpy(unsuppressed(sorted_boxes, iou_threshold)).to(order.device)]
+
+
+def passing_scores(scores: torch.Tensor, options: MaskGenerationOptions) -> torch.Tensor:
+    """Indices of the masks whose predicted IoU is high enough.
+
+    Args:
+        scores: `(N,)` predicted IoU.
+        options: `pred_iou_thresh` is looked at; 0 or less lets every mask pass.
+
+    Returns:
+        `(K,)` int64.
+    """
+    if options.pred_iou_thresh > 0:
+        return (scores > options.pred_iou_thresh).nonzero()[:, 0]
+    return torch.arange(len(scores), device=scores.device)
+
+
+def passing_stability(stability: torch.Tensor, options: MaskGenerationOptions) -> torch.Tensor:
+    """Indices of the masks whose stability is high enough.
+
+    Args:
+        stability: `(N,)`; NaN for masks without a pixel.
+        options: `stability_score_thresh` is looked at; 0 or less lets every mask pass.
+
+    Returns:
+        `(K,)` int64.
+    """
+    if options.stability_score_thresh > 0:  # NaN fails, but passes where nothing is asked
+        return (stability >= options.stability_score_thresh).nonzero()[:, 0]
+    return torch.arange(len(stability), device=stability.device)
+
+
+def small_crops_first(crop_boxes: torch.Tensor) -> torch.Tensor:
+    """Scores by which suppression prefers the masks of small crops.
+
+    Args:
+        crop_boxes: `(N, 4)` x0 y0 x1 y1.
+
+    Returns:
+        `(N,)` float32.
+    """
+    width, height = (crop_boxes[:, 2:] - crop_boxes[:, :2]).unbind(-1)
+    return 1 / (width * height)
+
+
+def run_length_boxes(masks: Sequence[RunLengthMask]) -> torch.Tensor:
+    """Boxes `(N, 4)` int64 of N masks, as `RunLengthMask.box` gives them."""
+    return torch.tensor([mask.box() for mask in masks], dtype=torch.int64).reshape(-1, 4)
+
+
+def encode_masks(masks: torch.Tensor) -> list[RunLengthMask]:
+    """Encode a group of masks, on the device they are on.
+
+    Args:
+        masks: `(N, H, W)` boolean.
+    """
+    if masks.device.type == "cpu":
+        return [RunLengthMask.from_mask(mask) for mask in masks.numpy()]
+    return encode_masks_on_device(masks)
+
+
+def encode_masks_on_device(masks: torch.Tensor) -> list[RunLengthMask]:
+    """As `encode_masks`, with only the places where a run begins or ends leaving the device.
+
+    Args:
+        masks: `(N, H, W)` boolean.
+    """
+    n_masks, height, width = masks.shape
+    pixels = masks.transpose(1, 2).flatten(1)  # (N, H, W) -> (N, W*H), down the columns
+    framed = torch.nn.functional.pad(pixels, (1, 1))
+    changes = (framed[:, 1:] != framed[:, :-1]).nonzero().cpu().numpy()  # (K, 2): mask, position
+    per_mask = np.split(changes[:, 1], np.cumsum(np.bincount(changes[:, 0], minlength=n_masks))[:-1])
+    return [RunLengthMask.from_runs(height, width, places[::2], places[1::2]) for places in per_mask[:n_masks]]
 
 
 def _count(masks: torch.Tensor) -> torch.Tensor:

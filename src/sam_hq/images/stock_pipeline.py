@@ -12,9 +12,17 @@ from sam_hq_numpy.crop_grids import layer_crop_boxes, layer_point_grids
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.mask_rle import RunLengthMask
 
-from ..generation.candidates import MaskCandidates, candidates_of_crop
-from ..generation.stability import stable_from_logits
-from .image_loading import load_rgb
+from .image_loading import photo_pixels
+from .mask_ops import (
+    encode_masks,
+    non_maximum_suppression,
+    passing_scores,
+    passing_stability,
+    run_length_boxes,
+    small_crops_first,
+    stability_scores,
+    touches_crop_edge,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -114,12 +122,14 @@ class MaskGenerationProcessing:
         size = (int(original_size[0]), int(original_size[1]))
         logits, scores = masks.flatten(0, 1), iou_scores.flatten(0, 1).float().cpu()
         passing = passing_scores(scores, options)
-        stable = stable_from_logits(logits[passing.to(logits.device)], options)
-        found = candidates_of_crop(
-            stable, scores[passing.cpu()[stable.indices]], [(0.0, 0.0)] * len(stable.masks), crop_box, size, options
-        ).in_photo(size)
-        rles = [{**mask.to_uncompressed(), "crop_box": crop_box} for mask in found.masks]
-        return rles, found.scores, found.boxes
+        logits, scores = logits[passing.to(logits.device)], scores[passing]
+        stable = passing_stability(stability_scores(logits, mask_threshold, stability_score_offset), options)
+        found = encode_masks(logits[stable] > mask_threshold)
+        boxes = run_length_boxes(found)
+        whole = (~touches_crop_edge(boxes, crop_box, size)).nonzero()[:, 0]
+        x0, y0 = crop_box[:2]
+        rles = [{**found[i].pasted(x0, y0, size).to_uncompressed(), "crop_box": crop_box} for i in whole.tolist()]
+        return rles, scores[stable.cpu()][whole], boxes[whole] + torch.tensor([x0, y0, x0, y0])
 
     def post_process_for_mask_generation(
         self,
@@ -140,43 +150,18 @@ class MaskGenerationProcessing:
             K masks `(H, W)` boolean, scores `(K,)`, run-length masks, boxes `(K, 4)`.
         """
         crop_boxes = [tuple(rle.get("crop_box", (0, 0, rle["size"][1], rle["size"][0]))) for rle in all_masks]
-        found = MaskCandidates(
-            masks=[RunLengthMask.from_dict(rle) for rle in all_masks],
-            boxes=all_boxes.cpu(),
-            scores=all_scores.cpu(),
-            stability=torch.ones(len(all_masks)),
-            points=[[] for _ in all_masks],
-            crop_boxes=torch.tensor(crop_boxes, dtype=torch.int64).reshape(-1, 4),
-            is_cut=torch.zeros(len(all_masks), dtype=torch.bool),
-        )
+        boxes, scores = all_boxes.cpu(), all_scores.cpu()
         crops = list(dict.fromkeys(crop_boxes))
-        found = MaskCandidates.joined(
-            [
-                found.selected(torch.tensor([of == crop for of in crop_boxes]).nonzero()[:, 0]).without_duplicates(
-                    crops_nms_thresh
-                )
-                for crop in crops
-            ]
-        )
+        kept = torch.zeros(0, dtype=torch.int64)
+        for crop in crops:
+            members = torch.tensor([index for index, own in enumerate(crop_boxes) if own == crop])
+            best = non_maximum_suppression(boxes[members], scores[members], crops_nms_thresh)
+            kept = torch.cat([kept, members[best]])
         if len(crops) > 1:
-            found = found.without_duplicates_across_crops(crops_nms_thresh)
-        rles = [mask.to_uncompressed() for mask in found.masks]
-        return [mask.to_mask() for mask in found.masks], found.scores, rles, found.boxes
-
-
-def passing_scores(scores: torch.Tensor, options: MaskGenerationOptions) -> torch.Tensor:
-    """Indices of the masks whose predicted IoU is high enough.
-
-    Args:
-        scores: `(N,)` predicted IoU.
-        options: `pred_iou_thresh` is looked at; 0 or less lets every mask pass.
-
-    Returns:
-        `(K,)` int64.
-    """
-    if options.pred_iou_thresh > 0:
-        return (scores > options.pred_iou_thresh).nonzero()[:, 0]
-    return torch.arange(len(scores), device=scores.device)
+            of_kept = small_crops_first(torch.tensor(crop_boxes)[kept])
+            kept = kept[non_maximum_suppression(boxes[kept], of_kept, crops_nms_thresh)]
+        masks = [RunLengthMask.from_dict(all_masks[index]) for index in kept.tolist()]
+        return [mask.to_mask() for mask in masks], scores[kept], [mask.to_uncompressed() for mask in masks], boxes[kept]
 
 
 def points_in_frame(grid: np.ndarray, size: Sequence[int], reshaped_size: Sequence[int]) -> torch.Tensor:
@@ -195,14 +180,3 @@ def points_in_frame(grid: np.ndarray, size: Sequence[int], reshaped_size: Sequen
     (height, width), (new_height, new_width) = size, reshaped_size
     pixels = grid * np.array([width, height], dtype=np.float64)
     return torch.from_numpy(pixels * np.array([new_width / width, new_height / height])).float()
-
-
-def photo_pixels(image: object, max_pixels: int | None = None) -> np.ndarray:
-    """A photograph as `(H, W, 3)` uint8.
-
-    Args:
-        image: Whatever `sam_hq.images.image_loading.load_rgb` takes.
-        max_pixels: Larger photographs are refused before they are decoded.
-    """
-    pixels, _ = load_rgb(image, max_pixels=max_pixels)
-    return pixels if isinstance(pixels, np.ndarray) else pixels.permute(1, 2, 0).cpu().numpy()

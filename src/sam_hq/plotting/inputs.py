@@ -8,16 +8,15 @@ import numpy as np
 
 from sam_hq_numpy.mask_rle import RunLengthMask
 
-from ..images.image_loading import flat_image_list, load_rgb
+from ..images import image_loading
 
 
 def photo_pixels(photo: object) -> np.ndarray:
     """Load a photograph as (H, W, 3) uint8, upright; see `load_rgb` for what is taken and refused."""
-    photos = flat_image_list(photo)
+    photos = image_loading.flat_image_list(photo)
     if len(photos) != 1:
         raise ValueError(f"photo must be one photograph, got {len(photos)}")
-    pixels, _ = load_rgb(photos[0])
-    return np.asarray(pixels) if isinstance(pixels, np.ndarray) else pixels.permute(1, 2, 0).cpu().numpy()
+    return image_loading.photo_pixels(photos[0])
 
 
 def _array(name: str, values: Any) -> np.ndarray:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from ..model.losses import IGNORED_LABEL
+
 MIN_MASK_AREA = 40  # pixels at the size of training
 LARGEST_MASK_SHARE = 0.95
-IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True)

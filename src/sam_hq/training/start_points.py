@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from ..configuration_sam_hq import SamHQConfig
-from ..hub.conversion import convert_weights, infer_config, processor_for, read_weights
+from ..hub.conversion import convert_weights, infer_config, listed_names, processor_for, read_weights
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
 from .parts import is_hq_part
@@ -107,7 +107,9 @@ def start_from_sam(name: str | Path, seed: int = 0) -> StartPoint:
         "misshapen": {key[0] if isinstance(key, tuple) else key for key in found["mismatched_keys"]},
         "not finite": {key for key, weight in model.state_dict().items() if not weight.isfinite().all()},
     }
-    listed = [f"{len(names)} {kind}: {_listed(sorted(names))}" for kind, names in faults.items() if names]
+    listed = [
+        f"{len(names)} {kind}: {listed_names(sorted(names), NAMES_SHOWN)}" for kind, names in faults.items() if names
+    ]
     if listed:
         raise ValueError(
             f"the weights of {str(name)!r} are not those of a SAM of its configuration; {'; '.join(listed)}"
@@ -162,8 +164,3 @@ def _processor_of(name: str | Path, config: SamHQConfig) -> SamHQProcessor:
         return SamHQProcessor.from_pretrained(str(name))
     except OSError:
         return processor_for(config)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
