@@ -84,8 +84,11 @@ class GraphEncoder(PromptedModel):
         """Take a photograph (H, W, 3) uint8."""
         super().embed(image)
         embeddings = self.runner.embed(image)
-        self._embeddings = torch.from_numpy(embeddings.image_embeddings)
-        self._hq_features = torch.from_numpy(embeddings.hq_features)
+        self.embeddings = dataclasses.replace(
+            self.embeddings,
+            image_embeddings=torch.from_numpy(embeddings.image_embeddings),
+            hq_features=torch.from_numpy(embeddings.hq_features),
+        )
 
 
 def loaded(name: str) -> tuple[Any, Any]:

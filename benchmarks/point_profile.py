@@ -21,6 +21,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 from benchmarks.bench import photo  # noqa: E402
 from benchmarks.peers import load_peers  # noqa: E402
 from sam_hq.generation.generator import SamHQMaskGenerator  # noqa: E402
+from sam_hq.photo_embeddings import embed_images  # noqa: E402
 from sam_hq_numpy.crop_grids import layer_point_grids  # noqa: E402
 
 # Each part, and the functions in which its time is spent.
@@ -45,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(1)
     peers = load_peers("vit_b", builtin=False, authors=False)
     generator = SamHQMaskGenerator(peers.ours, peers.processor.image_processor, points_per_crop=side)
-    embeddings = generator.embed(photo())
+    embeddings = embed_images(peers.ours, peers.processor.image_processor, [photo()])[0]
     height, width = embeddings.reshaped_size
     grid = torch.from_numpy(layer_point_grids(side, 0, 1)[0]).float() * torch.tensor([width, height])
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .hub.conversion import convert_checkpoint
     from .image_processing_sam_hq import SamHQImageProcessor
     from .modeling_sam_hq import SamHQEfficientNetModel, SamHQModel, SamHQTinyVitModel, SamHQVisionModel
+    from .photo_embeddings import PhotoEmbeddings
+    from .predictor import SamHQPredictor
     from .processing_sam_hq import SamHQProcessor
     from .registration import replace_builtin
 
@@ -36,6 +38,7 @@ except importlib.metadata.PackageNotFoundError:  # run from the sources
 EMBEDDED_CHECKPOINT = str(Path(__file__).with_name("checkpoints") / "sam-hq-small")
 
 _MODULES = {
+    "PhotoEmbeddings": "photo_embeddings",
     "SamHQConfig": "configuration_sam_hq",
     "SamHQEfficientNetConfig": "configuration_sam_hq",
     "SamHQEfficientNetModel": "modeling_sam_hq",
@@ -44,6 +47,7 @@ _MODULES = {
     "SamHQMaskGenerationPipeline": "generation.pipeline",
     "SamHQMaskGenerator": "generation.generator",
     "SamHQModel": "modeling_sam_hq",
+    "SamHQPredictor": "predictor",
     "SamHQProcessor": "processing_sam_hq",
     "SamHQPromptEncoderConfig": "configuration_sam_hq",
     "SamHQTinyVitConfig": "configuration_sam_hq",
@@ -84,6 +88,7 @@ if _is_installed("torch") and _is_installed("transformers"):
 
 __all__ = [
     "EMBEDDED_CHECKPOINT",
+    "PhotoEmbeddings",
     "SamHQConfig",
     "SamHQEfficientNetConfig",
     "SamHQEfficientNetModel",
@@ -92,6 +97,7 @@ __all__ = [
     "SamHQMaskGenerationPipeline",
     "SamHQMaskGenerator",
     "SamHQModel",
+    "SamHQPredictor",
     "SamHQProcessor",
     "SamHQPromptEncoderConfig",
     "SamHQTinyVitConfig",

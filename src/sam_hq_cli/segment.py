@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sam_hq_cli.console import Prompts, overlay, report
 from sam_hq_cli.mask_files import MASK_SUFFIXES, write_masks
@@ -17,6 +16,8 @@ from sam_hq_cli.picture_files import check_picture_suffix
 
 if TYPE_CHECKING:
     import torch
+
+    from sam_hq.photo_embeddings import PhotoEmbeddings
 
 DESCRIPTION = """\
 Segment the objects that boxes and points show, in pixels of the upright photograph (x to the right, y down).
@@ -115,11 +116,11 @@ def run(args: argparse.Namespace) -> None:
         return
 
     import numpy as np
-    import torch
     from PIL import Image
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     from sam_hq.images.image_loading import load_rgb
+    from sam_hq.predictor import SamHQPredictor
     from sam_hq_numpy.atomic_writing import new_file
 
     disable_progress_bar()
@@ -133,33 +134,27 @@ def run(args: argparse.Namespace) -> None:
         pixels, _ = load_rgb(args.image, max_pixels=args.max_pixels)
         photo = Image.fromarray(np.asarray(pixels))
         processor = load_processor(name)
-        inputs = processor(photo, return_tensors="pt", max_pixels=args.max_pixels, **prompts.processor_arguments)
+        # Prompts are refused before the model is loaded for them.
+        processor(original_sizes=[(photo.height, photo.width)], **prompts.processor_arguments)
 
-        kept = kept_embeddings(args.embeddings, args.image, (photo.height, photo.width), device, name)
+        kept = kept_embeddings(args.embeddings, args.image, (photo.height, photo.width))
         clock = Clock(device)
-        model = load_model(name, device)
+        predictor = SamHQPredictor(load_model(name, device), processor)
         clock.lap("load")
-        with torch.inference_mode():
-            tensors = inputs.to(device)
-            pixel_values = tensors.pop("pixel_values")
-            if kept is None:
-                encoded = encode(model, pixel_values)
-            else:
-                encoded = {name: tensor.to(model.dtype) for name, tensor in kept.items()}
-            clock.lap("image")
-            result = model(
-                **tensors,
-                **encoded,
-                multimask_output=args.multimask,
-                hq_token_only=args.hq_token_only,
-            )
-            clock.lap("prompts")
-            masks = processor.post_process_masks(
-                result.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
-            )[0]
-            masks = masks.cpu()  # (P, M, H, W)
-            scores = result.iou_scores[0].float().cpu()  # (P, M)
-            clock.lap("masks")
+        embeddings = predictor.embed(photo, max_pixels=args.max_pixels) if kept is None else kept
+        clock.lap("image")
+        answer = predictor.decode(
+            embeddings,
+            points=prompts.points or None,
+            labels=prompts.labels or None,
+            boxes=prompts.boxes or None,
+            multimask_output=args.multimask,
+            hq_token_only=args.hq_token_only,
+        )
+        clock.lap("prompts")
+        masks = predictor.photo_masks(embeddings, answer.pred_masks[0]).cpu()  # (P, M, H, W)
+        scores = answer.iou_scores[0].float().cpu()  # (P, M)
+        clock.lap("masks")
 
         report(args.image, photo, f"{name}, {device}", masks.numpy(), scores.numpy(), clock.laps)
         if overlay_file:
@@ -170,55 +165,32 @@ def run(args: argparse.Namespace) -> None:
         print(f"wrote    {written}")
 
 
-def encode(model: Any, pixel_values: torch.Tensor) -> dict[str, Any]:
-    """Return what the model makes of a photograph, as arguments of its next call.
-
-    Args:
-        model: the SamHQModel.
-        pixel_values: (1, 3, S, S).
-    """
-    image_embeddings, intermediate_embeddings = model.get_image_embeddings(pixel_values)
-    return {"image_embeddings": image_embeddings, "intermediate_embeddings": intermediate_embeddings}
-
-
-def kept_embeddings(
-    place: str | None, photo: str, size: tuple[int, int], device: torch.device, model: str
-) -> dict[str, torch.Tensor] | None:
-    """Return embeddings that were kept, as arguments of the model's call; None if none are asked for.
+def kept_embeddings(place: str | None, photo: str, size: tuple[int, int]) -> PhotoEmbeddings | None:
+    """Return embeddings that were kept; None if none are asked for.
 
     Args:
         place: their file, or the folder they are in.
         photo: the photograph's path.
         size: its height and width.
-        device: where they are wanted.
-        model: the name of the model they are for; a warning is printed where another one made them.
 
     Raises:
         ValueError: if there are none, or they are those of another photograph.
     """
     if place is None:
         return None
-    from sam_hq.images.embedding_files import load_embeddings
     from sam_hq.jobs.journal import photo_key
+    from sam_hq.photo_embeddings import PhotoEmbeddings
 
     path = Path(place) / f"{photo_key(Path(photo))}.safetensors" if Path(place).is_dir() else Path(place)
     if not path.is_file():
         raise ValueError(f"there are no embeddings at {str(path)!r}")
-    kept = load_embeddings(path, device)
+    kept = PhotoEmbeddings.load(path)
     if tuple(kept.original_size) != size:
         raise ValueError(
             f"{str(path)!r} holds the embeddings of {kept.source!r}, a photograph of {kept.original_size[1]} x "
             f"{kept.original_size[0]} pixels, but {photo!r} has {size[1]} x {size[0]}"
         )
-    # The file names the model and its dtype. A directory may have moved, so only its own name counts.
-    maker = kept.model.rsplit(" ", 1)[0]
-    if maker and Path(maker).resolve().name != Path(model).resolve().name:
-        print(
-            f"sam-hq: {str(path)!r} was made by the model {maker!r}; with {model!r} the masks are meaningless "
-            "unless both are the same model",
-            file=sys.stderr,
-        )
-    return {"image_embeddings": kept.image_embeddings, "hq_features": kept.hq_features}
+    return kept
 
 
 class Clock:

@@ -36,7 +36,7 @@ def points_per_object(input_points: Any, batch_size: int) -> list[list[np.ndarra
         ValueError: another nesting, another number of images, or a point that is not x, y.
     """
     images = _per_image(input_points, batch_size, "input_points")
-    depth = _depth(input_points)
+    depth = nesting_depth(input_points)
     if depth not in (3, 4) and _holds_a_number(input_points):
         raise ValueError(
             "input_points must be nested [image][object][point][x, y], or [image][point][x, y] for one object per "
@@ -67,7 +67,7 @@ def labels_per_object(input_labels: Any, points: list[list[np.ndarray]]) -> list
     if input_labels is None:
         return [[np.ones(len(of_object), dtype=np.int64) for of_object in image] for image in points]
     images = _per_image(input_labels, len(points), "input_labels")
-    depth = _depth(input_labels)
+    depth = nesting_depth(input_labels)
     if depth == 2 and all(len(objects) <= 1 for objects in points):
         images = [
             [] if _is_empty(image) and not objects else [image] for image, objects in zip(images, points, strict=True)
@@ -111,7 +111,7 @@ def boxes_per_image(input_boxes: Any, batch_size: int) -> list[np.ndarray]:
         ValueError: another nesting, another number of images, or a box that has not four numbers.
     """
     images = _per_image(input_boxes, batch_size, "input_boxes")
-    depth = _depth(input_boxes)
+    depth = nesting_depth(input_boxes)
     if depth not in (2, 3):
         raise ValueError(
             "input_boxes must be nested [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object "
@@ -249,11 +249,12 @@ def _entries(value: Any) -> list:
     return [] if _is_empty(value) else list(value)
 
 
-def _depth(value: Any) -> int:
+def nesting_depth(value: Any) -> int:
+    """Count the levels of nested lists, arrays and tensors; 0 for a number."""
     if _is_array(value):
         return value.ndim
     if isinstance(value, list | tuple):
-        return 1 + max((_depth(entry) for entry in value if entry is not None), default=0)
+        return 1 + max((nesting_depth(entry) for entry in value if entry is not None), default=0)
     return 0
 
 

@@ -15,7 +15,7 @@ import sam_hq
 from conftest import PHOTOS, REPOSITORY, small_config, small_model
 from sam_hq.generation.generator import SamHQMaskGenerator
 from sam_hq.hub.conversion import processor_for
-from sam_hq.images.embedding_files import load_embeddings
+from sam_hq.photo_embeddings import PhotoEmbeddings
 from sam_hq_cli import generate
 from sam_hq_cli.main import build_parser, main
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
@@ -97,17 +97,18 @@ def test_a_folder_with_a_bad_file(directory, photos, tmp_path, capsys):
     encoded, from_file = (np.load(tmp_path / name)["masks"] for name in ("masks0.npz", "masks2.npz"))
     assert encoded.any()
     assert (encoded != from_file).mean() < 1e-3
-    assert "made by the model" not in capsys.readouterr().err
     renamed = shutil.copytree(directory, tmp_path / "renamed")
     assert main([*prompt, "--model", str(renamed), "--embeddings", str(embeddings)]) == 0
-    assert f"made by the model {str(directory)!r}" in capsys.readouterr().err
+    small_model("tiny_vit", seed=1).save_pretrained(renamed)
+    assert main([*prompt, "--model", str(renamed), "--embeddings", str(embeddings)]) == 2
+    assert "another model" in capsys.readouterr().err
     (other,) = embeddings.glob("0-*.safetensors")
     assert main([*prompt, "--embeddings", str(other)]) == 2
     assert main([*prompt, "--embeddings", str(photos)]) == 2
     assert "no embeddings" in capsys.readouterr().err
 
     (kept,) = embeddings.glob("2-*.safetensors")
-    kept = load_embeddings(kept)
+    kept = PhotoEmbeddings.load(kept)
     model = sam_hq.SamHQModel.from_pretrained(directory)
     inputs = sam_hq.SamHQProcessor.from_pretrained(directory)(
         Image.open(photos / "2.png"), input_points=[[[[30, 30]]]], return_tensors="pt"

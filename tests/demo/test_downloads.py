@@ -9,8 +9,9 @@ from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
 from demo_fixtures import HEIGHT, WIDTH
+from sam_hq.demo import photo_session as sessions
 from sam_hq.demo.downloads import FILES, coco_json, cutout_png, generated_rows, masks_png, object_rows, overlay_png
-from sam_hq.demo.prompting import Answer, Prompter
+from sam_hq.demo.prompting import Answer
 from sam_hq_numpy.overlays import mask_edge, object_color
 
 
@@ -29,7 +30,7 @@ def masks(photo_session, monkeypatch):
         logits = 6.0 - np.hypot(columns - x, rows - y)
         return Answer(torch.tensor(logits)[None].float(), torch.zeros(1, 32, 32), torch.tensor([0.75]))
 
-    monkeypatch.setattr(Prompter, "answer", blob)
+    monkeypatch.setattr(sessions, "answered", blob)
     for _ in range(3):
         photo_session.add_point(1, 1)
         photo_session.keep()

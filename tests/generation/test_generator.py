@@ -10,6 +10,7 @@ from sam_hq.generation import generator as mask_generator
 from sam_hq.generation.generator import SamHQMaskGenerator
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.model.outputs import SamHQImageSegmentationOutput
+from sam_hq.photo_embeddings import embed_images
 from sam_hq_numpy.crop_grids import layer_crop_boxes, layer_point_grids
 from sam_hq_numpy.mask_rle import RunLengthMask
 
@@ -28,6 +29,11 @@ class DiscModel:
     def __init__(self, **suited):
         self.embedded = []
         self.config = SamHQConfig(mask_generation=suited)
+
+    def named_parameters(self):
+        return iter(())
+
+    named_buffers = named_parameters
 
     def get_image_embeddings(self, pixel_values):
         self.embedded.append(len(pixel_values))
@@ -273,7 +279,9 @@ def test_kept_embeddings_give_the_masks_of_the_photograph(processor, photo):
     generator = SamHQMaskGenerator(model, processor, points_per_batch=20, min_mask_region_area=200, **BASE)
     (expected,) = generator.candidates_each([photo], 1, generator.options)
     advanced = []
-    found = generator.candidates_from_embeddings(generator.embed(photo), generator.options, advanced.append)
+    found = generator.candidates_from_embeddings(
+        embed_images(generator.model, processor, [photo])[0], generator.options, advanced.append
+    )
     assert found.masks == expected.masks
     assert list(found.records("coco_rle")) == list(expected.records("coco_rle"))
     assert advanced == [20, 20, 9]
@@ -287,20 +295,24 @@ def test_the_callback_ends_the_work_on_kept_embeddings(processor, photo):
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        generator.candidates_from_embeddings(generator.embed(photo), generator.options, stop)
+        generator.candidates_from_embeddings(
+            embed_images(generator.model, processor, [photo])[0], generator.options, stop
+        )
 
 
 @pytest.mark.parametrize("option", [{"crops_n_layers": 1}, {"tile_size": 64}])
 def test_kept_embeddings_cannot_serve_crops_and_tiles(processor, photo, option):
     generator = SamHQMaskGenerator(DiscModel(), processor, **BASE)
     with pytest.raises(ValueError, match="crops and tiles"):
-        generator.candidates_from_embeddings(generator.embed(photo), generator.options.updated(option))
+        generator.candidates_from_embeddings(
+            embed_images(generator.model, processor, [photo])[0], generator.options.updated(option)
+        )
 
 
 def test_a_photograph_beyond_max_pixels_is_not_embedded(processor, photo):
     model = DiscModel()
     with pytest.raises(ValueError, match="max_pixels"):
-        SamHQMaskGenerator(model, processor).embed(photo, max_pixels=100)
+        embed_images(model, processor, [photo], max_pixels=100)
     assert model.embedded == []
 
 

@@ -12,11 +12,11 @@ from PIL import Image
 from ..generation.generator import SamHQMaskGenerator
 from ..jobs.label_maps import label_map
 from ..modeling_sam_hq import SamHQModel
+from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
 from .model_turns import ModelTurns
 from .opened_photo import OpenedPhoto, PhotoLimits, open_photo
 from .photo_session import PhotoSession, css_color
-from .prompting import Prompter
 from .session_store import SessionStore
 
 _THUMBNAIL_SIDE = 320
@@ -74,7 +74,7 @@ class DemoService:
         self.store = store or SessionStore()
         self.model_name = model_name
         self.examples = [self._example(name, data) for name, data in examples]
-        self._prompter = Prompter(model, processor)
+        self._predictor = SamHQPredictor(model, processor)
         self._generator = SamHQMaskGenerator(model, processor.image_processor)
         self._turns = ModelTurns()
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="sam-hq-generation")
@@ -94,8 +94,8 @@ class DemoService:
         """
         photo, pixels = open_photo(data, name, self.limits)
         with self._turns.short():
-            embeddings = self._generator.embed(pixels, self.limits.pixels)
-        return self.store.add(PhotoSession(photo, embeddings, self._prompter, self._generator, self._turns))
+            embeddings = self._predictor.embed(pixels, max_pixels=self.limits.pixels)
+        return self.store.add(PhotoSession(photo, embeddings, self._predictor, self._generator, self._turns))
 
     def start_generation(self, session: PhotoSession, **options: Any) -> None:
         """Begin to find everything in the photograph of a session; one search after the other.

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..generation.candidates import MaskCandidates
 from ..generation.generator import SamHQMaskGenerator
-from ..images.embedding_files import PhotoEmbeddings
+from ..photo_embeddings import PhotoEmbeddings
 from .model_turns import ModelTurns
 
 logger = logging.getLogger(__name__)

@@ -13,12 +13,13 @@ from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.overlays import object_color
 
 from ..generation.generator import SamHQMaskGenerator
-from ..images.embedding_files import PhotoEmbeddings
 from ..images.mask_ops import encode_masks
+from ..photo_embeddings import PhotoEmbeddings
+from ..predictor import SamHQPredictor
 from .generation_run import GenerationRun
 from .model_turns import ModelTurns
 from .opened_photo import OpenedPhoto
-from .prompting import Answer, Prompter, Prompts
+from .prompting import Answer, Prompts, answered
 
 CANDIDATE_CHOICES = ("auto", "three", "one")
 MOST_POINTS = 100  # of one object
@@ -85,7 +86,7 @@ class PhotoSession:
     Args:
         photo: The photograph.
         embeddings: Its embeddings.
-        prompter: Answers prompts.
+        predictor: Answers prompts.
         generator: Finds everything.
         turns: Who may use the model.
     """
@@ -94,14 +95,14 @@ class PhotoSession:
         self,
         photo: OpenedPhoto,
         embeddings: PhotoEmbeddings,
-        prompter: Prompter,
+        predictor: SamHQPredictor,
         generator: SamHQMaskGenerator,
         turns: ModelTurns,
     ) -> None:
         self.photo = photo
         self.generation: GenerationRun | None = None
         self._embeddings = embeddings
-        self._prompter = prompter
+        self._predictor = predictor
         self._generator = generator
         self._turns = turns
         self._lock = threading.RLock()
@@ -340,7 +341,7 @@ class PhotoSession:
         wanted = self._options.candidates
         three = prompts.is_ambiguous if wanted == "auto" else wanted == "three"
         with self._turns.short():
-            return self._prompter.answer(self._embeddings, prompts, three, self._options.hq_token_only)
+            return answered(self._predictor, self._embeddings, prompts, three, self._options.hq_token_only)
 
     def _keep_choice_in_range(self) -> None:
         # Other options may give fewer candidates than there were.
@@ -373,7 +374,7 @@ class PhotoSession:
         return {"share": mask.area / (size[0] * size[1]), "counts": mask.counts.tolist()}
 
     def _encoded(self, logits: torch.Tensor, size: tuple[int, int]) -> RunLengthMask:
-        return encode_masks(self._prompter.photo_masks(self._embeddings, logits[None], size))[0]
+        return encode_masks(self._predictor.photo_masks(self._embeddings, logits[None], size))[0]
 
     def _coordinate(self, name: str, value: float) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):

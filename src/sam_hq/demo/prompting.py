@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..images.embedding_files import PhotoEmbeddings
-from ..images.mask_frames import low_res_masks_to_photo
-from ..modeling_sam_hq import SamHQModel
-from ..processing_sam_hq import SamHQProcessor
+from ..photo_embeddings import PhotoEmbeddings
+from ..predictor import SamHQPredictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,64 +64,33 @@ class Answer:
         return self.sam_masks[min(rank, len(self.sam_masks) - 1)]
 
 
-class Prompter:
-    """Answers prompts on photographs that are embedded already.
+def answered(
+    predictor: SamHQPredictor,
+    embeddings: PhotoEmbeddings,
+    prompts: Prompts,
+    multimask_output: bool,
+    hq_token_only: bool,
+) -> Answer:
+    """Run the decoder once.
 
     Args:
-        model: The model.
-        processor: Its processor.
+        predictor: The model.
+        embeddings: Of the photo.
+        prompts: At least a point or a box.
+        multimask_output: Whether three candidates are wanted.
+        hq_token_only: Whether the mask is the HQ token's alone; there is one candidate then.
     """
-
-    def __init__(self, model: SamHQModel, processor: SamHQProcessor) -> None:
-        self.model = model
-        self.processor = processor
-
-    @torch.no_grad()
-    def answer(
-        self, embeddings: PhotoEmbeddings, prompts: Prompts, multimask_output: bool, hq_token_only: bool
-    ) -> Answer:
-        """Run the decoder once.
-
-        Args:
-            embeddings: Of the photograph.
-            prompts: At least a point or a box.
-            multimask_output: Whether three candidates are wanted.
-            hq_token_only: Whether the mask is the HQ token's alone; there is one candidate then.
-        """
-        arguments: dict = {}
-        if prompts.points:
-            arguments["input_points"] = [[[list(point) for point in prompts.points]]]
-            arguments["input_labels"] = [[list(prompts.labels)]]
-        if prompts.box is not None:
-            arguments["input_boxes"] = [[list(prompts.box)]]
-        inputs = self.processor(original_sizes=[embeddings.original_size], return_tensors="pt", **arguments)
-        tensors = {name: inputs[name].to(self.model.device) for name in arguments}
-        if prompts.previous_mask is not None:
-            tensors["input_masks"] = prompts.previous_mask[None, None].to(self.model.device)
-        outputs = self.model(
-            image_embeddings=embeddings.image_embeddings,
-            hq_features=embeddings.hq_features,
-            multimask_output=multimask_output,
-            hq_token_only=hq_token_only,
-            output_branches=True,
-            **tensors,
-        )
-        masks, sam_masks, scores = (
-            tensor[0, 0].float().cpu() for tensor in (outputs.pred_masks, outputs.sam_masks, outputs.iou_scores)
-        )
-        return Answer(masks, sam_masks, scores)
-
-    def photo_masks(self, embeddings: PhotoEmbeddings, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Low-res logits as masks of the photograph at any size.
-
-        Args:
-            embeddings: Of the photograph.
-            logits: `(N, h, w)`.
-            size: Height and width wanted, in the photograph's proportions.
-
-        Returns:
-            `(N, *size)` boolean.
-        """
-        pad_size = self.processor.image_processor.pad_size
-        frame_size = (pad_size["height"], pad_size["width"])
-        return low_res_masks_to_photo(logits, embeddings.reshaped_size, size, frame_size)
+    outputs = predictor.decode(
+        embeddings,
+        points=prompts.points or None,
+        labels=prompts.labels or None,
+        boxes=prompts.box,
+        masks=prompts.previous_mask,
+        multimask_output=multimask_output,
+        hq_token_only=hq_token_only,
+        output_branches=True,
+    )
+    masks, sam_masks, scores = (
+        tensor[0, 0].float().cpu() for tensor in (outputs.pred_masks, outputs.sam_masks, outputs.iou_scores)
+    )
+    return Answer(masks, sam_masks, scores)

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from sam_hq_numpy.atomic_writing import new_file
 
-from ..images.mask_frames import low_res_masks_to_photo
+from ..image_processing_sam_hq import SamHQImageProcessor
+from ..predictor import SamHQPredictor
+from ..processing_sam_hq import SamHQProcessor
 from .floors import FLOORS, load_opencv
 from .ground_truth_prompts import central_point, error_click, jittered_box, mask_box, random_points
 from .mask_metrics import boundary_iou, mask_iou
@@ -121,25 +122,16 @@ class PromptedModel:
     def __init__(self, model: Any, processor: Any, protocol: str = "normal", multimask: bool = False) -> None:
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
-        self.model, self.processor, self.protocol, self.multimask = model.eval(), processor, protocol, multimask
+        if protocol == "squashed":
+            image_processor = processor.image_processor
+            squashed = {**image_processor.to_dict(), "size": image_processor.pad_size}
+            processor = SamHQProcessor(SamHQImageProcessor.from_dict(squashed))
+        self.predictor, self.multimask = SamHQPredictor(model, processor), multimask
 
-    @torch.no_grad()
     def embed(self, image: np.ndarray) -> None:
         """Take a photograph (H, W, 3) uint8."""
-        self._size = image.shape[:2]
-        pad = self.processor.image_processor.pad_size
-        if self.protocol == "squashed":
-            square = Image.fromarray(image).resize((pad["width"], pad["height"]), Image.Resampling.BILINEAR)
-            image = np.asarray(square)
-        self._frame = image.shape[:2]
-        inputs = self.processor(image, return_tensors="pt")
-        self._reshaped = tuple(int(side) for side in inputs["reshaped_input_sizes"][0])
-        self._padded = (pad["height"], pad["width"])
-        pixel_values = inputs["pixel_values"].to(self.model.device, self.model.dtype)
-        self._embeddings, intermediate = self.model.get_image_embeddings(pixel_values)
-        self._hq_features = self.model.get_hq_features(self._embeddings, intermediate)
+        self.embeddings = self.predictor.embed(image)
 
-    @torch.no_grad()
     def predict(
         self, boxes: np.ndarray | None, points: np.ndarray | None, labels: np.ndarray | None, masks: Any = None
     ) -> tuple[dict[str, np.ndarray], np.ndarray, torch.Tensor]:
@@ -154,29 +146,21 @@ class PromptedModel:
         Returns:
             For each branch masks (P, H, W) bool; predicted IoU (P,); and the low-resolution logits (P, h, w).
         """
-        scale = np.array([self._reshaped[1] / self._size[1], self._reshaped[0] / self._size[0]], np.float32)
-        device, prompts = self.model.device, {}
-        if boxes is not None:
-            prompts["input_boxes"] = torch.from_numpy(boxes * np.tile(scale, 2)).float()[None].to(device)
-        if points is not None:
-            prompts["input_points"] = torch.from_numpy(points * scale).float()[None].to(device)
-            prompts["input_labels"] = torch.from_numpy(labels).long()[None].to(device)
-        if masks is not None:
-            prompts["input_masks"] = masks[None]
-        outputs = self.model(
-            image_embeddings=self._embeddings,
-            hq_features=self._hq_features,
+        outputs = self.predictor.decode(
+            self.embeddings,
+            points=points,
+            labels=labels,
+            boxes=boxes,
+            masks=masks,
             multimask_output=self.multimask,
             output_branches=True,
-            **prompts,
         )
         low_res = {"sam": outputs.sam_masks, "hq": outputs.hq_masks, "sum": outputs.pred_masks}
-        full = {branch: self._at_photo_size(logits[0, :, :1]) for branch, logits in low_res.items()}
+        full = {
+            branch: self.predictor.photo_masks(self.embeddings, logits[0, :, 0]).cpu().numpy()
+            for branch, logits in low_res.items()
+        }
         return full, outputs.iou_scores[0, :, 0].float().cpu().numpy(), outputs.pred_masks[0, :, 0]
-
-    def _at_photo_size(self, logits: torch.Tensor) -> np.ndarray:
-        masks = low_res_masks_to_photo(logits, self._reshaped, self._size, self._padded, 0.0, True)
-        return masks[:, 0].cpu().numpy()
 
 
 def evaluate(

@@ -12,6 +12,7 @@ from sam_hq_onnx import OnnxSamHQ
 
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..modeling_sam_hq import SamHQModel
+from ..photo_embeddings import embed_images
 from ..processing_sam_hq import SamHQProcessor
 
 
@@ -157,11 +158,8 @@ def drawn_photo(size: tuple[int, int]) -> np.ndarray:
 
 
 def _encoded(model: SamHQModel, processor: SamHQProcessor, photos: list[np.ndarray]) -> dict[str, Any]:
-    pixel_values = processor(photos, return_tensors="pt")["pixel_values"].to(model.device)
-    with torch.no_grad():
-        image_embeddings, intermediate_embeddings = model.get_image_embeddings(pixel_values)
-        hq_features = model.get_hq_features(image_embeddings, intermediate_embeddings)
-    return {"image_embeddings": image_embeddings, "hq_features": hq_features}
+    embedded = embed_images(model, processor.image_processor, photos)
+    return {name: torch.cat([getattr(each, name) for each in embedded]) for name in ("image_embeddings", "hq_features")}
 
 
 def _ious(found: np.ndarray, wanted: np.ndarray) -> Iterator[float]:

@@ -19,7 +19,6 @@ from sam_hq_numpy.crop_grids import Box, layer_crop_boxes, tile_boxes
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
 from ..image_processing_sam_hq import SamHQImageProcessor
-from ..images.embedding_files import PhotoEmbeddings
 from ..images.large_photos import PhotoRegions
 from ..images.mask_frames import low_res_masks_to_photo
 from ..images.mask_ops import passing_scores
@@ -27,6 +26,7 @@ from ..images.stock_pipeline import points_in_frame
 from ..model.filtered_decoding import PassingMasks, filtered_masks, valid_region
 from ..model.worker_threads import in_threads, worker_count
 from ..modeling_sam_hq import SamHQModel
+from ..photo_embeddings import PhotoEmbeddings, check_maker, embed_images
 from .candidates import MaskCandidates, candidates_of_crop, segmentation
 from .stability import StableMasks, stable_from_logits, stable_from_strips
 from .tiles import stitched
@@ -67,31 +67,28 @@ class _Embedding:
     """What the decoder needs of one crop.
 
     Args:
-        image_embeddings: `(1, C, h, w)`.
-        hq_features: `(1, C', 4h, 4w)`.
-        reshaped_size: Height and width of the crop in the resized frame.
+        kept: Its embeddings, which can be kept where it is a whole photograph.
         frame_side: Side of the padded frame.
     """
 
-    image_embeddings: torch.Tensor
-    hq_features: torch.Tensor
-    reshaped_size: tuple[int, int]
+    kept: PhotoEmbeddings
     frame_side: int
+
+    @property
+    def reshaped_size(self) -> tuple[int, int]:
+        """Height and width of the crop in the resized frame."""
+        return self.kept.reshaped_size
 
     @property
     def region(self) -> tuple[int, int]:
         """Rows and columns of the low-res masks that the crop is interpolated from."""
-        return valid_region(self.reshaped_size, self.frame_side, self.hq_features.shape[-1])
+        return valid_region(self.reshaped_size, self.frame_side, self.kept.hq_features.shape[-1])
 
     @property
     def region_in_frame(self) -> tuple[int, int]:
         """The same in pixels of the padded frame: interpolation only sees this part."""
-        scale = self.frame_side // self.hq_features.shape[-1]
+        scale = self.frame_side // self.kept.hq_features.shape[-1]
         return self.region[0] * scale, self.region[1] * scale
-
-    def of_photo(self, original_size: tuple[int, int]) -> PhotoEmbeddings:
-        """The same in the form that can be kept, for a crop that is the whole photograph of `original_size`."""
-        return PhotoEmbeddings(self.image_embeddings, self.hq_features, original_size, self.reshaped_size)
 
 
 class SamHQMaskGenerator:
@@ -204,31 +201,18 @@ class SamHQMaskGenerator:
             advance: Called after each group of points with their number; what it raises ends the work.
 
         Raises:
-            ValueError: If crops or tiles are asked for, whose embeddings would need the pixels.
+            ValueError: If crops or tiles are asked for, whose embeddings would need the pixels, or the embeddings are
+                another model's.
         """
+        check_maker(self.model, embeddings)
         height, width = embeddings.original_size
         if options.crops_n_layers or _is_tiled((height, width), options):
             raise ValueError(
                 "crops and tiles have embeddings of their own: leave out `crops_n_layers` and `tile_size`."
             )
         crop = _Crop(None, (0, 0, width, height), (height, width), options.layer_grids()[0], True, True)
-        embedding = _Embedding(
-            embeddings.image_embeddings,
-            embeddings.hq_features,
-            embeddings.reshaped_size,
-            self.image_processor.pad_size["height"],
-        )
+        embedding = _Embedding(embeddings, self.image_processor.pad_size["height"])
         return _without_duplicates([self._search(crop, embedding, options, advance)], crop.image_size, options)
-
-    def embed(self, image: object, max_pixels: int | None = None) -> PhotoEmbeddings:
-        """Embed one whole photograph, to prompt it or to find its masks at any later time.
-
-        Args:
-            image: A path, URL, PIL image, array or tensor.
-            max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
-        """
-        photo = PhotoRegions(image, max_pixels)
-        return self._embed([photo.pixels()])[0].of_photo(photo.size)
 
     def _candidates_each(
         self,
@@ -243,26 +227,16 @@ class SamHQMaskGenerator:
             while batch := list(islice(crops, batch_size)):
                 bar.total = (bar.total or 0) + sum(len(crop.grid) for crop in batch)
                 bar.refresh()
-                embeddings = self._embed([crop.pixels for crop in batch if crop.pixels is not None])
-                for crop, embedding in zip(batch, embeddings, strict=True):
+                pixels = [crop.pixels for crop in batch if crop.pixels is not None]
+                embedded = embed_images(self.model, self.image_processor, pixels)
+                for crop, kept in zip(batch, embedded, strict=True):
+                    embedding = _Embedding(kept, self.image_processor.pad_size["height"])
                     if keep_embeddings is not None and crop.is_first and crop.size == crop.image_size:
-                        keep_embeddings(embedding.of_photo(crop.image_size))
+                        keep_embeddings(embedding.kept)
                     found.append(self._search(crop, embedding, options, bar.update))
                     if crop.is_last:
                         yield _without_duplicates(found, crop.image_size, options)
                         found = []
-
-    @torch.no_grad()
-    def _embed(self, crops: Sequence[np.ndarray]) -> list[_Embedding]:
-        """One pass of the encoder, and the prompt-independent part of the decoder."""
-        inputs = self.image_processor(images=list(crops), return_tensors="pt")
-        pixel_values = inputs["pixel_values"].to(self.model.device, self.model.dtype)
-        image_embeddings, intermediate_embeddings = self.model.get_image_embeddings(pixel_values)
-        hq_features = self.model.get_hq_features(image_embeddings, intermediate_embeddings)
-        return [
-            _Embedding(image_embeddings[i : i + 1], hq_features[i : i + 1], (height, width), pixel_values.shape[-1])
-            for i, (height, width) in enumerate(inputs["reshaped_input_sizes"].tolist())
-        ]
 
     @torch.no_grad()
     def _search(
@@ -310,7 +284,7 @@ class SamHQMaskGenerator:
         options: MaskGenerationOptions,
     ) -> Iterator[tuple[StableMasks, torch.Tensor, list[int]]]:
         """Masks that pass the predicted IoU and the stability, their scores `(K,)`, and the point of each."""
-        device = embedding.image_embeddings.device
+        device = embedding.kept.image_embeddings.device
 
         def use(masks: PassingMasks) -> tuple[StableMasks, torch.Tensor, torch.Tensor]:
             scores = masks.iou_scores.float()  # (K, M)
@@ -321,8 +295,8 @@ class SamHQMaskGenerator:
 
         decoded = filtered_masks(
             self.model,
-            embedding.image_embeddings,
-            embedding.hq_features,
+            embedding.kept.image_embeddings,
+            embedding.kept.hq_features,
             use,
             input_points=points[None, :, None].to(device),  # (P, 2) -> (1, P, 1, 2)
             input_labels=torch.ones(1, len(points), 1, dtype=torch.int64, device=device),
@@ -363,7 +337,7 @@ def _stability_filter(
 
 def _works_in_strips(embedding: _Embedding) -> bool:
     """Whether masks come to the crop's size strip by strip in worker threads, or in groups on an accelerator."""
-    return embedding.image_embeddings.device.type == "cpu"
+    return embedding.kept.image_embeddings.device.type == "cpu"
 
 
 def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> dict:

@@ -14,8 +14,8 @@ from sam_hq_numpy.atomic_writing import new_file
 
 from ..generation.candidates import MaskCandidates
 from ..generation.generator import SamHQMaskGenerator
-from ..images.embedding_files import PhotoEmbeddings, save_embeddings
 from ..images.large_photos import PhotoRegions
+from ..photo_embeddings import PhotoEmbeddings
 from .journal import GenerationJournal, photo_key
 from .label_maps import draw_label_map, label_map
 
@@ -140,7 +140,7 @@ class GenerationJob:
                 Image.fromarray(draw_label_map(opened.pixels(), labels)).save(aside, quality=92)
         if embeddings is not None and self.outputs.embeddings is not None:
             embeddings = replace(embeddings, source=photo.as_posix(), model=self.outputs.model_name)
-            save_embeddings(self.outputs.embeddings / f"{name}.safetensors", embeddings)
+            embeddings.save(self.outputs.embeddings / f"{name}.safetensors")
         self.journal.finish(photo, opened.size, candidates.records("coco_rle"))
 
     def _refresh_coco(self) -> None:

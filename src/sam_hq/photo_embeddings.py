@@ -1,0 +1,185 @@
+"""Image embeddings that are kept: computed once, prompted at any later time without the encoder."""
+
+import hashlib
+import json
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from sam_hq_numpy.atomic_writing import new_file
+
+from .image_processing_sam_hq import SamHQImageProcessor
+from .modeling_sam_hq import SamHQModel
+
+_FORMAT = "sam_hq image embeddings 2"
+# Of every weight so many values, evenly spread: training moves all of a weight, and a ViT-H is read in milliseconds.
+_VALUES_PER_WEIGHT = 4096
+# What embeddings depend on, by the start of the weight's name.
+_ENCODING_PARTS = ("vision_encoder.", "mask_decoder.compress_vit_", "mask_decoder.encoder_")
+
+_digests: "weakref.WeakKeyDictionary[SamHQModel, tuple[Any, str]]" = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoEmbeddings:
+    """What the model needs of one image to answer prompts.
+
+    Args:
+        image_embeddings: `(1, C, h, w)`, as `SamHQModel.forward` takes it.
+        hq_features: `(1, C / 8, 4h, 4w)`, likewise.
+        original_size: Height and width of the photo, in whose pixels `SamHQPredictor` takes prompts.
+        reshaped_size: Height and width in the resized frame.
+        source: Where the photo was, for people.
+        model: Name or path of the model that made them, for people.
+        digest: `encoder_digest` of the model that made them; empty if not known.
+    """
+
+    image_embeddings: torch.Tensor
+    hq_features: torch.Tensor
+    original_size: tuple[int, int]
+    reshaped_size: tuple[int, int]
+    source: str = ""
+    model: str = ""
+    digest: str = ""
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file; it appears whole or not at all.
+
+        Args:
+            path: Where to; ends in `.safetensors`.
+        """
+        about = {
+            "format": _FORMAT,
+            "original_size": json.dumps(list(self.original_size)),
+            "reshaped_size": json.dumps(list(self.reshaped_size)),
+            "source": self.source,
+            "model": self.model,
+            "digest": self.digest,
+        }
+        tensors = {"image_embeddings": self.image_embeddings, "hq_features": self.hq_features}
+        with new_file(path) as aside:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside, about)
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "PhotoEmbeddings":
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file.
+            device: Where the tensors are wanted.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is another kind of file.
+        """
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as file:
+                about = file.metadata() or {}
+                if about.get("format") != _FORMAT:
+                    raise ValueError(f"its format is {about.get('format')!r}, but must be {_FORMAT!r}")
+                tensors = {name: file.get_tensor(name) for name in ("image_embeddings", "hq_features")}
+                sizes = [tuple(json.loads(about[name])) for name in ("original_size", "reshaped_size")]
+                names = {name: about[name] for name in ("source", "model", "digest")}
+                return cls(**tensors, original_size=sizes[0], reshaped_size=sizes[1], **names)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # safetensors has its own error class without a public name
+            raise ValueError(f"cannot read image embeddings from {str(path)!r}: {error}") from error
+
+
+@torch.no_grad()
+def embed_images(
+    model: SamHQModel, image_processor: SamHQImageProcessor, images: Sequence[object], **options: Any
+) -> list[PhotoEmbeddings]:
+    """Embed images, all in one pass of the encoder.
+
+    Args:
+        model: The model.
+        image_processor: Its image processor.
+        images: Paths, URLs, PIL images, arrays or tensors of any sizes.
+        **options: Options of the image processor.
+    """
+    inputs = image_processor.preprocess(list(images), return_tensors="pt", **options)
+    pixel_values = inputs["pixel_values"].to(working_device(model), model.dtype)
+    image_embeddings, intermediate_embeddings = model.get_image_embeddings(pixel_values)
+    hq_features = model.get_hq_features(image_embeddings, intermediate_embeddings)
+    digest = encoder_digest(model)
+    sizes = zip(inputs["original_sizes"].tolist(), inputs["reshaped_input_sizes"].tolist(), strict=True)
+    return [
+        PhotoEmbeddings(
+            image_embeddings[i : i + 1], hq_features[i : i + 1], tuple(original), tuple(reshaped), digest=digest
+        )
+        for i, (original, reshaped) in enumerate(sizes)
+    ]
+
+
+def encoder_digest(model: SamHQModel) -> str:
+    """Name what embeddings depend on: the weights of the encoder and of the HQ features, whatever their precision.
+
+    Args:
+        model: The model.
+
+    Returns:
+        64 hexadecimal digits; empty if weights are offloaded, so cannot be read.
+    """
+    weights = {
+        name: weight
+        for name, weight in chain(model.named_parameters(), model.named_buffers())
+        if name.startswith(_ENCODING_PARTS) and weight.is_floating_point()
+    }
+    if not weights or any(weight.is_meta for weight in weights.values()):
+        return ""
+    # Training counts a weight's version up; another weight lies elsewhere.
+    state = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights.values())
+    known_state, known = _digests.get(model, (None, ""))
+    if known_state == state:
+        return known
+    digest = hashlib.sha256()
+    sample = []
+    for name, weight in weights.items():
+        digest.update(f"{name} {tuple(weight.shape)}".encode())
+        values = weight.detach().reshape(-1)
+        sample.append(values[:: max(1, len(values) // _VALUES_PER_WEIGHT)].to(torch.bfloat16))
+    digest.update(np.asarray(torch.cat(sample).view(torch.int16).cpu()).tobytes())
+    _digests[model] = state, digest.hexdigest()
+    return digest.hexdigest()
+
+
+def check_maker(model: SamHQModel, embeddings: PhotoEmbeddings) -> None:
+    """Refuse embeddings that another model made.
+
+    Args:
+        model: The model that is to read them.
+        embeddings: The embeddings.
+
+    Raises:
+        TypeError: If they are something else.
+        ValueError: If they are another model's.
+    """
+    if not isinstance(embeddings, PhotoEmbeddings):
+        raise TypeError(f"embeddings must be PhotoEmbeddings, got {type(embeddings).__name__}")
+    own = encoder_digest(model)
+    if embeddings.digest and own and embeddings.digest != own:
+        named = f", {embeddings.model!r}," if embeddings.model else ""
+        raise ValueError(
+            f"the embeddings were made by another model{named} or by other weights of this one: embed the image again"
+        )
+
+
+def working_device(model: SamHQModel) -> torch.device:
+    """Where a model takes its inputs: for an offloaded one, where its hooks bring the weights.
+
+    Args:
+        model: The model.
+    """
+    if model.device.type != "meta":
+        return model.device
+    return torch.device(getattr(getattr(model, "_hf_hook", None), "execution_device", None) or "cpu")

@@ -1,0 +1,301 @@
+"""Embed an image once, prompt it many times: prompts in pixels of the photo, masks of its size."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sam_hq_numpy.prompt_nesting import nesting_depth
+
+from .images.image_loading import flat_image_list
+from .images.mask_frames import low_res_masks_to_photo
+from .modeling_sam_hq import SamHQModel
+from .photo_embeddings import PhotoEmbeddings, check_maker, embed_images, working_device
+from .processing_sam_hq import SamHQProcessor
+
+_EMBEDDED_CHECKPOINT = Path(__file__).with_name("checkpoints") / "sam-hq-small"
+
+
+class Prediction(NamedTuple):
+    """Masks of P objects in one image, M candidates each, best first; tensors on the model's device.
+
+    Attributes:
+        masks: (P, M, H, W) of the photo's size: bool, or float32 logits where these were asked for.
+        scores: (P, M) float32, predicted IoU.
+        low_res_logits: (P, M, h, w) float32; `[:, 0]` can be given as `masks` of the next call, to be refined.
+    """
+
+    masks: torch.Tensor
+    scores: torch.Tensor
+    low_res_logits: torch.Tensor
+
+    def numpy(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same three as arrays."""
+        masks, scores, low_res_logits = (tensor.cpu().numpy() for tensor in self)
+        return masks, scores, low_res_logits
+
+
+class SamHQPredictor:
+    """Prompts images that are embedded once.
+
+    `embed` and `predict` with embeddings keep no state, so one predictor may serve many images and threads; `set_image`
+    keeps the embeddings of the last image for calls of `predict` without any.
+
+    Args:
+        model: The model, on the device and in the dtype it shall run in; it is set to evaluation.
+        processor: Its processor.
+    """
+
+    def __init__(self, model: SamHQModel, processor: SamHQProcessor) -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self.embeddings: PhotoEmbeddings | list[PhotoEmbeddings] | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path | None = None,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | str | None = None,
+        **kwargs: Any,
+    ) -> "SamHQPredictor":
+        """Load a model and its processor.
+
+        Args:
+            name: A directory, or a name on the Hub; None for the model that comes with the package.
+            device: Where the model runs; None for the accelerator, or the CPU where there is none.
+            dtype: Of the weights; None for that of the saved ones.
+            **kwargs: For `from_pretrained` of model and processor, such as `revision` or `local_files_only`.
+
+        Raises:
+            ValueError: If weights are missing or do not fit the configuration.
+            OSError: If there is no such model.
+        """
+        place = str(name or _EMBEDDED_CHECKPOINT)
+        if device is None:
+            device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        model_class: Any = SamHQModel  # with `output_loading_info` it returns a pair, which its type leaves out
+        model, report = model_class.from_pretrained(
+            place, dtype=dtype or "auto", output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+        )
+        for fault in ("missing_keys", "mismatched_keys"):
+            if keys := sorted(map(str, report[fault])):
+                raise ValueError(f"the weights of {place!r} do not fit its configuration: {fault} {keys[:5]}")
+        return cls(model.to(device), SamHQProcessor.from_pretrained(place, **kwargs))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model takes its inputs."""
+        return working_device(self.model)
+
+    def set_image(self, image: Any) -> None:
+        """Embed one image, or each of a list, for the following calls of `predict`.
+
+        Args:
+            image: A path, URL, PIL image, array or tensor, or a list of them.
+        """
+        self.embeddings = None
+        self.embeddings = self.embed(image)
+
+    @overload
+    def embed(self, image: list | tuple, batch_size: int = 1, **options: Any) -> list[PhotoEmbeddings]: ...
+
+    @overload
+    def embed(self, image: Any, batch_size: int = 1, **options: Any) -> PhotoEmbeddings: ...
+
+    def embed(self, image: Any, batch_size: int = 1, **options: Any) -> PhotoEmbeddings | list[PhotoEmbeddings]:
+        """Embed one image, or each of a list.
+
+        Args:
+            image: A path, URL, PIL image, array or tensor, or a list of them.
+            batch_size: How many images pass the encoder together.
+            **options: Options of the image processor that change no sizes, such as `max_pixels`.
+
+        Returns:
+            Embeddings to keep, save and prompt; a list of them for a list.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
+        images = flat_image_list(image)
+        found = [
+            each
+            for start in range(0, len(images), batch_size)
+            for each in embed_images(
+                self.model, self.processor.image_processor, images[start : start + batch_size], **options
+            )
+        ]
+        return found if isinstance(image, list | tuple) or len(images) > 1 else found[0]
+
+    def predict(
+        self,
+        embeddings: PhotoEmbeddings | Sequence[PhotoEmbeddings] | None = None,
+        *,
+        points: Any = None,
+        labels: Any = None,
+        boxes: Any = None,
+        masks: Any = None,
+        multimask_output: bool = False,
+        hq_token_only: bool = False,
+        return_logits: bool = False,
+    ) -> Any:
+        """Segment objects, which prompts in pixels of the photo show.
+
+        Objects may differ in their number of points. All prompts must be for the same number of objects; with a box or
+        a mask an object needs no points. Without any prompt the model is asked for one object of its own choice.
+
+        Args:
+            embeddings: From `embed`, of one image or a list; None for the image or images of `set_image`. With a list
+                every prompt is a list too, with an entry (or None) for each image.
+            points: (x, y), the points (N, 2) of one object, or those of each object, [object][point][x, y].
+            labels: 1 on the object, 0 not; nested as the points without the last level; all 1 where left out.
+            boxes: The box (x0, y0, x1, y1) of one object, or (P, 4).
+            masks: Low-res logits of an earlier answer or a rough mask of the photo's size, for one object or for each.
+            multimask_output: Whether each object gets three candidates, best first, or one mask.
+            hq_token_only: Whether masks are the HQ token's alone; there is one candidate then.
+            return_logits: Whether `masks` are logits.
+
+        Returns:
+            A `Prediction` with masks, scores and low-res logits; a list of them for a list.
+
+        Raises:
+            TypeError: If a prompt is of the wrong kind.
+            ValueError: If there is no image, prompts are malformed or contradict each other, or the embeddings are
+                another model's.
+        """
+        chosen = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
+        prompts = {"points": points, "labels": labels, "boxes": boxes, "masks": masks}
+        if embeddings is None:
+            if self.embeddings is None:
+                raise ValueError("there is no image to predict masks for: call set_image, or give embeddings")
+            embeddings = self.embeddings
+        if isinstance(embeddings, PhotoEmbeddings):
+            return self._predict(embeddings, prompts, chosen, return_logits)
+        return [
+            self._predict(each, of_image, chosen, return_logits)
+            for each, of_image in zip(embeddings, _prompts_of_images(prompts, len(embeddings)), strict=True)
+        ]
+
+    @torch.no_grad()
+    def decode(
+        self,
+        embeddings: PhotoEmbeddings,
+        *,
+        points: Any = None,
+        labels: Any = None,
+        boxes: Any = None,
+        masks: Any = None,
+        **options: Any,
+    ) -> Any:
+        """As `predict`, for one image, up to the model's own outputs in the low-res frame.
+
+        Args:
+            embeddings: Of the image.
+            points: As in `predict`.
+            labels: As in `predict`.
+            boxes: As in `predict`.
+            masks: As in `predict`.
+            **options: Of `SamHQModel.forward`, such as `multimask_output` or `output_branches`.
+
+        Returns:
+            The model's `SamHQImageSegmentationOutput` for a batch of one image; None if the prompts are for no object.
+        """
+        if embeddings is not self.embeddings:
+            check_maker(self.model, embeddings)
+        prompts = _processor_arguments(points, labels, boxes, masks)
+        if prompts is None:
+            return None
+        inputs = self.processor(original_sizes=[embeddings.original_size], return_tensors="pt", **prompts)
+        if tuple(inputs.pop("reshaped_input_sizes")[0].tolist()) != tuple(embeddings.reshaped_size):
+            raise ValueError(
+                f"the embeddings are of an image resized to {tuple(embeddings.reshaped_size)} (height, width), which "
+                "this processor resizes to another size"
+            )
+        device = self.device
+        tensors = {name: inputs[name].to(device) for name in inputs if name.startswith("input_")}
+        return self.model(
+            image_embeddings=embeddings.image_embeddings.to(device),
+            hq_features=embeddings.hq_features.to(device),
+            **tensors,
+            **options,
+        )
+
+    def photo_masks(
+        self,
+        embeddings: PhotoEmbeddings,
+        logits: torch.Tensor,
+        size: tuple[int, int] | None = None,
+        return_logits: bool = False,
+    ) -> torch.Tensor:
+        """Bring low-res logits to the photo's size.
+
+        Args:
+            embeddings: Of the image.
+            logits: (..., h, w).
+            size: Another height and width, in the photo's proportions.
+            return_logits: Whether logits are returned.
+
+        Returns:
+            (..., H, W) bool, or float32 logits.
+        """
+        pad_size = self.processor.image_processor.pad_size
+        return low_res_masks_to_photo(
+            logits,
+            embeddings.reshaped_size,
+            size or embeddings.original_size,
+            (pad_size["height"], pad_size["width"]),
+            binarize=not return_logits,
+        )
+
+    def _predict(
+        self, embeddings: PhotoEmbeddings, prompts: dict[str, Any], chosen: dict[str, bool], return_logits: bool
+    ) -> Prediction:
+        outputs = self.decode(embeddings, **prompts, **chosen)
+        if outputs is None:
+            candidates = self.model.config.mask_decoder_config.num_multimask_outputs
+            count = candidates if chosen["multimask_output"] and not chosen["hq_token_only"] else 1
+            logits = torch.zeros((0, count, *self.processor.image_processor.low_res_size()), device=self.device)
+            scores = logits.new_zeros((0, count))
+        else:
+            logits, scores = outputs.pred_masks[0].float(), outputs.iou_scores[0].float()
+        return Prediction(self.photo_masks(embeddings, logits, return_logits=return_logits), scores, logits)
+
+
+def _prompts_of_images(prompts: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    for name, prompt in prompts.items():
+        if prompt is not None and (not hasattr(prompt, "__len__") or len(prompt) != count):
+            raise ValueError(f"{name} must be a list with an entry for each of {count} images")
+    return [{name: None if prompt is None else prompt[i] for name, prompt in prompts.items()} for i in range(count)]
+
+
+def _processor_arguments(points: Any, labels: Any, boxes: Any, masks: Any) -> dict[str, Any] | None:
+    """The prompts of one image as `SamHQProcessor` takes them; None if they are for no object at all."""
+    nested: dict[str, Any] = {}
+    if points is not None:
+        # A list without any point, such as [[], []], holds an entry for each object.
+        is_empty = isinstance(points, list | tuple) and all(
+            getattr(each, "__len__", lambda: 1)() == 0 for each in points
+        )
+        for _ in range(3 if is_empty else nesting_depth(points), 3):
+            points = [points]
+        if labels is not None:
+            for _ in range(max(0, 2 - nesting_depth(labels))):
+                labels = [labels]
+        nested["input_points"] = points
+    if labels is not None:
+        nested["input_labels"] = labels
+    if boxes is not None:
+        nested["input_boxes"] = boxes if nesting_depth(boxes) != 1 or len(boxes) == 0 else [boxes]
+    if masks is not None:
+        one = isinstance(masks, Image.Image) or getattr(masks, "ndim", 0) == 2
+        nested["input_masks"] = [masks] if one else masks
+    objects = [len(nested[name]) for name in nested if name != "input_labels" and hasattr(nested[name], "__len__")]
+    if objects and not any(objects):
+        return None
+    return {name: [prompt] for name, prompt in nested.items()}
+
+
+__all__ = ["PhotoEmbeddings", "Prediction", "SamHQPredictor"]
