@@ -29,7 +29,7 @@ from .images.stock_pipeline import MaskGenerationProcessing
 class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
     """Resizes, normalises and pads photographs as the authors do, and brings masks back to photo size.
 
-    Images are PIL images, paths, URLs, arrays or tensors, see `sam_hq.images.image_loading.load_rgb` for what becomes
+    Images are PIL images, paths, URLs, bytes, arrays or tensors, see `sam_hq.images.image_loading.load_rgb` for what becomes
     of transparency, EXIF orientation, 16-bit and floating point values. They are resized with Pillow on 8-bit values,
     then normalised in float32, then padded with zeros at the right and the bottom. Tensors that lie on an accelerator
     are resized there, bit for bit as Pillow does, see `sam_hq.images.pillow_resize`.
@@ -63,6 +63,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         self.pad_size = size_dict("pad_size", options.get("pad_size", {"height": 1024, "width": 1024}))
         self.mask_size = size_dict("mask_size", options.get("mask_size", {"longest_edge": 256}))
         self.max_pixels = options.get("max_pixels")
+        self.input_range = options.get("input_range")
 
     @classmethod
     def from_dict(cls, image_processor_dict: dict, **kwargs: Any) -> "SamHQImageProcessor":
@@ -132,7 +133,13 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         options = self.options_of_call(kwargs)
         mean, std = mean_and_std(options)
         loaded = [
-            load_rgb(image, max_pixels=options["max_pixels"], input_data_format=options.get("input_data_format"))
+            load_rgb(
+                image,
+                max_pixels=options["max_pixels"],
+                input_data_format=options.get("input_data_format"),
+                input_range=options["input_range"],
+                timeout=options.get("timeout"),
+            )
             for image in flat_image_list(images)
         ]
         original_sizes = [_height_and_width(image) for image, _ in loaded]

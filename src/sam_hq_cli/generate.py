@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam_hq_cli.input_ranges import add_input_range, input_range
+
 if TYPE_CHECKING:
     from sam_hq.jobs.generation_job import GenerationJob
 
@@ -70,6 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     for name, kind, text in NUMBERS:
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+    add_input_range(parser)
     group.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone, without adding SAM's")
     group.add_argument("--single-mask", action="store_true", help="the mask for clear prompts, not the best of three")
 
@@ -115,6 +118,7 @@ def generation_options(args: argparse.Namespace) -> dict[str, Any]:
 
     options = {name: getattr(args, name) for name, _, _ in NUMBERS if getattr(args, name) is not None}
     options.update(hq_token_only=args.hq_token_only, multimask_output=not args.single_mask)
+    options["input_range"] = input_range(args.input_range)
     MaskGenerationOptions().updated(options)
     return options
 

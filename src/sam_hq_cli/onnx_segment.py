@@ -33,6 +33,7 @@ def run_exported(args: argparse.Namespace, prompts: Prompts) -> None:
         )
     from PIL import Image
 
+    from sam_hq_cli.input_ranges import input_range
     from sam_hq_numpy.atomic_writing import new_file
     from sam_hq_onnx import OnnxSamHQ
     from sam_hq_onnx.photographs import load_photo
@@ -42,7 +43,7 @@ def run_exported(args: argparse.Namespace, prompts: Prompts) -> None:
         # Opened before the work, so that a place where nothing can be written is known at once.
         overlay_file = outputs.enter_context(new_file(args.output)) if args.output else None
         masks_file = outputs.enter_context(new_file(args.masks)) if args.masks else None
-        photo = Image.fromarray(load_photo(args.image, args.max_pixels))
+        photo = Image.fromarray(load_photo(args.image, args.max_pixels, input_range(args.input_range)))
         start = time.perf_counter()
         try:
             runner = OnnxSamHQ(args.model, args.device)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sam_hq_cli.console import Prompts, overlay, report
+from sam_hq_cli.input_ranges import add_input_range, input_range
 from sam_hq_cli.mask_files import MASK_SUFFIXES, write_masks
 from sam_hq_cli.model_loading import chosen_device, is_exported, load_model, load_processor, model_name
 from sam_hq_cli.picture_files import check_picture_suffix
@@ -64,6 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="such as cpu, cuda, cuda:1 or mps (default: the fastest there is); of an exported model cpu or cuda",
     )
     parser.add_argument("--max-pixels", type=int, help="accept photographs up to this size (default: Pillow's limit)")
+    add_input_range(parser)
     parser.add_argument(
         "--embeddings",
         metavar="FILE_OR_DIR",
@@ -108,6 +110,7 @@ def objects_from(
 def run(args: argparse.Namespace) -> None:
     """Segment one photograph, print scores and times, write what was asked for."""
     prompts = objects_from(args.box, args.point, args.negative_point)
+    stretched = input_range(args.input_range)
     _check_outputs(args.image, args.output, args.masks)
     if args.model is not None and is_exported(args.model):
         from sam_hq_cli.onnx_segment import run_exported
@@ -131,7 +134,7 @@ def run(args: argparse.Namespace) -> None:
         # Opened before the work, so that a place where nothing can be written is known at once.
         overlay_file = outputs.enter_context(new_file(args.output)) if args.output else None
         masks_file = outputs.enter_context(new_file(args.masks)) if args.masks else None
-        pixels, _ = load_rgb(args.image, max_pixels=args.max_pixels)
+        pixels, _ = load_rgb(args.image, max_pixels=args.max_pixels, input_range=stretched)
         photo = Image.fromarray(np.asarray(pixels))
         processor = load_processor(name)
         # Prompts are refused before the model is loaded for them.

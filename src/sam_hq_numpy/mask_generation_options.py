@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .crop_grids import layer_point_grids
+from .value_ranges import checked_input_range
 
 OUTPUT_MODES = (None, "binary_mask", "uncompressed_rle", "coco_rle")
 
@@ -52,7 +53,10 @@ class MaskGenerationOptions:
         tile_size: Photographs with a side longer than this are searched in tiles of this side, in pixels, and masks cut
             by the border of a tile are joined; None never tiles.
         tile_overlap: Overlap of neighbouring tiles as a fraction of `tile_size`, in (0, 0.5].
-        max_pixels: Photographs with more pixels are refused before they are decoded; None: Pillow's own limit.
+        max_pixels: Photographs with more pixels are refused before they are decoded; None: the image processor's, or
+            Pillow's own limit.
+        input_range: Values of images of more than 8 bits that become black and white, as (low, high), or "auto" for the
+            lowest and the highest of each image; None: the image processor's, or the whole range of the type.
         progress_bar: Whether to show a progress bar on standard error.
 
     Raises:
@@ -85,6 +89,7 @@ class MaskGenerationOptions:
     tile_size: int | None = None
     tile_overlap: float = 0.25
     max_pixels: int | None = None
+    input_range: str | tuple[float, float] | None = None
     progress_bar: bool = False
 
     def __post_init__(self) -> None:
@@ -114,6 +119,7 @@ class MaskGenerationOptions:
         ):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise TypeError(f"`{name}` must be True or False, got {getattr(self, name)!r}.")
+        object.__setattr__(self, "input_range", checked_input_range(self.input_range))
         self._check_candidates()
         self._check_output()
         if self.tile_size is not None and self.crops_n_layers:

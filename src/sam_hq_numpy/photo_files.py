@@ -1,53 +1,252 @@
-"""Photographs in files and of Pillow to upright pixels, with numpy and Pillow alone."""
+"""Photos of any source to upright 8-bit RGB pixels, through one decoder, with numpy and Pillow alone."""
 
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from .photo_sources import UnreadableImageError, is_encoded, is_url, no_image, opened_source, source_name
+from .value_ranges import InputRange, check_range, to_uint8
+
 EXIF_ORIENTATION = 0x0112
-# Filters that made a [0, 1] image overshoot by a rounding error must not turn it into a black [0, 255] one.
-UNIT_RANGE_TOLERANCE = 1e-3
+CHANNELS = (1, 3, 4)
+# Their further frames are no photos of their own: previews and depth of cameras, the layers of a drawing.
+_ONE_PHOTO_FORMATS = ("MPO", "PSD")
+# Opened by Pillow, but drawn by other programs, or recognised and never decoded.
+_NOT_DECODED = ("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "PDF")
 
 _bomb_limit_lock = threading.Lock()
 
 
+def image_suffixes() -> tuple[str, ...]:
+    """The suffixes of the files that this Pillow, with the plugins that are registered, decodes; lower case, sorted."""
+    known = Image.registered_extensions()
+    return tuple(sorted(suffix for suffix, kind in known.items() if kind in Image.OPEN and kind not in _NOT_DECODED))
+
+
+def decoded_photo(source: Any, *, max_pixels: int | None = None, timeout: float | None = None) -> Image.Image:
+    """Decode a photo once and keep it as Pillow holds it, upright, in its own mode: for large photos.
+
+    Args:
+        source: A Pillow image, or what `photo_sources.is_encoded` describes.
+        max_pixels: Images with more pixels are refused before they are decoded; None: Pillow's own limit.
+        timeout: Seconds that a download may take; None waits.
+
+    Returns:
+        The image, decoded.
+
+    Raises:
+        UnreadableImageError: A photo that cannot be opened or decoded.
+        ValueError: One that is too large or empty.
+
+    Warns:
+        UserWarning: Of a file with several frames only one is read; or 16-bit colours turn nearly black.
+    """
+    if isinstance(source, Image.Image):
+        return _upright(source, max_pixels, repr(source))
+    name = source_name(source)
+    with _opened(source, name, max_pixels, timeout) as image:
+        return _upright(image, max_pixels, name)
+
+
+def decoded_rgb(
+    source: Any,
+    *,
+    max_pixels: int | None = None,
+    input_range: InputRange = None,
+    timeout: float | None = None,
+) -> np.ndarray:
+    """Decode a photo to 8-bit RGB; transparency is dropped, not blended.
+
+    Args:
+        source: As in `decoded_photo`.
+        max_pixels: As in `decoded_photo`.
+        input_range: For gray images of more than 8 bits, see `value_ranges.to_uint8`.
+        timeout: As in `decoded_photo`.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        UnreadableImageError: As `decoded_photo`.
+        ValueError: As `decoded_photo`, and for values out of range.
+    """
+    image = decoded_photo(source, max_pixels=max_pixels, timeout=timeout)
+    name = repr(image) if isinstance(source, Image.Image) else source_name(source)
+    with _reported("decode", name):
+        if image.mode != "F" and not image.mode.startswith("I"):
+            if image.mode == "P" and "transparency" in image.info:
+                image = image.convert("RGBA")  # Pillow warns when such a palette goes to RGB directly
+            return np.asarray(image.convert("RGB"))
+        gray = np.asarray(image)
+    # Mode I is what Pillow makes of 16-bit gray files, in 32 bits.
+    if gray.dtype.kind in "iu" and input_range is None:
+        check_range(gray, 0, 65535, f"images: the values of {name}")
+        gray = gray.astype(np.uint16)
+    gray, _ = to_uint8(gray, input_range, f"images: the values of {name}")
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+def array_rgb(
+    image: np.ndarray,
+    *,
+    max_pixels: int | None = None,
+    input_data_format: Any = None,
+    input_range: InputRange = None,
+) -> tuple[np.ndarray, bool]:
+    """Bring an array to 8-bit RGB; a fourth channel is dropped.
+
+    Args:
+        image: (H, W), (H, W, channels) or (channels, H, W) of any real numbers.
+        max_pixels: Larger images are refused.
+        input_data_format: "channels_first" or "channels_last"; None: see `channel_axis`.
+        input_range: See `value_ranges.to_uint8`.
+
+    Returns:
+        (H, W, 3) uint8, a view where that can be; and whether the values came as floats in [0, 1].
+
+    Raises:
+        TypeError: Values that are no real numbers.
+        ValueError: Another shape, an empty or too large image, or values out of range.
+    """
+    image = np.asarray(image)
+    if image.ndim not in (2, 3):
+        raise ValueError(
+            f"images as arrays must be (H, W), (H, W, channels) or (channels, H, W), got shape {tuple(image.shape)}"
+        )
+    axis = image_axis(image.shape, input_data_format)
+    pixels = image[..., None] if axis is None else np.moveaxis(image, axis, -1)  # (H, W, channels)
+    check_pixel_count(pixels.shape[1], pixels.shape[0], max_pixels)
+    pixels, unit_range = to_uint8(pixels[..., :3], input_range)
+    return (np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels), unit_range
+
+
+def channel_axis(shape: Sequence[int]) -> int | None:
+    """Which dimension of an array holds the channels: the one with 1 or 3 entries, then 4; the first if both fit.
+
+    Args:
+        shape: Of an array of 2 or 3 dimensions.
+
+    Returns:
+        0, 2, or None for a gray array of 2 dimensions.
+
+    Raises:
+        ValueError: Neither the first nor the last dimension can be the channels.
+    """
+    if len(shape) == 2:
+        return None
+    for channels in ((1, 3), (4,)):
+        for axis in (0, 2):
+            if shape[axis] in channels:
+                return axis
+    raise ValueError(
+        f"images as arrays need 1, 3 or 4 channels in the first or last dimension, got shape {tuple(shape)}"
+    )
+
+
+def image_axis(shape: tuple[int, ...], input_data_format: Any) -> int | None:
+    """Which dimension of an array holds the channels, as `input_data_format` says; else see `channel_axis`."""
+    if len(shape) == 2 or input_data_format == "none":
+        return None
+    if input_data_format is None:
+        return channel_axis(shape)
+    axes = {"channels_first": 0, "channels_last": 2}
+    name = getattr(input_data_format, "value", input_data_format)
+    if name not in axes:
+        raise ValueError(f"input_data_format must be one of {', '.join(axes)}, got {input_data_format!r}")
+    if shape[axes[name]] not in CHANNELS:
+        raise ValueError(f"images of shape {shape} have no 1, 3 or 4 channels as {name}")
+    return axes[name]
+
+
+def check_pixel_count(width: int, height: int, max_pixels: int | None) -> None:
+    """Refuse an image without pixels, or with more than `max_pixels`, or than Pillow's limit where that is None."""
+    if width == 0 or height == 0:
+        raise ValueError(f"images: got an empty image of {width} x {height} pixels")
+    limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
+    if limit is not None and width * height > limit:
+        raise ValueError(
+            f"images: got {width} x {height} = {width * height} pixels, more than max_pixels={limit}; "
+            "raise max_pixels if the image is to be trusted"
+        )
+
+
 @contextmanager
-def opened_photo(source: str | Path, max_pixels: int | None = None) -> Iterator[Image.Image]:
-    """Open a file, not decoded yet.
+def _opened(source: Any, name: str, max_pixels: int | None, timeout: float | None) -> Iterator[Image.Image]:
+    if not is_encoded(source):
+        raise no_image(source)
+    with (
+        _reported("load" if is_url(source) else "read", name),
+        opened_source(source, max_pixels, timeout) as file,
+        _raised_bomb_limit(max_pixels),
+    ):
+        image = Image.open(file)
+        check_pixel_count(*image.size, max_pixels)
+        yield image
 
-    Args:
-        source: a path.
-        max_pixels: images with more pixels are refused before they are decoded; None: Pillow's own limit.
 
-    Raises:
-        ValueError: no such file, or one that cannot be read; also for what the block raises while decoding.
-    """
+def _upright(image: Image.Image, max_pixels: int | None, name: str) -> Image.Image:
+    """The image decoded, and turned as its EXIF orientation says; without one it is not copied."""
+    check_pixel_count(*image.size, max_pixels)
+    with _reported("decode", name):
+        _warn_of_frames(image, name)
+        loses_bits = _loses_bits(image)
+        image.load()
+        if loses_bits:
+            _warn_of_lost_bits(image, name)
+        return ImageOps.exif_transpose(image) if image.getexif().get(EXIF_ORIENTATION, 1) != 1 else image
+
+
+def _warn_of_frames(image: Image.Image, name: str) -> None:
+    if image.format in _ONE_PHOTO_FORMATS or image.tell() != 0:  # whoever went to another frame knows of them
+        return
+    if getattr(image, "is_animated", False):
+        warnings.warn(
+            f"images: {name} has {getattr(image, 'n_frames', 'several')} frames, of which only the first is read; for "
+            "another pass a PIL image after its seek(n)",
+            stacklevel=2,
+        )
+
+
+def _loses_bits(image: Image.Image) -> bool:
+    """Whether Pillow is about to keep the upper byte alone of 16-bit colours."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return False
+    arguments = [tile[3] for tile in getattr(image, "tile", None) or ()]
+    raw_modes = [value[0] if isinstance(value, tuple | list) and value else value for value in arguments]
+    return any(isinstance(mode, str) and ";16" in mode for mode in raw_modes)
+
+
+def _warn_of_lost_bits(image: Image.Image, name: str) -> None:
+    bands = image.histogram()
+    colours = np.array(bands).reshape(-1, 256)[: 1 if len(bands) <= 512 else 3]
+    if colours[:, 64:].sum() <= colours.sum() / 1000:
+        warnings.warn(
+            f"images: {name} has 16-bit colours of which only the upper 8 bits are read, and these are nearly all "
+            "below 64, so the image is nearly black; read it with a library that keeps 16 bits and pass the array, "
+            "with input_range='auto' or input_range=(low, high)",
+            stacklevel=2,
+        )
+
+
+@contextmanager
+def _reported(verb: str, name: str) -> Iterator[None]:
+    """Whatever goes wrong in Pillow or below as an error with the image's name."""
     try:
-        if not Path(source).is_file():
-            raise ValueError(f"images: no such file: {str(source)[:200]!r}")
-        with _raised_bomb_limit(max_pixels), open(source, "rb") as file:
-            yield Image.open(file)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"images: cannot read {str(source)[:200]!r} as an image: {str(error)[:200]}") from error
-
-
-def decoded_photo(source: str | Path, *, max_pixels: int | None = None) -> Image.Image:
-    """Decode a file once and keep it as Pillow holds it, upright, in its own mode: for large photographs.
-
-    Args:
-        source: a path.
-        max_pixels: see `load_rgb`.
-
-    Raises:
-        ValueError: a file that cannot be read, or a too large image.
-    """
-    with opened_photo(source, max_pixels) as image:
-        return _upright(image, max_pixels, repr(str(source)))
+        yield
+    except (ValueError, TypeError) as error:
+        if isinstance(error, UnreadableImageError) or str(error).startswith("images"):
+            raise
+        raise UnreadableImageError(f"images: cannot {verb} {name}: {str(error)[:200]}") from error
+    except Warning:  # where warnings are errors
+        raise
+    except Exception as error:  # damaged files raise OSError, SyntaxError, RuntimeError, struct.error and others
+        reason = str(error)[:200] or type(error).__name__
+        raise UnreadableImageError(f"images: cannot {verb} {name}: {reason}") from error
 
 
 @contextmanager
@@ -67,93 +266,3 @@ def _raised_bomb_limit(max_pixels: int | None) -> AbstractContextManager[None]:
     if max_pixels is None or pillow_limit is None or max_pixels <= pillow_limit:
         return nullcontext()
     return _temporary_bomb_limit(max_pixels)
-
-
-def channel_axis(shape: Sequence[int]) -> int | None:
-    """Which dimension of an array holds the channels: the one with 1 or 3 entries, then 4; the first if both fit.
-
-    Args:
-        shape: of an array of 2 or 3 dimensions.
-
-    Returns:
-        0, 2, or None for a gray array of 2 dimensions.
-
-    Raises:
-        ValueError: neither the first nor the last dimension can be the channels.
-    """
-    if len(shape) == 2:
-        return None
-    for channels in ((1, 3), (4,)):
-        for axis in (0, 2):
-            if shape[axis] in channels:
-                return axis
-    raise ValueError(
-        f"images as arrays need 1, 3 or 4 channels in the first or last dimension, got shape {tuple(shape)}"
-    )
-
-
-def check_pixel_count(width: int, height: int, max_pixels: int | None) -> None:
-    """Refuse an image without pixels, or with more than `max_pixels`, or than Pillow's limit where that is None."""
-    if width == 0 or height == 0:
-        raise ValueError(f"images: got an empty image of {width} x {height} pixels")
-    limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
-    if limit is not None and width * height > limit:
-        raise ValueError(
-            f"images: got {width} x {height} = {width * height} pixels, more than max_pixels={limit}; "
-            "raise max_pixels if the image is to be trusted"
-        )
-
-
-def decoded_pixels(image: Image.Image, max_pixels: int | None, name: str) -> np.ndarray:
-    """The pixels of a Pillow image, upright, transparency dropped.
-
-    Args:
-        image: the image; decoded here if it is not yet.
-        max_pixels: images with more pixels are refused; None: Pillow's own limit.
-        name: for messages.
-
-    Returns:
-        (H, W, 3) uint8; for gray images of more than 8 bits (H, W) uint16 or floating point as they are.
-
-    Raises:
-        ValueError: an image that cannot be decoded, is too large or empty, or holds values beyond 16 bits.
-    """
-    image = _upright(image, max_pixels, name)
-    with _naming(name):
-        if image.mode == "F" or image.mode.startswith("I"):
-            gray = np.asarray(image)
-        else:
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")  # Pillow warns when such a palette goes to RGB directly
-            return np.asarray(image.convert("RGB"))
-    # Mode I is what Pillow makes of 16-bit gray files, in 32 bits.
-    if gray.dtype.kind in "iu":
-        check_range(gray, 0, 65535)
-        gray = gray.astype(np.uint16)
-    return gray
-
-
-def _upright(image: Image.Image, max_pixels: int | None, name: str) -> Image.Image:
-    """The image decoded, and turned as its EXIF orientation says; without one it is not copied."""
-    check_pixel_count(*image.size, max_pixels)
-    with _naming(name):
-        image.load()
-        return ImageOps.exif_transpose(image) if image.getexif().get(EXIF_ORIENTATION, 1) != 1 else image
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Whatever goes wrong in Pillow as a ValueError with the image's name."""
-    try:
-        yield
-    except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and others
-        raise ValueError(f"images: cannot decode {name}: {error}") from error
-
-
-def check_range(pixels: Any, low: float, high: float) -> None:
-    """Refuse pixels outside a range; an array or a tensor."""
-    if pixels.min() < low or pixels.max() > high:
-        raise ValueError(
-            f"images of {pixels.dtype} must hold values in [{low}, {high}], "
-            f"got {float(pixels.min()):g} to {float(pixels.max()):g}"
-        )

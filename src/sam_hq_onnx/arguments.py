@@ -82,11 +82,10 @@ def check_supported(options: MaskGenerationOptions) -> None:
         options: All options.
 
     Raises:
-        ValueError: If `tile_size` or `timeout` is given.
+        ValueError: If `tile_size` is given.
     """
-    for name in ("tile_size", "timeout"):
-        if getattr(options, name) is not None:
-            raise ValueError(
-                f"`{name}` is not supported without torch, got {getattr(options, name)}; leave it out, or use "
-                "SamHQMaskGenerator."
-            )
+    if options.tile_size is not None:
+        raise ValueError(
+            f"`tile_size` is not supported without torch, got {options.tile_size}; leave it out, or use "
+            "SamHQMaskGenerator."
+        )

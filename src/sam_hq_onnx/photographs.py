@@ -1,44 +1,44 @@
 """Photographs to the encoder's input, as `SamHQImageProcessor` prepares them, with numpy and Pillow."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from sam_hq_numpy.frame_sizes import resized_size
-from sam_hq_numpy.photo_files import UNIT_RANGE_TOLERANCE, channel_axis, check_pixel_count, decoded_pixels, opened_photo
+from sam_hq_numpy.photo_files import array_rgb, decoded_rgb
+from sam_hq_numpy.value_ranges import InputRange
 
 from .arguments import check_count
 from .metadata import GraphMetadata
 
 
-def load_photo(image: object, max_pixels: int | None = None) -> np.ndarray:
-    """Read one photograph.
+def load_photo(
+    image: object,
+    max_pixels: int | None = None,
+    input_range: InputRange = None,
+    timeout: float | None = None,
+) -> np.ndarray:
+    """Read one photograph, as `SamHQProcessor` does.
 
     Args:
-        image: A path, a PIL image or a uint8 array: (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, told apart
-            as `SamHQProcessor` does, channels first where both fit.
+        image: A path, URL, PIL image, bytes, binary file or array: (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4
+            channels, channels first where both fit.
         max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+        input_range: For images of more than 8 bits, see `value_ranges.to_uint8`.
+        timeout: Seconds to wait for a URL; None waits as long as it takes.
 
     Returns:
         (H, W, 3) uint8, upright.
 
     Raises:
         TypeError: If it is none of these, or `max_pixels` is no whole number.
-        ValueError: If it cannot be read, is empty or too large.
+        ValueError: If it cannot be read, is empty or too large, or holds values out of range.
     """
     check_count("max_pixels", max_pixels)
-    if isinstance(image, str | Path):
-        with opened_photo(image, max_pixels) as opened:
-            pixels = decoded_pixels(opened, max_pixels, str(image))
-    elif isinstance(image, Image.Image):
-        pixels = decoded_pixels(image, max_pixels, repr(image))
-    elif isinstance(image, np.ndarray):
-        return _array_pixels(image, max_pixels)
-    else:
-        raise TypeError(f"images must be paths, PIL images or arrays, got {type(image).__name__}")
-    return pixels if pixels.ndim == 3 else np.repeat(_gray_to_uint8(pixels)[..., None], 3, axis=2)
+    if isinstance(image, np.ndarray):
+        return array_rgb(image, max_pixels=max_pixels, input_range=input_range)[0]
+    return decoded_rgb(image, max_pixels=max_pixels, input_range=input_range, timeout=timeout)
 
 
 def encoder_input(
@@ -68,29 +68,7 @@ def encoder_input(
     return pixel_values, original, reshaped
 
 
-def _array_pixels(image: np.ndarray, max_pixels: int | None) -> np.ndarray:
-    """(H, W, 3), a view where that can be."""
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        raise ValueError(
-            "images as arrays must be uint8 of shape (H, W, 3), or another that a single photograph may have, got "
-            f"{image.dtype} {image.shape}"
-        )
-    axis = channel_axis(image.shape)
-    pixels = image[..., None] if axis is None else np.moveaxis(image, axis, -1)  # (H, W, channels)
-    check_pixel_count(pixels.shape[1], pixels.shape[0], max_pixels)
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
-
-
 def _reshaped_size(size: tuple[int, int], metadata: GraphMetadata) -> tuple[int, int]:
     if "longest_edge" in metadata.size:
         return resized_size(size, metadata.size["longest_edge"])
     return metadata.size["height"], metadata.size["width"]
-
-
-def _gray_to_uint8(gray: np.ndarray) -> np.ndarray:
-    if gray.dtype == np.uint16:
-        return ((gray.astype(np.int32) + 128) // 257).astype(np.uint8)
-    if not np.isfinite(gray).all() or gray.min() < -UNIT_RANGE_TOLERANCE or gray.max() > 255:
-        raise ValueError(f"images of {gray.dtype} must hold values in [0, 1] or [0, 255]")
-    scale = 255 if gray.max() <= 1 + UNIT_RANGE_TOLERANCE else 1
-    return np.clip(np.round(gray * scale), 0, 255).astype(np.uint8)

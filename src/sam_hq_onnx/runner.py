@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.value_ranges import InputRange
 
 from .arguments import check_flags, check_generation_options, check_size, check_supported
 from .generation import GeneratedMasks, generated_masks
@@ -104,13 +105,22 @@ class OnnxSamHQ:
         """
         return self.encoder.get_providers() if hasattr(self.encoder, "get_providers") else []
 
-    def embed(self, images: object, max_pixels: int | None = None) -> OnnxEmbeddings:
+    def embed(
+        self,
+        images: object,
+        max_pixels: int | None = None,
+        input_range: InputRange = None,
+        timeout: float | None = None,
+    ) -> OnnxEmbeddings:
         """Encode photographs once, to prompt them many times.
 
         Args:
-            images: One photograph or a list of them: paths, PIL images or uint8 arrays (H, W, 3); see
+            images: One photograph or a list of them: paths, URLs, PIL images, bytes or arrays; see
                 `photographs.load_photo`.
             max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+            input_range: Values of images of more than 8 bits that become black and white, as (low, high), or "auto"
+                for the lowest and the highest of each; None: the whole range of the type.
+            timeout: Seconds to wait for a photograph given as URL; None waits as long as it takes.
 
         Returns:
             What `segment` and `decode` take.
@@ -123,7 +133,7 @@ class OnnxSamHQ:
         if not listed:
             raise ValueError("images is empty, at least one image is needed")
         pixel_values, original, reshaped = encoder_input(
-            [load_photo(image, max_pixels) for image in listed], self.metadata
+            [load_photo(image, max_pixels, input_range, timeout) for image in listed], self.metadata
         )
         image_embeddings, hq_features = self.encoder.run(
             ["image_embeddings", "hq_features"], {"pixel_values": pixel_values}
@@ -187,6 +197,8 @@ class OnnxSamHQ:
         multimask_output: bool = True,
         hq_token_only: bool = False,
         max_pixels: int | None = None,
+        input_range: InputRange = None,
+        timeout: float | None = None,
     ) -> list[PhotoMasks]:
         """Segment what prompts show. Coordinates are x, y in pixels of the upright photograph.
 
@@ -202,6 +214,8 @@ class OnnxSamHQ:
             multimask_output: Whether three candidates are returned for each object, best first, or one mask.
             hq_token_only: Whether the mask is the HQ token's alone.
             max_pixels: As in `embed`.
+            input_range: As in `embed`.
+            timeout: As in `embed`.
 
         Returns:
             The masks of each image.
@@ -212,7 +226,9 @@ class OnnxSamHQ:
                 finite or contradict each other.
         """
         check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only)
-        embeddings = images if isinstance(images, OnnxEmbeddings) else self.embed(images, max_pixels)
+        embeddings = images
+        if not isinstance(embeddings, OnnxEmbeddings):
+            embeddings = self.embed(images, max_pixels, input_range, timeout)
         self._check_embeddings(embeddings)
         prompts, valid = decoder_prompts(
             embeddings.original_sizes,
@@ -237,10 +253,10 @@ class OnnxSamHQ:
         """Find the masks of everything in a photograph, as `SamHQMaskGenerator.generate` does.
 
         Args:
-            image: A path, a PIL image or a uint8 array (H, W, 3).
+            image: One photograph, as in `embed`.
             options: All options; those in `more_options` go before them. None: those that suit the model.
-            **more_options: See `sam_hq_numpy.mask_generation_options.MaskGenerationOptions`; `tile_size` and
-                `timeout` are refused, `progress_bar` shows nothing.
+            **more_options: See `sam_hq_numpy.mask_generation_options.MaskGenerationOptions`; `tile_size` is refused,
+                `progress_bar` shows nothing.
 
         Returns:
             With `output_mode` None a dictionary of `masks`, `scores` (N,) and, on request, `rle_mask` and
@@ -288,7 +304,8 @@ class OnnxSamHQ:
         """
         check_generation_options(options)
         check_supported(options)
-        return generated_masks(self, load_photo(image, options.max_pixels), options)
+        photo = load_photo(image, options.max_pixels, options.input_range, options.timeout)
+        return generated_masks(self, photo, options)
 
     def frame(self, original_size: tuple[int, int], reshaped_size: tuple[int, int]) -> PhotoFrame:
         """The way of low-resolution masks to a photograph of a size.

@@ -8,7 +8,6 @@ from torch.utils.data import Dataset
 from transformers import MaskGenerationPipeline, pipeline
 
 from conftest import BACKBONES, PHOTOS, small_model
-from sam_hq.generation import pipeline as mask_generation
 from sam_hq.generation.pipeline import SamHQMaskGenerationPipeline
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq_numpy.mask_rle import RunLengthMask
@@ -181,17 +180,13 @@ def test_unknown_options_are_refused_where_they_are_given(ours, photo):
         ours("no such file.png", batch_size=0)
 
 
-def test_too_large_photographs_are_refused_and_urls_wait_no_longer_than_asked(ours, photo, tmp_path, monkeypatch):
+def test_too_large_photographs_are_refused(ours, photo, tmp_path):
     path = tmp_path / "photo.png"
     photo.save(path)
     n_pixels = photo.width * photo.height
     assert len(ours(str(path), max_pixels=n_pixels)["masks"]) == len(ours(photo)["masks"])
     with pytest.raises(ValueError, match=f"max_pixels={n_pixels - 1}"):
         ours(str(path), max_pixels=n_pixels - 1)
-    asked = []
-    monkeypatch.setattr(mask_generation, "load_image", lambda url, timeout: asked.append((url, timeout)) or photo)
-    ours("https://example.org/photo.png", timeout=3)
-    assert asked == [("https://example.org/photo.png", 3)]
 
 
 def test_a_call_does_not_change_the_options_of_the_pipeline(ours, photo):

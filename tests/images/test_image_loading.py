@@ -119,7 +119,7 @@ def test_lists_and_batches_are_flattened():
             flat_image_list(empty)
 
 
-@pytest.mark.parametrize("thing", [None, 5, {"image": RGB}, [RGB, None], iter([RGB]), b"bytes"])
+@pytest.mark.parametrize("thing", [None, 5, {"image": RGB}, [RGB, None], iter([RGB])])
 def test_things_that_are_no_images_are_refused(thing):
     with pytest.raises(TypeError, match="images must hold PIL images"):
         flat_image_list(thing)

@@ -116,13 +116,16 @@ class SamHQMaskGenerator:
         self.model = model
         self.image_processor = image_processor
         suited = MaskGenerationOptions().updated(model.config.mask_generation or {})
-        self.options = (options or suited).updated(more_options)
+        chosen = (options or suited).updated(more_options)
+        of_processor = {name: getattr(image_processor, name, None) for name in ("max_pixels", "input_range")}
+        left_open = {name: value for name, value in of_processor.items() if getattr(chosen, name) is None}
+        self.options = chosen.updated(left_open)
 
     def generate(self, image: object, **options: Any) -> dict | list[dict]:
         """Find the masks of one photograph.
 
         Args:
-            image: A path, URL, PIL image, array or tensor.
+            image: A path, URL, PIL image, bytes, binary file, array or tensor; see `sam_hq.images.image_loading.load_rgb`.
             **options: Options that differ for this call.
 
         Returns:
@@ -362,7 +365,11 @@ def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator
     """The crops or tiles of all photographs, one after the other, each read when its turn comes."""
     grids = options.layer_grids()
     for image in images:
-        photo = image if isinstance(image, PhotoRegions) else PhotoRegions(image, options.max_pixels)
+        photo = (
+            image
+            if isinstance(image, PhotoRegions)
+            else PhotoRegions(image, options.max_pixels, options.input_range, options.timeout)
+        )
         if _is_tiled(photo.size, options):
             boxes = tile_boxes(photo.size, options.tile_size or 0, options.tile_overlap)
             layers = [0] * len(boxes)

@@ -1,14 +1,15 @@
 """`pipeline("mask-generation")` for SAM-HQ."""
 
-import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from torch.utils.data import Dataset
+import numpy as np
+import torch
+from PIL import Image
 from transformers import MaskGenerationPipeline
-from transformers.image_utils import load_image
 
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.photo_sources import is_encoded, no_image
 
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..modeling_sam_hq import SamHQModel
@@ -38,7 +39,8 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         """Find the masks of everything in one or many photographs.
 
         Args:
-            image: A path, URL, PIL image, array or tensor; or a list, a generator or a dataset of them.
+            image: A path, URL, PIL image, bytes, binary file, array or tensor; or a list, an iterator or a dataset of
+                them.
             *args: Refused.
             num_workers: Accepted for the signature's sake: photographs are read in this process.
             batch_size: How many crops, of one or several photographs, pass the encoder together.
@@ -47,7 +49,7 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         Returns:
             For one photograph, with `output_mode` None, a dictionary with `masks` (list of `(H, W)` boolean arrays)
             and `scores` (float32 `(N,)`), with other modes the authors' list of records. For a list, a list of these;
-            for a generator or a dataset, an iterator that does the work as it is asked.
+            for an iterator or a dataset, an iterator that does the work as it is asked.
 
         Raises:
             TypeError: An option that does not exist; the nearest that does is named.
@@ -61,25 +63,26 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
             raise TypeError("mask generation needs a photograph: `image` is missing.")
         chosen = self.generator(options)
         per_pass = next(size for size in (batch_size, self._batch_size, 1) if size is not None)
-        if isinstance(image, (types.GeneratorType, Dataset)):
-            return chosen.generate_each(self._loaded(_items(image), chosen.options), per_pass)
-        if isinstance(image, (list, tuple)):
-            return list(chosen.generate_each(self._loaded(image, chosen.options), per_pass))
-        return next(chosen.generate_each(self._loaded([image], chosen.options), per_pass))
+        if _is_one(image):
+            return next(chosen.generate_each([image], per_pass))
+        if isinstance(image, Sequence):
+            return list(chosen.generate_each(image, per_pass))
+        if isinstance(image, (Mapping, Set)) or not (hasattr(image, "__iter__") or hasattr(image, "__getitem__")):
+            raise no_image(image)
+        return chosen.generate_each(_items(image), per_pass)
 
     def iterate(self, image: object, **options: Any) -> Iterator[dict]:
         """Find the masks of one photograph and give the authors' records one by one.
 
         Args:
-            image: A path, URL, PIL image, array or tensor.
+            image: One photograph, as above.
             **options: See `MaskGenerationOptions`; `output_mode` is "binary_mask" unless given.
 
         Yields:
             Records, see `MaskCandidates.records`.
         """
         chosen = self.generator(options)
-        (loaded,) = self._loaded([image], chosen.options)
-        return chosen.iterate(loaded)
+        return chosen.iterate(image)
 
     def generator(self, options: dict[str, Any]) -> SamHQMaskGenerator:
         """The engine behind the pipeline, with its options and those of one call.
@@ -94,17 +97,13 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         self._options = options
         return super()._sanitize_parameters(**options)
 
-    def _loaded(self, images: Iterable[object], options: MaskGenerationOptions) -> Iterator[object]:
-        """Photographs, with URLs fetched under `timeout`."""
-        for image in images:
-            if isinstance(image, str) and image.startswith(("http://", "https://")):
-                yield load_image(image, timeout=options.timeout)
-            else:
-                yield image
+
+def _is_one(image: object) -> bool:
+    return isinstance(image, (Image.Image, np.ndarray, torch.Tensor)) or is_encoded(image)
 
 
 def _items(images: Any) -> Iterator[object]:
     """The photographs of a generator or of a dataset, which may have only `__getitem__` and `__len__`."""
-    if isinstance(images, types.GeneratorType) or hasattr(images, "__iter__"):
+    if hasattr(images, "__iter__"):
         return iter(images)
     return (images[index] for index in range(len(images)))

@@ -8,6 +8,7 @@ import torch
 
 from sam_hq_numpy.crop_grids import Box
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.value_ranges import InputRange
 
 from ..images.large_photos import PhotoRegions
 from ..images.mask_ops import masks_to_boxes, touches_crop_edge
@@ -42,6 +43,8 @@ def segment_regions(
     context: float = 2.0,
     max_growths: int = 2,
     max_pixels: int | None = None,
+    input_range: InputRange = None,
+    timeout: float | None = None,
     multimask_output: bool = False,
     hq_token_only: bool = False,
 ) -> list[RegionMask]:
@@ -60,7 +63,10 @@ def segment_regions(
         tile_size: Least side of a region, in pixels.
         context: Least side of a region as a multiple of what the prompts span.
         max_growths: How often a region is enlarged at most.
-        max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+        max_pixels: Larger photographs are refused before they are decoded; None: the processor's, or Pillow's own
+            limit.
+        input_range: For images of more than 8 bits, see `sam_hq.images.image_loading.load_rgb`; None: the processor's.
+        timeout: Seconds to wait for a URL; None waits as long as it takes.
         multimask_output: Whether the best of three candidates is taken rather than the mask for clear prompts.
         hq_token_only: Whether masks are the HQ token's alone.
 
@@ -76,7 +82,13 @@ def segment_regions(
             f"`tile_size` and `context` must be at least 1 and `max_growths` at least 0, got {tile_size}, {context} "
             f"and {max_growths}."
         )
-    photo = PhotoRegions(image, max_pixels)
+    of_processor = processor.image_processor
+    photo = PhotoRegions(
+        image,
+        of_processor.max_pixels if max_pixels is None else max_pixels,
+        of_processor.input_range if input_range is None else input_range,
+        timeout,
+    )
     segmented = []
     for index in range(len(input_boxes if input_boxes is not None else input_points or ())):
         box = None if input_boxes is None else np.asarray(input_boxes[index], dtype=np.float64)
@@ -115,7 +127,8 @@ def _segment(
     if points is not None and len(points):
         prompts["input_points"] = [[(points - corner).tolist()]]
         prompts["input_labels"] = [[labels if labels is not None else [1] * len(points)]]
-    inputs = processor(photo.region(region), return_tensors="pt", **prompts)
+    most = (region[2] - region[0]) * (region[3] - region[1])  # the limit was heeded where the photograph was opened
+    inputs = processor(photo.region(region), return_tensors="pt", max_pixels=most, **prompts)
     sizes = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
     tensors = {name: tensor.to(model.device) for name, tensor in inputs.items()}
     tensors["pixel_values"] = tensors["pixel_values"].to(model.dtype)

@@ -1,46 +1,34 @@
 """From whatever a caller calls a photograph to upright 8-bit RGB pixels.
 
 Everything ends as uint8 because the authors resize 8-bit images with Pillow: a photograph gives the same model input
-whether it comes as a file, an array or a tensor.
+whether it comes as a file, bytes, a URL, an array or a tensor.
 """
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers.image_utils import load_image
 
-from sam_hq_numpy.photo_files import (
-    UNIT_RANGE_TOLERANCE,
-    channel_axis,
-    check_pixel_count,
-    check_range,
-    decoded_photo,
-    decoded_pixels,
-    opened_photo,
-)
-
-CHANNELS = (1, 3, 4)
+from sam_hq_numpy.photo_files import array_rgb, check_pixel_count, decoded_rgb, image_axis
+from sam_hq_numpy.photo_sources import is_encoded, no_image
+from sam_hq_numpy.value_ranges import InputRange
 
 
 def flat_image_list(images: Any) -> list:
     """List the single images in `images`.
 
     Args:
-        images: one image, a list of them (lists in it are flattened), or a 4-d array or tensor of a batch. An image is
-            a PIL image, a path, a URL, or an array or tensor of 2 or 3 dimensions.
+        images: one image, a list or another sequence of them such as a column of `datasets` (lists in it are
+            flattened), or a 4-d array or tensor of a batch. An image is a PIL image, a path, a URL (`http:`, `https:`,
+            `data:`), bytes, an open binary file, a dictionary with `bytes` or `path` as `datasets` keeps files that
+            are not decoded, or an array or tensor of 2 or 3 dimensions.
 
     Raises:
         TypeError: something that is no image.
         ValueError: no image at all.
     """
-    if isinstance(images, list | tuple):
-        flat = [image for entry in images for image in flat_image_list(entry)] if images else []
-        if not flat:
-            raise ValueError("images is empty, at least one image is needed")
-        return flat
     if isinstance(images, np.ndarray | torch.Tensor):
         if images.ndim == 4:
             if len(images) == 0:
@@ -52,19 +40,30 @@ def flat_image_list(images: Any) -> list:
                 f"got shape {tuple(images.shape)}"
             )
         return [images]
-    if isinstance(images, str | Path | Image.Image):
+    if isinstance(images, Image.Image) or is_encoded(images):
         return [images]
-    raise TypeError(f"images must hold PIL images, paths, URLs, arrays or tensors, got {type(images).__name__}")
+    if isinstance(images, Sequence):
+        flat = [image for entry in images for image in flat_image_list(entry)] if len(images) else []
+        if not flat:
+            raise ValueError("images is empty, at least one image is needed")
+        return flat
+    raise no_image(images)
 
 
 def load_rgb(
-    image: Any, *, max_pixels: int | None = None, input_data_format: str | None = None
+    image: Any,
+    *,
+    max_pixels: int | None = None,
+    input_data_format: str | None = None,
+    input_range: InputRange = None,
+    timeout: float | None = None,
 ) -> tuple[np.ndarray | torch.Tensor, bool]:
     """Load one image as 8-bit RGB.
 
     Transparency is dropped, not blended, as `PIL.Image.convert("RGB")` does. A photograph with an EXIF orientation is
     turned upright. 16-bit values are scaled by 1/257 (Pillow itself would clip them at 255). Floating point values in
-    [0, 1] are multiplied by 255, those in [0, 255] are taken as they are; both are rounded.
+    [0, 1] are multiplied by 255, those in [0, 255] are taken as they are; both are rounded. `input_range` stretches
+    other ranges. Of a file with several frames the first is read.
 
     Args:
         image: one entry of `flat_image_list`.
@@ -72,115 +71,64 @@ def load_rgb(
             `PIL.Image.MAX_IMAGE_PIXELS`.
         input_data_format: "channels_first" or "channels_last" for arrays and tensors; inferred when left out: the side
             with 1 or 3 entries, then 4; the first dimension when both fit.
+        input_range: (low, high) that become 0 and 255, or "auto" for those of this image; images of 8 bits stay as they
+            are. See `sam_hq_numpy.value_ranges.to_uint8`.
+        timeout: seconds to wait for a URL; default: as long as it takes.
 
     Returns:
         The pixels, uint8: an array (H, W, 3), or a tensor (3, H, W) on its own device if `image` was on an
         accelerator; and whether the values came as floats in [0, 1].
 
     Raises:
-        TypeError: values that are no pixels.
-        ValueError: an unreadable, empty or too large image, or values out of range.
+        TypeError: something that is no image, or values that are no pixels.
+        ValueError: an unreadable (`UnreadableImageError`), empty or too large image, or values out of range.
+
+    Warns:
+        UserWarning: the values fill a small part of their range, or a file has several frames.
     """
-    if isinstance(image, str | Path):
-        return _open_rgb(image, max_pixels), False
-    if isinstance(image, Image.Image):
-        return _decoded_rgb(image, max_pixels, name=repr(image)), False
-    return _array_rgb(image, max_pixels, input_data_format)
+    if not isinstance(image, np.ndarray | torch.Tensor):
+        return decoded_rgb(image, max_pixels=max_pixels, input_range=input_range, timeout=timeout), False
+    if isinstance(image, torch.Tensor):
+        _check_plain(image)
+        if image.device.type != "cpu" and image.dtype == torch.uint8:
+            return _on_device(image, max_pixels, input_data_format), False
+    pixels, unit_range = array_rgb(
+        _as_array(image), max_pixels=max_pixels, input_data_format=input_data_format, input_range=input_range
+    )
+    if isinstance(image, torch.Tensor) and image.device.type != "cpu":
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(image.device), unit_range
+    return np.array(pixels, order="C"), unit_range  # a copy, so that what the caller writes later changes nothing
 
 
-def photo_pixels(image: object, max_pixels: int | None = None) -> np.ndarray:
+def photo_pixels(image: object, max_pixels: int | None = None, input_range: InputRange = None) -> np.ndarray:
     """Load one image as `(H, W, 3)` uint8 on the CPU.
 
     Args:
         image: Whatever `load_rgb` takes.
         max_pixels: As in `load_rgb`.
+        input_range: As in `load_rgb`.
     """
-    pixels, _ = load_rgb(image, max_pixels=max_pixels)
+    pixels, _ = load_rgb(image, max_pixels=max_pixels, input_range=input_range)
     return pixels if isinstance(pixels, np.ndarray) else pixels.permute(1, 2, 0).cpu().numpy()
 
 
-def _open_rgb(source: str | Path, max_pixels: int | None) -> np.ndarray:
-    if isinstance(source, str) and source.startswith(("http://", "https://", "data:image/")):
-        try:
-            image = load_image(source)
-        except Exception as error:  # network, base64 and decoder errors have no common base
-            raise ValueError(f"images: cannot load {source[:80]!r}: {error}") from error
-        return _decoded_rgb(image, max_pixels, name=source[:80])
-    with opened_photo(source, max_pixels) as image:
-        return _decoded_rgb(image, max_pixels, name=str(source))
-
-
-def _decoded_rgb(image: Image.Image, max_pixels: int | None, name: str) -> np.ndarray:
-    pixels = decoded_pixels(image, max_pixels, name)
-    # Gray of 16 bits or floating point is scaled as arrays are.
-    return pixels if pixels.ndim == 3 else np.asarray(_array_rgb(pixels, None, None)[0])
-
-
-def _array_rgb(
-    image: np.ndarray | torch.Tensor, max_pixels: int | None, input_data_format: str | None
-) -> tuple[np.ndarray | torch.Tensor, bool]:
-    axis = _channel_axis(tuple(image.shape), input_data_format)
-    height, width = (side for index, side in enumerate(image.shape) if index != axis)
-    check_pixel_count(width, height, max_pixels)
-    if isinstance(image, torch.Tensor) and (image.is_complex() or image.layout != torch.strided or image.is_meta):
+def _check_plain(image: torch.Tensor) -> None:
+    if image.is_complex() or image.layout != torch.strided or image.is_meta or image.is_quantized:
         raise TypeError(f"images must hold numbers, got a {image.layout} tensor of {image.dtype} on {image.device}")
-    on_accelerator = isinstance(image, torch.Tensor) and image.device.type != "cpu"
-    pixels = image.detach() if isinstance(image, torch.Tensor) else _torch_array(image)
-    pixels = pixels[None] if axis is None else pixels.movedim(axis, 0)  # (channels, H, W)
-    pixels, unit_range = _as_uint8(pixels)
-    pixels = pixels.expand(3, -1, -1) if pixels.shape[0] == 1 else pixels[:3]
-    return (pixels if on_accelerator else pixels.permute(1, 2, 0).contiguous().numpy()), unit_range
 
 
-def _torch_array(image: np.ndarray) -> torch.Tensor:
-    if image.dtype.kind not in "biuf":
-        raise TypeError(f"images must hold numbers, got an array of {image.dtype}")
-    if image.dtype == np.longdouble:
-        image = image.astype(np.float64)
-    # torch knows neither big-endian numbers nor negative strides, and warns about read-only memory
-    native = image.dtype.newbyteorder("=")
-    return torch.from_numpy(np.array(image, dtype=native, order="C"))
+def _on_device(image: torch.Tensor, max_pixels: int | None, input_data_format: str | None) -> torch.Tensor:
+    axis = image_axis(tuple(image.shape), input_data_format)
+    pixels = image[None] if axis is None else image.movedim(axis, 0)  # (channels, H, W)
+    check_pixel_count(pixels.shape[2], pixels.shape[1], max_pixels)
+    return pixels.expand(3, -1, -1) if pixels.shape[0] == 1 else pixels[:3]
 
 
-def _channel_axis(shape: tuple[int, ...], input_data_format: str | None) -> int | None:
-    if len(shape) == 2 or input_data_format == "none":
-        return None
-    if input_data_format is not None:
-        axes = {"channels_first": 0, "channels_last": 2}
-        name = getattr(input_data_format, "value", input_data_format)
-        if name not in axes:
-            raise ValueError(f"input_data_format must be one of {', '.join(axes)}, got {input_data_format!r}")
-        if shape[axes[name]] not in CHANNELS:
-            raise ValueError(f"images of shape {shape} have no 1, 3 or 4 channels as {name}")
-        return axes[name]
-    return channel_axis(shape)
+def _as_array(image: np.ndarray | torch.Tensor) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return image
+    image = image.detach()
+    return (image.float() if image.dtype == torch.bfloat16 else image).cpu().numpy()
 
 
-def _as_uint8(pixels: torch.Tensor) -> tuple[torch.Tensor, bool]:
-    if pixels.dtype == torch.uint8:
-        return pixels, False
-    if pixels.dtype == torch.bool:
-        return pixels.to(torch.uint8) * 255, False
-    if pixels.dtype == torch.uint16:
-        return ((pixels.to(torch.int32) + 128) // 257).to(torch.uint8), False
-    if not pixels.is_floating_point():
-        pixels = pixels.to(torch.int64)  # the other unsigned dtypes have no minimum
-        check_range(pixels, 0, 255)
-        return pixels.to(torch.uint8), False
-    if not torch.isfinite(pixels).all():
-        raise ValueError("images must be finite, got NaN or infinity")
-    pixels = pixels.to(torch.float32)
-    unit_range = bool(pixels.max() <= 1 + UNIT_RANGE_TOLERANCE)
-    if unit_range:
-        check_range(pixels, -UNIT_RANGE_TOLERANCE, 1 + UNIT_RANGE_TOLERANCE)
-        return (pixels * 255).round().clamp(0, 255).to(torch.uint8), True
-    check_range(pixels, 0, 255)
-    if pixels.max() < 2:
-        raise ValueError(
-            f"images of floats must be in [0, 1] or in [0, 255], got a maximum of {float(pixels.max()):g}, "
-            "which fits neither: clip them, or pass uint8"
-        )
-    return pixels.round().to(torch.uint8), False
-
-
-__all__ = ["decoded_photo", "flat_image_list", "load_rgb", "photo_pixels"]
+__all__ = ["flat_image_list", "load_rgb", "photo_pixels"]

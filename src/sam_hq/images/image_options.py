@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 from transformers.processing_utils import ImagesKwargs
 
+from sam_hq_numpy.value_ranges import checked_input_range
+
 OPTION_NAMES = (
     "do_convert_rgb", "do_resize", "size", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean",
-    "image_std", "do_pad", "pad_size", "mask_size", "max_pixels",
+    "image_std", "do_pad", "pad_size", "mask_size", "max_pixels", "input_range",
 )  # fmt: skip
 
 
@@ -21,11 +23,16 @@ class SamHQImageProcessorKwargs(ImagesKwargs, total=False):
         mask_size: resolution of the low-res frame, {"longest_edge": 256}; at call time that of `labels` only.
         mask_pad_size: accepted because the checkpoints of the built-in class carry it; follows from `pad_size`.
         max_pixels: images with more pixels are refused; default: Pillow's limit `PIL.Image.MAX_IMAGE_PIXELS`.
+        input_range: values of images of more than 8 bits that become black and white, as (low, high), or "auto" for
+            the lowest and the highest of each image; default: the whole range of the type.
+        timeout: seconds to wait for an image given as URL, at call time only; default: as long as it takes.
     """
 
     mask_size: int | dict[str, int] | None
     mask_pad_size: int | dict[str, int] | None
     max_pixels: int | None
+    input_range: str | tuple[float, float] | list[float] | None
+    timeout: float | None
 
 
 def known_options(kwargs: dict) -> dict:
@@ -55,6 +62,8 @@ def known_options(kwargs: dict) -> dict:
     return_tensors = given.get("return_tensors")
     if getattr(return_tensors, "value", return_tensors) not in (None, "pt", "np"):
         raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}")
+    if "input_range" in given:
+        given["input_range"] = checked_input_range(given["input_range"])
     return {**given, "return_tensors": getattr(return_tensors, "value", return_tensors)}
 
 

@@ -1,12 +1,15 @@
 """Photographs too large to be handled in one piece: regions read one at a time from one decoded copy."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from .image_loading import decoded_photo, photo_pixels
+from sam_hq_numpy.photo_files import decoded_photo
+from sam_hq_numpy.photo_sources import is_encoded
+from sam_hq_numpy.value_ranges import InputRange
+
+from .image_loading import photo_pixels
 
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 
@@ -15,20 +18,28 @@ class PhotoRegions:
     """A decoded photograph of which only regions are ever turned into an array.
 
     Args:
-        image: A path, URL, PIL image, array or tensor. 8-bit files stay as Pillow decodes them, others become one
-            array.
+        image: Whatever `sam_hq.images.image_loading.load_rgb` takes. 8-bit files stay as Pillow decodes them, others become
+            one array.
         max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+        input_range: For images of more than 8 bits, see `load_rgb`.
+        timeout: Seconds to wait for a URL; None waits as long as it takes.
     """
 
-    def __init__(self, image: object, max_pixels: int | None = None) -> None:
+    def __init__(
+        self,
+        image: object,
+        max_pixels: int | None = None,
+        input_range: InputRange = None,
+        timeout: float | None = None,
+    ) -> None:
         self._photo: np.ndarray | Image.Image
-        if isinstance(image, (str, Path)) and Path(image).is_file():
-            photo = decoded_photo(image, max_pixels=max_pixels)
-            has_transparent_palette = photo.mode == "P" and "transparency" in photo.info
-            plain = photo.mode in _EIGHT_BIT_MODES and not has_transparent_palette
-            self._photo = photo if plain else photo_pixels(photo, max_pixels)
-        else:
-            self._photo = photo_pixels(image, max_pixels)
+        if is_encoded(image):
+            image = decoded_photo(image, max_pixels=max_pixels, timeout=timeout)
+            has_transparent_palette = image.mode == "P" and "transparency" in image.info
+            if image.mode in _EIGHT_BIT_MODES and not has_transparent_palette:
+                self._photo = image
+                return
+        self._photo = photo_pixels(image, max_pixels, input_range)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -52,5 +63,7 @@ class PhotoRegions:
         """
         x0, y0, x1, y1 = box
         if isinstance(self._photo, Image.Image):
-            return np.asarray(self._photo.crop((x0, y0, x1, y1)).convert("RGB"))
+            # Not `crop`, which holds parts of more pixels than Pillow's own limit for an attack.
+            part = self._photo.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST, (x0, y0, x1, y1))
+            return np.asarray(part.convert("RGB"))
         return self._photo[y0:y1, x0:x1]

@@ -62,7 +62,7 @@ class MaskGenerationProcessing:
         Differs: crops with a thinner grid repeat their points until they have as many as the others. The copies give
         the same masks, which suppression removes. transformers fails here.
         """
-        pixels = photo_pixels(image)
+        pixels = photo_pixels(image, self.max_pixels, self.input_range)
         size = (pixels.shape[0], pixels.shape[1])
         grids = layer_point_grids(points_per_crop, crop_n_layers, crop_n_points_downscale_factor)
         boxes, layers = layer_crop_boxes(size, crop_n_layers, overlap_ratio)

@@ -103,13 +103,14 @@ class GenerationJob:
         return self.journal.failures(self.photos)
 
     def _work(self, photos: Sequence[Path], advance: Callable[[], Any]) -> Iterator[None]:
+        options = self.generator.options
         loaded: deque[tuple[Path, PhotoRegions]] = deque()
         embeddings: deque[PhotoEmbeddings] = deque()
 
         def readable() -> Iterator[PhotoRegions]:
             for photo in photos:
                 try:
-                    opened = PhotoRegions(photo, self.generator.options.max_pixels)
+                    opened = PhotoRegions(photo, options.max_pixels, options.input_range)
                     opened.region((0, 0, 1, 1))  # fails for colours that cannot become RGB
                 except (ValueError, OSError, MemoryError) as error:
                     self.journal.fail(photo, " ".join(str(error).split()) or type(error).__name__)

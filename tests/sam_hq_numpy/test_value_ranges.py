@@ -1,0 +1,162 @@
+"""Images of more than 8 bits: narrow ones warn, and `input_range` stretches them as its definition says."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import PHOTOS
+from sam_hq.image_processing_sam_hq import SamHQImageProcessor
+from sam_hq.images.image_loading import load_rgb
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.value_ranges import to_uint8
+from sam_hq_onnx.photographs import load_photo
+
+PHOTO = np.asarray(Image.open(PHOTOS / "kitten.jpg").convert("L").resize((160, 120)))
+LOW, HIGH = int(PHOTO.min()), int(PHOTO.max())
+
+
+def tiff(image):
+    file = io.BytesIO()
+    image.save(file, "TIFF")
+    return file.getvalue()
+
+
+def stretched(pixels, low, high):
+    """The definition: low becomes 0, high 255, what lies outside is clipped."""
+    return np.array([round(255 * min(max((float(v) - low) / (high - low), 0), 1)) for v in pixels.ravel()]).reshape(
+        pixels.shape
+    )
+
+
+NARROW = {
+    "12 bits": PHOTO.astype(np.uint16) * 16,
+    "10 bits": PHOTO.astype(np.uint16) * 4,
+    "14 bits": PHOTO.astype(np.uint16) * 64,
+    "12 bits high up": PHOTO.astype(np.uint16) * 16 + 40_000,
+    "colours": np.dstack([PHOTO.astype(np.uint16) * 16] * 3),
+    "colours with alpha": np.dstack([PHOTO.astype(np.uint16) * 16] * 3 + [np.full(PHOTO.shape, 65535, np.uint16)]),
+    "big endian": (PHOTO.astype(np.uint16) * 16).astype(">u2"),
+    "tensor": torch.from_numpy(PHOTO.astype(np.uint16) * 16),
+    "I;16": Image.fromarray(PHOTO.astype(np.uint16) * 16),
+    "I": Image.fromarray(PHOTO.astype(np.int32) * 16),
+    "TIFF": tiff(Image.fromarray(PHOTO.astype(np.uint16) * 16)),
+    "floats": PHOTO.astype(np.float32) / 255 / 16,
+    "float TIFF": tiff(Image.fromarray(PHOTO.astype(np.float32) / 255 / 16)),
+    "floats to 40": PHOTO.astype(np.float64) / 255 * 40,
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize("read", [lambda *args, **options: load_rgb(*args, **options)[0], load_photo])
+def test_narrow_images_warn_of_the_range_and_the_option_that_helps(name, read):
+    image = NARROW[name]
+    if read is load_photo and isinstance(image, torch.Tensor):
+        image = image.numpy()
+    with pytest.warns(UserWarning, match=r"hold values in \[.*\], a small part of .*input_range='auto'"):
+        read(image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pixels = read(image, input_range="auto")
+    assert np.abs(pixels[..., 1] - stretched(PHOTO, LOW, HIGH)).max() <= 1
+    assert (pixels[..., 0] == pixels[..., 2]).all()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        PHOTO.astype(np.uint16) * 257,
+        PHOTO.astype(np.uint16) * 100,
+        PHOTO.astype(np.float32) / 255,
+        PHOTO.astype(np.float32),
+        PHOTO // 16,  # 8 bits are 8 bits, however dark
+        np.zeros((5, 5), np.uint16),
+        np.full((5, 5), 0.1),
+    ],
+)
+def test_images_that_fill_their_range_do_not_warn(image):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_rgb(image)
+
+
+@pytest.mark.parametrize("input_range", [(0, 4080), (-1024, 3071), (100.5, 2000.25)])
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.uint16, np.float32, np.float64])
+def test_a_given_range_is_mapped_to_black_and_white(input_range, dtype):
+    values = (PHOTO[:40, :40].astype(dtype) * 16) - (0 if dtype == np.uint16 else 500)
+    expected = stretched(values, *input_range)
+    pixels = load_rgb(values, input_range=input_range)[0]
+    assert np.abs(pixels[..., 0].astype(int) - expected).max() <= (1 if dtype == np.float32 else 0)
+    if dtype in (np.int32, np.float32):
+        np.testing.assert_array_equal(load_rgb(Image.fromarray(values), input_range=input_range)[0], pixels)
+
+
+def test_what_does_not_fit_names_the_option():
+    for image in (
+        PHOTO.astype(np.int16) * 16,
+        PHOTO.astype(np.int16) - 100,
+        PHOTO.astype(np.float32) / 255 * 1.5,
+        tiff(Image.fromarray(PHOTO.astype(np.float32) / 255 * 1.5)),
+        tiff(Image.fromarray(PHOTO.astype(np.float32) * 40 - 9)),
+        Image.fromarray(PHOTO.astype(np.int32) - 100),
+    ):
+        for read in (load_rgb, load_photo):
+            with pytest.raises(ValueError, match="input_range='auto' or input_range="):
+                read(image)
+            assert read(image, input_range="auto") is not None
+
+
+def test_a_few_dead_and_saturated_pixels_hide_nothing():
+    image = PHOTO.astype(np.uint16) * 16
+    image[3, 4], image[50, 60] = 65535, 0
+    with pytest.warns(UserWarning, match="small part"):
+        load_rgb(image)
+    pixels = load_rgb(image, input_range="auto")[0][..., 0].astype(int)
+    assert np.abs(pixels - stretched(PHOTO, LOW, HIGH)).mean() < 8
+    assert pixels[3, 4] == 255
+
+
+def test_eight_bits_stay_as_they_are_whatever_the_range():
+    for image in (PHOTO, Image.fromarray(PHOTO), torch.from_numpy(PHOTO), PHOTO > 99):
+        np.testing.assert_array_equal(load_rgb(image, input_range=(0, 4095))[0], load_rgb(image)[0])
+        np.testing.assert_array_equal(load_rgb(image, input_range="auto")[0], load_rgb(image)[0])
+
+
+def test_a_constant_image_has_no_range():
+    assert (to_uint8(np.full((4, 4), 7, np.uint16), "auto")[0] == 0).all()
+
+
+@pytest.mark.parametrize("bad", ["full", (5, 5), (9, 2), (0, float("nan")), (1, 2, 3), 4095, [True], ("a", "b"), b"ab"])
+def test_impossible_ranges_are_refused_before_anything_is_read(bad):
+    for use in (
+        lambda: load_rgb(PHOTO.astype(np.uint16), input_range=bad),
+        lambda: SamHQImageProcessor(input_range=bad),
+        lambda: SamHQImageProcessor()("nowhere.png", input_range=bad),
+        lambda: MaskGenerationOptions(input_range=bad),
+    ):
+        with pytest.raises(ValueError, match="input_range must be 'auto' or"):
+            use()
+
+
+def test_the_image_processor_keeps_the_range(tmp_path):
+    processor = SamHQImageProcessor(input_range=[0, 4080])
+    processor.save_pretrained(tmp_path)
+    again = SamHQImageProcessor.from_pretrained(tmp_path)
+    values = PHOTO.astype(np.uint16) * 16
+    expected = SamHQImageProcessor()(stretched(values, 0, 4080).astype(np.uint8))["pixel_values"]
+    assert torch.equal(again(values)["pixel_values"], expected)
+    assert torch.equal(SamHQImageProcessor()(values, input_range=(0, 4080))["pixel_values"], expected)
+
+
+def test_sixteen_bit_colours_of_which_pillow_keeps_eight_warn(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "narrow.tif", np.dstack([PHOTO.astype(np.uint16) * 16] * 3), photometric="rgb")
+    with pytest.warns(UserWarning, match="of which only the upper 8 bits are read"):
+        load_rgb(tmp_path / "narrow.tif")
+    tifffile.imwrite(tmp_path / "full.tif", np.dstack([PHOTO.astype(np.uint16) * 257] * 3), photometric="rgb")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(load_rgb(tmp_path / "full.tif")[0][..., 0], PHOTO)
