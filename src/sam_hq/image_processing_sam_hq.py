@@ -29,10 +29,10 @@ from .images.stock_pipeline import MaskGenerationProcessing
 class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
     """Resizes, normalises and pads photographs as the authors do, and brings masks back to photo size.
 
-    Images are PIL images, paths, URLs, bytes, arrays or tensors, see `sam_hq.images.image_loading.load_rgb` for what becomes
-    of transparency, EXIF orientation, 16-bit and floating point values. They are resized with Pillow on 8-bit values,
-    then normalised in float32, then padded with zeros at the right and the bottom. Tensors that lie on an accelerator
-    are resized there, bit for bit as Pillow does, see `sam_hq.images.pillow_resize`.
+    Images are PIL images, paths, URLs, bytes, arrays or tensors, see `sam_hq.images.image_loading.load_rgb` for what
+    becomes of transparency, EXIF orientation, 16-bit and floating point values. They are resized with Pillow on 8-bit
+    values, then normalised in float32, then padded with zeros at the right and the bottom. Tensors that lie on an
+    accelerator are resized there, bit for bit as Pillow does, see `sam_hq.images.pillow_resize`.
 
     `size={"longest_edge": n}` keeps the aspect ratio; `size={"height": h, "width": w}` squashes, as the authors'
     evaluation does. `pad_size` is the input of the model. All options can be given at the call as well; None means the

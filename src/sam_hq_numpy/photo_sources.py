@@ -125,7 +125,7 @@ def _downloaded(url: str, max_pixels: int | None, timeout: float | None) -> byte
     start, name, content = time.monotonic(), repr(url[:80]), bytearray()
     request = urllib.request.Request(url, headers={"User-Agent": "sam-hq"})
     try:
-        with urllib.request.urlopen(request, **({} if timeout is None else {"timeout": timeout})) as answer:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
             while part := answer.read1(_READ_AT_ONCE):
                 content += part
                 if timeout is not None and time.monotonic() - start > timeout:

@@ -121,7 +121,7 @@ def agreement_of(model: SamHQModel, image_processor: SamHQImageProcessor, runner
 @dataclass(frozen=True)
 class _Call:
     prompts: dict[str, Any]
-    options: dict[str, bool]
+    options: dict[str, Any]
 
 
 def _calls(mask_size: int) -> Iterator[_Call]:

@@ -125,7 +125,7 @@ class SamHQMaskGenerator:
         """Find the masks of one photograph.
 
         Args:
-            image: A path, URL, PIL image, bytes, binary file, array or tensor; see `sam_hq.images.image_loading.load_rgb`.
+            image: Whatever `sam_hq.images.image_loading.load_rgb` takes: a path, URL, PIL image, bytes, array, tensor.
             **options: Options that differ for this call.
 
         Returns:

@@ -18,8 +18,8 @@ class PhotoRegions:
     """A decoded photograph of which only regions are ever turned into an array.
 
     Args:
-        image: Whatever `sam_hq.images.image_loading.load_rgb` takes. 8-bit files stay as Pillow decodes them, others become
-            one array.
+        image: Whatever `sam_hq.images.image_loading.load_rgb` takes. 8-bit files stay as Pillow decodes them, others
+            become one array.
         max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
         input_range: For images of more than 8 bits, see `load_rgb`.
         timeout: Seconds to wait for a URL; None waits as long as it takes.

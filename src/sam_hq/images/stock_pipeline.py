@@ -34,6 +34,9 @@ class MaskGenerationProcessing:
     Mixed into `SamHQImageProcessor`, whose `reshaped_sizes` and `options_of_call` it uses.
     """
 
+    max_pixels: int | None
+    input_range: InputRange
+
     def generate_crop_boxes(
         self,
         image: Image.Image | np.ndarray | torch.Tensor,
