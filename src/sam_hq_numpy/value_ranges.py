@@ -67,7 +67,7 @@ def to_uint8(pixels: np.ndarray, input_range: InputRange = None, name: str = "im
     if pixels.dtype == np.uint8:
         return pixels, False
     if pixels.dtype == bool:
-        return pixels.astype(np.uint8) * 255, False
+        return np.where(pixels, np.uint8(255), np.uint8(0)), False
     if pixels.dtype.kind not in "iuf":
         raise TypeError(f"images must hold numbers, got an array of {pixels.dtype}")
     if pixels.dtype.kind == "f":

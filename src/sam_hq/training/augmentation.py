@@ -73,7 +73,7 @@ def augment(
 
     labels = []
     for mask in masks:
-        resized = Image.fromarray(mask.view(np.uint8) * 255).resize(shape, Image.Resampling.BILINEAR, place.box)
+        resized = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).resize(shape, Image.Resampling.BILINEAR, place.box)
         inside = np.asarray(resized) > 127
         if inside.sum() >= MIN_MASK_AREA and inside.mean() < LARGEST_MASK_SHARE:
             label = np.full((size, size), IGNORED_LABEL, np.int8)
