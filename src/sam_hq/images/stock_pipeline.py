@@ -11,6 +11,7 @@ import torch
 from sam_hq_numpy.crop_grids import layer_crop_boxes, layer_point_grids
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.value_ranges import InputRange
 
 from .image_loading import photo_pixels
 from .mask_ops import (

@@ -73,7 +73,8 @@ def augment(
 
     labels = []
     for mask in masks:
-        resized = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).resize(shape, Image.Resampling.BILINEAR, place.box)
+        picture = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0)))  # a true byte may be 255 already
+        resized = picture.resize(shape, Image.Resampling.BILINEAR, place.box)
         inside = np.asarray(resized) > 127
         if inside.sum() >= MIN_MASK_AREA and inside.mean() < LARGEST_MASK_SHARE:
             label = np.full((size, size), IGNORED_LABEL, np.int8)
