@@ -231,7 +231,8 @@ class SamHQMaskGenerator:
                 bar.total = (bar.total or 0) + sum(len(crop.grid) for crop in batch)
                 bar.refresh()
                 pixels = [crop.pixels for crop in batch if crop.pixels is not None]
-                embedded = embed_images(self.model, self.image_processor, pixels)
+                most = max(part.shape[0] * part.shape[1] for part in pixels)  # limited where the photo was opened
+                embedded = embed_images(self.model, self.image_processor, pixels, max_pixels=most)
                 for crop, kept in zip(batch, embedded, strict=True):
                     embedding = _Embedding(kept, self.image_processor.pad_size["height"])
                     if keep_embeddings is not None and crop.is_first and crop.size == crop.image_size:
