@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             check_writable(path)
     if args.sheet is not None:
         check_picture_suffix("--sheet", args.sheet)
-    dataset = open_images(args.data, args.images, args.on_bad)
+    dataset = open_images(args.data, args.images, args.on_bad, "val")
     source, device = model_name(args.model), chosen_device(args.device)
     logging.set_verbosity_error()
     processor = load_processor(source)

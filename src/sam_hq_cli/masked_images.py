@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 
-def open_images(paths: Sequence[str], photographs: str | None = None, on_bad: str = "skip") -> Any:
+def open_images(
+    paths: Sequence[str], photographs: str | None = None, on_bad: str = "skip", split: str = "train"
+) -> Any:
     """Open one dataset of any kind, or several folders of rendered images as one.
 
     Args:
-        paths: the values of --data: a folder of image + mask pairs, a COCO instances file, or folders that
-            `sam-hq train-data` rendered.
+        paths: the values of --data: a folder of image + mask pairs or of LabelMe files, a COCO instances file, YOLO
+            segmentation labels or their data.yaml, or folders that `sam-hq train-data` rendered.
         photographs: the value of --images, for COCO alone.
         on_bad: `skip` or `raise`, what to do with unusable data.
+        split: the part of a YOLO `data.yaml` that is wanted.
 
     Raises:
         ValueError: if several are given and not all of them were rendered, if one holds nothing usable, or if
@@ -29,4 +32,4 @@ def open_images(paths: Sequence[str], photographs: str | None = None, on_bad: st
         return ShardedImages(*paths)
     if len(paths) > 1:
         raise ValueError(f"--data takes several folders only where all hold rendered images, got {' '.join(paths)}")
-    return open_dataset(paths[0], photographs, on_bad)
+    return open_dataset(paths[0], photographs, on_bad, split)

@@ -164,7 +164,7 @@ def _train(args: argparse.Namespace) -> int:
     images = open_images(args.data, args.images, args.on_bad)
     validation = None
     if args.validation is not None:
-        validation = open_images([args.validation], args.validation_images, args.on_bad)
+        validation = open_images([args.validation], args.validation_images, args.on_bad, "val")
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # those of saving, at every checkpoint
     model, processor = (

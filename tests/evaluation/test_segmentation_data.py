@@ -84,7 +84,7 @@ def spoil(folder) -> dict[str, str]:
         "photo1_0.png": "mask of another size than the photograph",
         "photo2_0.png": "mask is not binary",
         "photo3_0.png": "unreadable mask (UnidentifiedImageError)",
-        "photo4.jpg": "unreadable photograph (ValueError)",
+        "photo4.jpg": "unreadable photograph (UnreadableImageError)",
     }
 
 
