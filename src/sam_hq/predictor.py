@@ -1,5 +1,6 @@
 """Embed an image once, prompt it many times: prompts in pixels of the photo, masks of its size."""
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -296,6 +297,13 @@ def _processor_arguments(points: Any, labels: Any, boxes: Any, masks: Any) -> di
     if objects and not any(objects):
         return None
     return {name: [prompt] for name, prompt in nested.items()}
+
+
+def __getattr__(name: str) -> Any:
+    """Load `SamPredictorHQ`, which ComfyUI's nodes look for here, when it is first asked for."""
+    if name != "SamPredictorHQ":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(".segment_anything", __package__).SamPredictorHQ
 
 
 __all__ = ["PhotoEmbeddings", "Prediction", "SamHQPredictor"]

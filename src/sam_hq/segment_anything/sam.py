@@ -1,0 +1,180 @@
+"""`Sam`: a SamHQModel behind the methods that code for `segment_anything` calls."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..images.image_options import mean_and_std
+from ..images.mask_frames import low_res_masks_to_photo
+from ..modeling_sam_hq import SamHQModel
+from ..photo_embeddings import working_device
+from ..processing_sam_hq import SamHQProcessor
+
+
+class Sam(nn.Module):
+    """A model as `sam_model_registry` gives it.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        is_hq: Whether the HQ parts are trained; False for a plain SAM, whose masks are SAM's own then.
+
+    Source: segment_anything_hq/modeling/sam.py.
+    Differs: `image_encoder` can be called and knows `img_size`; `prompt_encoder` and `mask_decoder` are those of
+        `SamHQModel`, which take other arguments.
+    """
+
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+    mask_threshold = 0.0
+    image_format = "RGB"
+
+    def __init__(self, model: SamHQModel, processor: SamHQProcessor, is_hq: bool = True) -> None:
+        super().__init__()
+        self.model = model.eval()
+        self.processor = processor
+        self.is_hq = is_hq
+        mean, std = mean_and_std(processor.image_processor.options_of_call({}))
+        self.register_buffer("pixel_mean", mean, persistent=False)
+        self.register_buffer("pixel_std", std, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model takes its inputs."""
+        return working_device(self.model)
+
+    @property
+    def image_encoder(self) -> Any:
+        """The encoder: `img_size`, and a call from preprocessed images to features and early features."""
+        return _ImageEncoder(self.model)
+
+    @property
+    def prompt_encoder(self) -> Any:
+        """Sizes of the prompt encoder; prompts are encoded by `SamHQModel`."""
+        side, grid = self.model.config.vision_config.image_size, self.model.config.prompt_encoder_config
+        return SimpleNamespace(
+            embed_dim=grid.hidden_size,
+            input_image_size=(side, side),
+            image_embedding_size=(grid.image_embedding_size,) * 2,
+            mask_input_size=(grid.mask_input_size,) * 2,
+            get_dense_pe=self.model.get_image_wide_positional_embeddings,
+        )
+
+    def preprocess(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise images and pad them to the model's square.
+
+        Args:
+            x: (..., 3, h, w) in the resized frame, values in 0 to 255.
+        """
+        side = self.image_encoder.img_size
+        normalised = (x.to(self.device) - self.pixel_mean.to(self.device)) / self.pixel_std.to(self.device)
+        return F.pad(normalised, (0, side - x.shape[-1], 0, side - x.shape[-2]))
+
+    def postprocess_masks(
+        self, masks: torch.Tensor, input_size: Sequence[int], original_size: Sequence[int]
+    ) -> torch.Tensor:
+        """Bring low-res logits to the photo's size.
+
+        Args:
+            masks: (B, M, h, w) logits.
+            input_size: (height, width) in the resized frame.
+            original_size: (H, W) of the photo.
+
+        Returns:
+            (B, M, H, W) logits.
+        """
+        side = self.image_encoder.img_size
+        return low_res_masks_to_photo(masks, input_size, original_size, (side, side), binarize=False)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        image_embeddings: torch.Tensor,
+        hq_features: torch.Tensor,
+        points: tuple[torch.Tensor, torch.Tensor] | None,
+        boxes: torch.Tensor | None,
+        masks: torch.Tensor | None,
+        multimask_output: bool,
+        hq_token_only: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predict the masks of B prompts on one image.
+
+        Args:
+            image_embeddings: (1, C, h, w).
+            hq_features: (1, C / 8, 4h, 4w).
+            points: Coordinates (B, N, 2) in the resized frame and labels (B, N), or None.
+            boxes: (B, 4) in the resized frame, or None.
+            masks: Logits (B, 1, 4h, 4w), or (1, 1, 4h, 4w) for all, or None.
+            multimask_output: Whether the best of three masks is taken, or the one for clear prompts.
+            hq_token_only: Whether the mask is the HQ token's alone.
+
+        Returns:
+            Low-res logits (B, 1, 4h, 4w) and scores (B, 1); of a plain SAM three of each with `multimask_output`.
+        """
+        prompts: dict[str, torch.Tensor] = {}
+        if points is not None:
+            coordinates, labels = points
+            prompts["input_points"] = coordinates[None].to(self.device, torch.float32)
+            prompts["input_labels"] = labels[None].to(self.device, torch.int64)
+        if boxes is not None:
+            prompts["input_boxes"] = boxes.reshape(1, -1, 4).to(self.device, torch.float32)
+        if masks is not None:
+            count = max((prompt.shape[1] for prompt in prompts.values()), default=len(masks))
+            prompts["input_masks"] = masks.to(self.device, torch.float32).flatten(0, 1).expand(count, -1, -1)[None]
+        outputs = self.model(
+            image_embeddings=image_embeddings,
+            hq_features=hq_features,
+            multimask_output=multimask_output,
+            hq_token_only=hq_token_only and self.is_hq,
+            output_branches=not self.is_hq,
+            **prompts,
+        )
+        if not self.is_hq:
+            return outputs.sam_masks[0], outputs.iou_scores[0]
+        return outputs.pred_masks[0, :, :1], outputs.iou_scores[0, :, :1]
+
+    @torch.no_grad()
+    def forward(
+        self, batched_input: list[dict[str, Any]], multimask_output: bool, hq_token_only: bool = False
+    ) -> list[dict[str, torch.Tensor]]:
+        """Predict masks for several images with their prompts.
+
+        Args:
+            batched_input: A dictionary for each image: `image` (3, h, w) in the resized frame, `original_size` (H, W),
+                and of `point_coords` (B, N, 2) with `point_labels` (B, N), `boxes` (B, 4) and `mask_inputs`
+                (B, 1, 4h, 4w) what there is; coordinates in the resized frame.
+            multimask_output: As in `SamPredictor.predict`.
+            hq_token_only: Likewise.
+
+        Returns:
+            A dictionary for each image: `masks` (B, 1, H, W) bool, `iou_predictions` (B, 1), `low_res_logits`.
+        """
+        pixel_values = torch.stack([self.preprocess(record["image"]) for record in batched_input])
+        features, early = self.model.get_image_embeddings(pixel_values.to(self.model.dtype))
+        hq_features = self.model.get_hq_features(features, early)
+        outputs = []
+        for index, record in enumerate(batched_input):
+            points = (record["point_coords"], record["point_labels"]) if "point_coords" in record else None
+            one = slice(index, index + 1)
+            prompts = points, record.get("boxes"), record.get("mask_inputs")
+            low_res, scores = self.decode(features[one], hq_features[one], *prompts, multimask_output, hq_token_only)
+            masks = self.postprocess_masks(low_res, record["image"].shape[-2:], record["original_size"])
+            outputs.append({"masks": masks > self.mask_threshold, "iou_predictions": scores, "low_res_logits": low_res})
+        return outputs
+
+
+class _ImageEncoder:
+    """What callers use of `sam.image_encoder`."""
+
+    def __init__(self, model: SamHQModel) -> None:
+        self._model = model
+        self.img_size: int = model.config.vision_config.image_size
+
+    @torch.no_grad()
+    def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Features (B, C, h, w) of preprocessed images (B, 3, S, S), and early features, a list of (B, h, w, C')."""
+        return self._model.get_image_embeddings(x.to(self._model.dtype))

@@ -1,0 +1,238 @@
+"""`SamPredictor`: an image is set, then prompted, with the arguments and results of `segment_anything_hq`."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..hub.conversion import processor_for
+from ..modeling_sam_hq import SamHQModel
+from ..predictor import SamHQPredictor
+from .resize_longest_side import ResizeLongestSide
+from .sam import Sam
+
+
+def as_sam(model: Any) -> Sam:
+    """A model in any of this package's forms as `Sam`.
+
+    Args:
+        model: A `Sam`, a `SamHQModel` or a `SamHQPredictor`.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if isinstance(model, Sam):
+        return model
+    if isinstance(model, SamHQPredictor):
+        return Sam(model.model, model.processor)
+    if isinstance(model, SamHQModel):
+        return Sam(model, processor_for(model.config))
+    raise TypeError(f"sam_model must be what sam_model_registry gives, or a SamHQModel, got {type(model).__name__}")
+
+
+class SamPredictor:
+    """Prompts one image at a time.
+
+    Args:
+        sam_model: What `sam_model_registry` gives, a `SamHQModel` or a `SamHQPredictor`.
+
+    Attributes:
+        features: Image embeddings (1, C, h, w) of the image; they can be kept and set again.
+        interm_features: Early features of the image, a list of (1, h, w, C'), likewise.
+        original_size: (H, W) of the photo.
+        input_size: (height, width) in the resized frame.
+
+    Source: segment_anything_hq/predictor.py.
+    """
+
+    features: torch.Tensor | None
+    interm_features: list[torch.Tensor] | None
+    original_size: tuple[int, int]
+    input_size: tuple[int, int]
+
+    def __init__(self, sam_model: Any) -> None:
+        self.model = as_sam(sam_model)
+        self.transform = ResizeLongestSide(self.model.image_encoder.img_size)
+        self.reset_image()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
+        """Embed an image for the following calls.
+
+        Args:
+            image: (H, W, 3) uint8.
+            image_format: "RGB" or "BGR".
+
+        Raises:
+            ValueError: If the image has another shape or dtype, or the format is unknown.
+        """
+        if image_format not in ("RGB", "BGR"):
+            raise ValueError(f"image_format must be RGB or BGR, got {image_format!r}")
+        image = np.asarray(image)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        if image_format != self.model.image_format:
+            image = image[..., ::-1]
+        resized = torch.from_numpy(self.transform.apply_image(image)).to(self.device)
+        self.set_torch_image(resized.permute(2, 0, 1).contiguous()[None], image.shape[:2])
+
+    @torch.no_grad()
+    def set_torch_image(self, transformed_image: torch.Tensor, original_image_size: tuple[int, ...]) -> None:
+        """Embed an image that is in the resized frame already.
+
+        Args:
+            transformed_image: (1, 3, h, w), values in 0 to 255; the longest side is the model's.
+            original_image_size: (H, W) of the photo.
+
+        Raises:
+            ValueError: If the image has another shape.
+        """
+        side, shape = self.transform.target_length, tuple(transformed_image.shape)
+        if len(shape) != 4 or shape[:2] != (1, 3) or max(shape[2:]) != side:
+            raise ValueError(f"transformed_image must be (1, 3, h, w) with a longest side of {side}, got {shape}")
+        self.reset_image()
+        self.original_size, self.input_size = _pair(original_image_size), _pair(shape[2:])
+        self.features, self.interm_features = self.model.image_encoder(self.model.preprocess(transformed_image))
+        self.is_image_set = True
+
+    def predict(
+        self,
+        point_coords: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        mask_input: np.ndarray | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+        hq_token_only: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Segment one object.
+
+        Args:
+            point_coords: (N, 2) as x, y in pixels of the photo.
+            point_labels: (N,), 1 on the object, 0 not.
+            box: (4,) as x0, y0, x1, y1 in pixels of the photo.
+            mask_input: Low-res logits (1, 4h, 4w) of an earlier answer.
+            multimask_output: Whether the best of three masks is taken, or the one for clear prompts.
+            return_logits: Whether logits are returned rather than booleans.
+            hq_token_only: Whether the mask is the HQ token's alone.
+
+        Returns:
+            Masks (1, H, W), scores (1,), and low-res logits (1, 4h, 4w).
+
+        Raises:
+            RuntimeError: If there is no image.
+            ValueError: If prompts are malformed.
+        """
+        self._check_image()
+        coords, labels, boxes, masks = None, None, None, None
+        if point_coords is not None:
+            if point_labels is None:
+                raise ValueError("point_coords were given without point_labels")
+            coords = torch.from_numpy(self.transform.apply_coords(point_coords, self.original_size))[None]
+            labels = torch.as_tensor(np.asarray(point_labels))[None]
+        if box is not None:
+            if np.size(box) != 4:
+                raise ValueError(f"box must hold x0, y0, x1, y1 of one object, got shape {np.shape(box)}")
+            boxes = torch.from_numpy(self.transform.apply_boxes(box, self.original_size))
+        if mask_input is not None:
+            masks = torch.as_tensor(np.asarray(mask_input), dtype=torch.float)[None]
+        found = self.predict_torch(coords, labels, boxes, masks, multimask_output, return_logits, hq_token_only)
+        masks_np, scores, low_res = (tensor[0].cpu().numpy() for tensor in found)
+        return masks_np, scores, low_res
+
+    @torch.no_grad()
+    def predict_torch(
+        self,
+        point_coords: torch.Tensor | None,
+        point_labels: torch.Tensor | None,
+        boxes: torch.Tensor | None = None,
+        mask_input: torch.Tensor | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+        hq_token_only: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Segment B objects, whose prompts are in the resized frame already (`transform`).
+
+        Args:
+            point_coords: (B, N, 2) as x, y.
+            point_labels: (B, N).
+            boxes: (B, 4).
+            mask_input: Low-res logits (B, 1, 4h, 4w).
+            multimask_output: As in `predict`.
+            return_logits: Likewise.
+            hq_token_only: Likewise.
+
+        Returns:
+            Masks (B, 1, H, W), scores (B, 1), and low-res logits (B, 1, 4h, 4w).
+
+        Raises:
+            RuntimeError: If there is no image.
+            ValueError: If prompts are malformed.
+        """
+        self._check_image()
+        points = None
+        if point_coords is not None:
+            if point_labels is None:
+                raise ValueError("point_coords were given without point_labels")
+            points = point_coords, point_labels
+        features: Any = self.features
+        low_res, scores = self.model.decode(
+            features, self._hq_features(), points, boxes, mask_input, multimask_output, hq_token_only
+        )
+        low_res, scores = low_res.float(), scores.float()
+        masks = self.model.postprocess_masks(low_res, self.input_size, self.original_size)
+        return masks if return_logits else masks > self.model.mask_threshold, scores, low_res
+
+    def get_image_embedding(self) -> torch.Tensor:
+        """The image embeddings (1, C, h, w) of the image.
+
+        Raises:
+            RuntimeError: If there is none.
+        """
+        self._check_image()
+        features: Any = self.features
+        return features
+
+    def reset_image(self) -> None:
+        """Forget the image."""
+        self.is_image_set = False
+        self.features = self.interm_features = None
+        self.orig_h = self.orig_w = self.input_h = self.input_w = None
+        self._fused: tuple[Any, Any, torch.Tensor] | None = None
+
+    def _hq_features(self) -> torch.Tensor:
+        """Fused once for the features that are set, which callers may have exchanged."""
+        if self._fused is None or self._fused[0] is not self.features or self._fused[1] is not self.interm_features:
+            features: Any = self.features
+            early: Any = self.interm_features
+            fused = self.model.model.get_hq_features(features, list(early))
+            self._fused = features, early, fused
+        return self._fused[2]
+
+    def _check_image(self) -> None:
+        if not self.is_image_set or self.features is None:
+            raise RuntimeError("an image must be set with set_image before it is prompted")
+
+
+class SamPredictorHQ(SamPredictor):
+    """The predictor under the name and with the arguments that ComfyUI's nodes use.
+
+    Args:
+        sam_model: As for `SamPredictor`.
+        sam_is_hq: Whether masks are SAM-HQ's, rather than those that plain SAM would give with the same weights.
+    """
+
+    def __init__(self, sam_model: Any, sam_is_hq: bool = False) -> None:
+        sam = as_sam(sam_model)
+        # Without its HQ parts a model answers as plain SAM; one that has none never answers as SAM-HQ.
+        super().__init__(sam if sam.is_hq == sam_is_hq else Sam(sam.model, sam.processor, sam_is_hq and sam.is_hq))
+        self.is_hq = self.model.is_hq
+
+
+def _pair(size: tuple[int, ...]) -> tuple[int, int]:
+    height, width = size
+    return int(height), int(width)

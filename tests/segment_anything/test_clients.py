@@ -1,0 +1,205 @@
+"""What clients of segment_anything, segment_anything_hq and ComfyUI's nodes call, on this package instead."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sam_hq
+from conftest import PHOTOS, small_config, small_model
+from parity.client_calls import PHOTO, client_calls
+from parity.golden import FOLDER, load_generation_golden, photo_path
+from parity.seeded_weights import seeded_state_dict
+from sam_hq.hub.conversion import processor_for
+from sam_hq.segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
+from sam_hq_numpy.mask_rle import RunLengthMask
+
+
+def authors_file(path, **options):
+    """A checkpoint of Light HQ-SAM in the authors' format."""
+    torch.save(
+        {name: torch.from_numpy(value) for name, value in seeded_state_dict("vit_tiny", **options).items()}, path
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory):
+    path = authors_file(tmp_path_factory.mktemp("authors") / "sam_hq_vit_tiny.pth")
+    return sam_model_registry["vit_tiny"](checkpoint=str(path))
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    path = tmp_path_factory.mktemp("directory")
+    small_model("tiny_vit").save_pretrained(path)
+    processor_for(small_config("tiny_vit")).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(directory):
+    return sam_model_registry["default"](directory)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.array(Image.open(PHOTOS / "kitten.jpg").resize((150, 100)))
+
+
+def test_answers_are_those_of_the_authors_package(light):
+    light.to(device="cpu")
+    light.eval()
+    with np.load(FOLDER / "clients_vit_tiny.npz") as golden:
+        for name, found in client_calls(SamPredictor(light), np.array(Image.open(photo_path(PHOTO)).convert("RGB"))):
+            masks, scores, low_res = (np.asarray(each) for each in found)
+            wanted = golden[f"{name}/low_res"]
+            assert low_res[..., ::8, ::8].shape == wanted.shape, name
+            np.testing.assert_allclose(low_res[..., ::8, ::8], wanted, atol=1e-4 * np.abs(wanted).max(), err_msg=name)
+            np.testing.assert_allclose(scores, golden[f"{name}/scores"], atol=1e-4, err_msg=name)
+            np.testing.assert_allclose(masks.sum((-2, -1)), golden[f"{name}/areas"], rtol=2e-3, err_msg=name)
+
+
+def test_records_are_those_of_the_authors_package(tmp_path):
+    run = load_generation_golden("vit_tiny")[0]
+    sam = sam_model_registry["vit_tiny"](checkpoint=authors_file(tmp_path / "sam.pth", local_masks=True))
+    generator = SamAutomaticMaskGenerator(sam.to("cpu"), output_mode="coco_rle", **run.options)
+    pixels = np.array(Image.open(photo_path(run.photo)).convert("RGB"))
+    records = generator.generate(pixels, multimask_output=run.multimask_output)
+    assert len(records) == len(run.records) > 1
+    for record, authors in zip(records, run.records, strict=True):
+        assert set(record) == set(authors)
+        mask, wanted = (RunLengthMask.from_dict(each["segmentation"]).to_mask() for each in (record, authors))
+        assert (mask & wanted).sum() >= 0.995 * (mask | wanted).sum()
+        assert record["predicted_iou"] == pytest.approx(authors["predicted_iou"], abs=1e-3)
+
+
+def test_comfyui_nodes(directory, image):
+    """A model by its file's name, marked and moved; the predictor from `sam_hq.predictor`; a detector's boxes."""
+    from sam_hq.build_sam_hq import sam_hq_model_registry, sam_model_registry
+    from sam_hq.predictor import SamPredictorHQ
+
+    assert {"sam_hq_vit_h", "sam_vit_b", "mobile_sam"} <= set(sam_model_registry) & set(sam_hq_model_registry)
+    sam = sam_model_registry["default"](checkpoint=str(directory))
+    sam.to(device=torch.device("cpu"))
+    sam.eval()
+    sam.model_name = "sam_hq_vit_tiny.pth"
+    boxes = torch.tensor([[10.0, 20, 90, 80], [30, 10, 140, 95]])
+    answers = []
+    for is_hq in (True, False):
+        predictor = SamPredictorHQ(sam, is_hq)
+        predictor.set_image(np.array(Image.fromarray(image).convert("RGBA"))[..., :3])
+        transformed = predictor.transform.apply_boxes_torch(boxes, image.shape[:2])
+        masks, _, _ = predictor.predict_torch(
+            point_coords=None, point_labels=None, boxes=transformed, multimask_output=False
+        )
+        answers.append(masks.permute(1, 0, 2, 3).cpu().numpy())
+    assert answers[0].shape == (1, 2, 100, 150)
+    ours = sam_hq.SamHQPredictor(sam.model, sam.processor)
+    embeddings = ours.embed(image)
+    np.testing.assert_array_equal(answers[0][0], ours.predict(embeddings, boxes=boxes).masks[:, 0])
+    branches = ours.decode(embeddings, boxes=boxes, multimask_output=False, output_branches=True)
+    np.testing.assert_array_equal(answers[1][0], ours.photo_masks(embeddings, branches.sam_masks[0])[:, 0])
+
+
+def test_samgeo(small, image):
+    """Positional arguments, labels from a list, tensors of boxes; index of the best score."""
+    predictor = SamPredictor(small)
+    predictor.set_image(image, image_format="RGB")
+    masks, scores, logits = predictor.predict(np.array([[40, 30], [60, 50]]), np.array([1, 0]), None, None, True, False)
+    assert (masks.shape, masks.dtype, scores.shape, logits.shape) == ((1, 100, 150), bool, (1,), (1, 32, 32))
+    assert masks[scores.argmax(axis=0)].any()
+    generator = SamAutomaticMaskGenerator(
+        small, points_per_side=4, pred_iou_thresh=-9.0, stability_score_thresh=0.0, crop_n_layers=1
+    )
+    for record in generator.generate(image):
+        assert record["segmentation"].shape == (100, 150)
+        assert record["segmentation"].dtype == bool
+        assert record["area"] == record["segmentation"].sum()
+
+
+def test_the_notebook_of_batched_inputs(small, image):
+    """Two images with prompts in one call, each as its own predictor answers."""
+    transform = sam_hq.segment_anything.ResizeLongestSide(small.image_encoder.img_size)
+    other = np.ascontiguousarray(image[:, :80])
+    boxes = [torch.tensor([[10.0, 20, 90, 80], [30, 10, 140, 95]]), torch.tensor([[5.0, 5, 70, 90]])]
+    batch = [
+        {
+            "image": torch.as_tensor(transform.apply_image(each)).permute(2, 0, 1).contiguous(),
+            "boxes": transform.apply_boxes_torch(of_image, each.shape[:2]),
+            "original_size": each.shape[:2],
+        }
+        for each, of_image in zip((image, other), boxes, strict=True)
+    ]
+    outputs = small(batch, multimask_output=False)
+    for each, of_image, output in zip((image, other), boxes, outputs, strict=True):
+        predictor = SamPredictor(small)
+        predictor.set_image(each)
+        for box, mask, score, low_res in zip(
+            of_image, output["masks"], output["iou_predictions"], output["low_res_logits"], strict=True
+        ):
+            _, scores, logits = predictor.predict(box=box.numpy(), multimask_output=False)
+            assert mask.shape == (1, *each.shape[:2])
+            np.testing.assert_allclose(low_res, logits, atol=1e-4)
+            np.testing.assert_allclose(score, scores, atol=1e-5)
+
+
+def test_features_can_be_kept_and_set_again(small, image):
+    predictor, other = SamPredictor(small), SamPredictor(small)
+    predictor.set_image(image)
+    expected = predictor.predict(box=np.array([10, 20, 90, 80]))
+    other.set_image(image[::-1].copy())
+    other.predict(box=np.array([10, 20, 90, 80]))
+    other.features, other.interm_features = predictor.get_image_embedding(), predictor.interm_features
+    np.testing.assert_array_equal(other.predict(box=np.array([10, 20, 90, 80]))[2], expected[2])
+    predictor.reset_image()
+    assert not predictor.is_image_set
+    with pytest.raises(RuntimeError, match="set_image"):
+        predictor.predict(box=np.array([10, 20, 90, 80]))
+
+
+def test_a_plain_sam_checkpoint_answers_as_plain_sam(tmp_path, light):
+    hq_parts = ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
+    weights = {
+        name: torch.from_numpy(value)
+        for name, value in seeded_state_dict("vit_tiny").items()
+        if not any(part in name for part in hq_parts)
+    }
+    torch.save(weights, tmp_path / "mobile_sam.pt")
+    sam = sam_model_registry["mobile_sam"](tmp_path / "mobile_sam.pt")
+    assert not sam.is_hq
+    pixels = np.array(Image.open(photo_path(PHOTO)).convert("RGB"))
+    box = np.array([150, 58, 500, 408])
+    plain, hq = SamPredictor(sam), sam_hq.SamHQPredictor(light.model, light.processor)
+    plain.set_image(pixels)
+    masks, scores, low_res = plain.predict(box=box, multimask_output=True)
+    embeddings = hq.embed(pixels)
+    outputs = hq.decode(embeddings, boxes=box, output_branches=True)
+    np.testing.assert_allclose(low_res, outputs.sam_masks[0, 0], atol=1e-3)
+    assert (masks.shape[0], scores.shape) == (3, (3,))
+    with pytest.raises(ValueError, match="plain SAM"):
+        SamAutomaticMaskGenerator(sam)
+
+
+def test_what_does_not_fit_is_refused(tmp_path, directory, small, image):
+    with pytest.raises(ValueError, match="vit_h"):
+        sam_model_registry["vit_h"](checkpoint=authors_file(tmp_path / "tiny.pth"))
+    with pytest.raises(ValueError, match="another backbone"):
+        sam_model_registry["vit_b"](directory)
+    with pytest.raises(OSError, match="nowhere"):
+        sam_model_registry["vit_b"](tmp_path / "nowhere.pth")
+    with pytest.raises(TypeError, match="sam_model_registry"):
+        SamPredictor(torch.nn.Identity())
+    predictor = SamPredictor(small)
+    for wrong in (image / 255.0, image[..., 0], np.dstack([image, image[..., :1]])):
+        with pytest.raises(ValueError, match="uint8"):
+            predictor.set_image(wrong)
+    with pytest.raises(ValueError, match="image_format"):
+        predictor.set_image(image, "RGBA")
+    predictor.set_image(image)
+    with pytest.raises(ValueError, match="point_labels"):
+        predictor.predict(np.array([[1, 2]]))
+    with pytest.raises(ValueError, match="one object"):
+        predictor.predict(box=np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="points_per_side"):
+        SamAutomaticMaskGenerator(small, points_per_side=None)
