@@ -57,8 +57,6 @@ class SamAutomaticMaskGenerator:
             raise ValueError(f"output_mode must be binary_mask, uncompressed_rle or coco_rle, got {output_mode!r}")
         self.predictor = SamPredictor(model)
         sam = self.predictor.model
-        if not sam.is_hq:
-            raise ValueError("mask generation needs the HQ parts, which this plain SAM checkpoint has not")
         self._generator = SamHQMaskGenerator(
             sam.model,
             sam.processor.image_processor,

@@ -21,7 +21,6 @@ class Sam(nn.Module):
     Args:
         model: The model.
         processor: Its processor.
-        is_hq: Whether the HQ parts are trained; False for a plain SAM, whose masks are SAM's own then.
 
     Source: segment_anything_hq/modeling/sam.py.
     Differs: `image_encoder` can be called and knows `img_size`; `prompt_encoder` and `mask_decoder` are those of
@@ -33,11 +32,10 @@ class Sam(nn.Module):
     mask_threshold = 0.0
     image_format = "RGB"
 
-    def __init__(self, model: SamHQModel, processor: SamHQProcessor, is_hq: bool = True) -> None:
+    def __init__(self, model: SamHQModel, processor: SamHQProcessor) -> None:
         super().__init__()
         self.model = model.eval()
         self.processor = processor
-        self.is_hq = is_hq
         mean, std = mean_and_std(processor.image_processor.options_of_call({}))
         self.register_buffer("pixel_mean", mean, persistent=False)
         self.register_buffer("pixel_std", std, persistent=False)
@@ -113,7 +111,7 @@ class Sam(nn.Module):
             hq_token_only: Whether the mask is the HQ token's alone.
 
         Returns:
-            Low-res logits (B, 1, 4h, 4w) and scores (B, 1); of a plain SAM three of each with `multimask_output`.
+            Low-res logits (B, 1, 4h, 4w) and scores (B, 1).
         """
         prompts: dict[str, torch.Tensor] = {}
         if points is not None:
@@ -129,12 +127,9 @@ class Sam(nn.Module):
             image_embeddings=image_embeddings,
             hq_features=hq_features,
             multimask_output=multimask_output,
-            hq_token_only=hq_token_only and self.is_hq,
-            output_branches=not self.is_hq,
+            hq_token_only=hq_token_only,
             **prompts,
         )
-        if not self.is_hq:
-            return outputs.sam_masks[0], outputs.iou_scores[0]
         return outputs.pred_masks[0, :, :1], outputs.iou_scores[0, :, :1]
 
     @torch.no_grad()

@@ -223,14 +223,12 @@ class SamPredictorHQ(SamPredictor):
 
     Args:
         sam_model: As for `SamPredictor`.
-        sam_is_hq: Whether masks are SAM-HQ's, rather than those that plain SAM would give with the same weights.
+        sam_is_hq: Without effect, as every model of this package is SAM-HQ.
     """
 
     def __init__(self, sam_model: Any, sam_is_hq: bool = False) -> None:
-        sam = as_sam(sam_model)
-        # Without its HQ parts a model answers as plain SAM; one that has none never answers as SAM-HQ.
-        super().__init__(sam if sam.is_hq == sam_is_hq else Sam(sam.model, sam.processor, sam_is_hq and sam.is_hq))
-        self.is_hq = self.model.is_hq
+        super().__init__(sam_model)
+        self.is_hq = sam_is_hq
 
 
 def _pair(size: tuple[int, ...]) -> tuple[int, int]:

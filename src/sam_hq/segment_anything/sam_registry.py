@@ -19,7 +19,7 @@ def _build(variant: str | None, checkpoint: str | Path | None = None) -> Sam:
 
     Args:
         variant: "vit_b", "vit_l", "vit_h" or "vit_tiny"; None for whatever the checkpoint is.
-        checkpoint: A file of SAM-HQ, SAM or MobileSAM in their authors' format, a directory or a name on the Hub that
+        checkpoint: A file of SAM-HQ in its authors' format, a directory or a name on the Hub that
             `SamHQModel.from_pretrained` reads; None for weights drawn at random.
 
     Raises:
@@ -39,8 +39,13 @@ def _build(variant: str | None, checkpoint: str | Path | None = None) -> Sam:
     if variant is not None and found != variant:
         raise ValueError(f"{str(checkpoint)!r} holds the weights of {found}, not of {variant}")
     state_dict, new_weights = convert_weights(weights, config)
+    if new_weights:
+        raise ValueError(
+            f"{str(checkpoint)!r} is a plain SAM checkpoint without the HQ parts: load it with segment_anything, or "
+            "train the HQ parts first (sam-hq train)"
+        )
     model = SamHQModel.from_pretrained(None, config=config, state_dict=state_dict, dtype=torch.float32)
-    return Sam(model, processor_for(config), is_hq=not new_weights)
+    return Sam(model, processor_for(config))
 
 
 def _check_variant(variant: str | None, config: SamHQConfig, checkpoint: str | Path) -> None:
