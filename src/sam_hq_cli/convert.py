@@ -16,7 +16,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--with-code a directory, such as one of `sam-hq train`, is taken as well.",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the .pth file; read as weights alone, nothing is run")
-    parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="a new or empty directory")
+    parser.add_argument(
+        "output_dir",
+        metavar="OUTPUT",
+        help="a new or empty directory; from a directory, a .pth file in the authors' format",
+    )
+    parser.add_argument(
+        "--base", metavar="PTH", help="the SAM file that a mask decoder alone (the authors' epoch_N.pth) was trained on"
+    )
     parser.add_argument(
         "--variant",
         choices=("vit_b", "vit_l", "vit_h", "vit_tiny"),
@@ -47,13 +54,21 @@ def run(args: argparse.Namespace) -> None:
     disable_progress_bar()
     set_verbosity_error()
     output_dir = Path(args.output_dir)
-    if args.with_code and Path(args.checkpoint).is_dir():
+    if Path(args.checkpoint).is_dir() and output_dir.suffix == ".pth":
+        _save_for_authors(args, output_dir)
+    elif args.with_code and Path(args.checkpoint).is_dir():
         _save_directory_with_code(args, output_dir)
     else:
         from sam_hq.hub.conversion import convert_checkpoint
 
         conversion = convert_checkpoint(
-            args.checkpoint, output_dir, args.variant, args.dtype or "float32", args.push_to_hub, args.with_code
+            args.checkpoint,
+            output_dir,
+            args.variant,
+            args.dtype or "float32",
+            args.push_to_hub,
+            args.with_code,
+            args.base,
         )
         print(f"variant  {conversion.variant}")
     print(f"wrote    {output_dir}")
@@ -67,6 +82,19 @@ def run(args: argparse.Namespace) -> None:
         except Exception as error:  # the Hub's errors, and those of its HTTP library, have no common base
             raise OSError(f"{str(output_dir)!r} is whole, but cannot be pushed: {error}") from error
         print(f"pushed   {args.push_to_hub}")
+
+
+def _save_for_authors(args: argparse.Namespace, output_file: Path) -> None:
+    import torch
+
+    from sam_hq.hub.checkpoint_files import write_authors_weights
+    from sam_hq_cli.model_loading import load_model
+
+    for option in ("variant", "push_to_hub", "with_code", "base"):
+        if getattr(args, option):
+            raise ValueError(f"--{option.replace('_', '-')} does not belong to a conversion back to a .pth file")
+    dtype = getattr(torch, args.dtype or "float32")
+    write_authors_weights(load_model(args.checkpoint, torch.device("cpu"), dtype).state_dict(), output_file)
 
 
 def _save_directory_with_code(args: argparse.Namespace, output_dir: Path) -> None:

@@ -10,7 +10,7 @@ lack the HQ parts.
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +22,13 @@ from ..configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionC
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
+from .checkpoint_files import listed_names, read_sam_weights, read_weights
 from .code_export import add_code
 from .key_map import authors_name, is_hq_name, is_unused_name, our_name
 from .model_card import model_card
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CUSTOM_VARIANT = "custom"
-_NAMES_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ def convert_checkpoint(
     dtype: str = "float32",
     repository: str | None = None,
     with_code: bool = False,
+    base: str | Path | None = None,
 ) -> Conversion:
     """Convert one of the authors' checkpoint files and save model, processor and model card.
 
@@ -106,6 +107,7 @@ def convert_checkpoint(
         dtype: "float32", "float16" or "bfloat16", of the saved weights.
         repository: the Hub repository that the model card's snippets name; the published one if None.
         with_code: the directory also gets the model's code, for users without this package, see `code_export.py`.
+        base: the SAM or SAM-HQ file that belongs to `checkpoint`, where that is a mask decoder alone.
 
     Returns:
         What was found and written.
@@ -122,7 +124,7 @@ def convert_checkpoint(
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}, but must be one of {', '.join(DTYPES)}")
     with new_directory(output_dir) as directory:
-        weights = read_weights(checkpoint)
+        weights = read_sam_weights(checkpoint, base)
         found, config = infer_config(weights)
         if variant is not None and variant != found:
             raise ValueError(f"variant is {variant!r}, but the weights of {str(checkpoint)!r} are those of {found!r}")
@@ -143,44 +145,6 @@ def convert_checkpoint(
         if with_code:
             add_code(directory)
     return Conversion(found, config, Path(output_dir), new_weights)
-
-
-def read_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
-    """Read a `.pth` file as weights alone; nothing in it is run.
-
-    Args:
-        checkpoint: the file.
-
-    Returns:
-        The weights by the names in the file, on the CPU.
-
-    Raises:
-        OSError: if the file cannot be opened.
-        ValueError: if it is damaged, would run code, holds something else than named tensors, or values that are not
-            finite.
-    """
-    path = Path(checkpoint)
-    with path.open("rb"):  # a missing file, a directory or one without permission, in the system's own words
-        pass
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files, OSError among them
-        reason = str(error).strip().splitlines()
-        raise ValueError(
-            f"checkpoint {str(path)!r} is not a readable file of weights; a file that holds anything else, code "
-            f"included, is refused ({reason[0] if reason else type(error).__name__})"
-        ) from error
-    if not isinstance(weights, Mapping):
-        raise ValueError(f"checkpoint {str(path)!r} holds a {type(weights).__name__}, but named tensors are wanted")
-    others = [str(name) for name, value in weights.items() if not (isinstance(name, str) and _is_plain(value))]
-    if others:
-        raise ValueError(
-            f"checkpoint {str(path)!r} holds more than named tensors of real numbers: {listed_names(others)}"
-        )
-    broken = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise ValueError(f"checkpoint {str(path)!r} holds NaN or infinite values in {listed_names(broken)}")
-    return dict(weights)
 
 
 def infer_config(weights: Mapping[str, torch.Tensor]) -> tuple[str, SamHQConfig]:
@@ -318,27 +282,10 @@ def _config_from_shapes(weights: Mapping[str, torch.Tensor]) -> SamHQConfig:
     )
 
 
-def _is_plain(value: object) -> bool:
-    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
-        return False
-    return not (value.is_complex() or value.is_meta or value.is_quantized)
-
-
 def _wanted_shapes(config: SamHQConfig) -> dict[str, torch.Size]:
     with torch.device("meta"):
         model = SamHQModel(config)
     return {name: value.shape for name, value in model.state_dict().items()}
-
-
-def listed_names(names: Sequence[str], limit: int = _NAMES_SHOWN) -> str:
-    """Names for an error message, the first ones if they are many.
-
-    Args:
-        names: Such as those of weights.
-        limit: How many are named.
-    """
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 __all__ = [

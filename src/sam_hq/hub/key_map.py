@@ -98,6 +98,12 @@ MODULE_NAMES = _SHARED + _HQ + _VIT + _TINY_VIT
 
 # TinyViT was pretrained as a classifier; its head takes no part in segmentation.
 UNUSED_TINY_VIT_MODULES = ("image_encoder.norm_head", "image_encoder.head")
+DROPPED_TINY_VIT_SHAPES = {
+    "image_encoder.norm_head.weight": (320,),
+    "image_encoder.norm_head.bias": (320,),
+    "image_encoder.head.weight": (1000, 320),
+    "image_encoder.head.bias": (1000,),
+}
 
 
 def our_name(authors_name: str) -> str | None:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ..configuration_sam_hq import SamHQConfig, SamHQEfficientNetConfig
-from ..hub.conversion import read_weights
+from ..hub.checkpoint_files import read_weights
 from ..modeling_sam_hq import SamHQModel
 
 # Blocks of each stage, and widths.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from sam_hq_numpy.atomic_writing import new_file
 
 STATE_NAME = "state_{step:07d}"
 SETTINGS_FILE = "settings.json"
+_OLD = ".old.partial"
 
 
 class RunFolder:
@@ -23,6 +27,17 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
+        self._recover()
+
+    def _recover(self) -> None:
+        """Finish what a kill between the two renames of `_replace` left; processes that start at once may all try."""
+        for old in self.path.glob(f"*{_OLD}"):
+            target = old.with_name(old.name.removesuffix(_OLD))
+            with suppress(FileNotFoundError):
+                if target.exists():
+                    shutil.rmtree(old)
+                else:
+                    old.rename(target)
 
     def states(self) -> list[Path]:
         """The finished states, the newest last."""
@@ -31,6 +46,19 @@ class RunFolder:
     def new_state(self, step: int) -> Path:
         """Where the state after a step is written to before `finish_state`."""
         return self.path / (STATE_NAME.format(step=step) + ".partial")
+
+    @staticmethod
+    def check_state(state: Path) -> None:
+        """Refuse a state with files that would run code: accelerate loads objects of ours with pickle alone.
+
+        Args:
+            state: Its folder.
+
+        Raises:
+            UnpicklingError: A file holds more than numbers and tensors.
+        """
+        for path in sorted(state.glob("custom_checkpoint_*.pkl")):
+            torch.load(path, map_location="cpu", weights_only=True)
 
     def finish_state(self, step: int, told: dict[str, Any], kept: int) -> None:
         """Give a written state its name, with what `settings_of` shall tell, and drop all but the `kept` newest."""
@@ -86,7 +114,7 @@ def _step_of(line: str) -> float:
 
 def _replace(target: Path, aside: Path) -> None:
     """Put a finished folder in the place of an earlier one, if there is one."""
-    old = target.with_name(f"{target.name}.old.partial")
+    old = target.with_name(f"{target.name}{_OLD}")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)

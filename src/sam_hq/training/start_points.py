@@ -15,7 +15,8 @@ import torch
 from transformers import PreTrainedConfig
 
 from ..configuration_sam_hq import SamHQConfig
-from ..hub.conversion import convert_weights, infer_config, listed_names, processor_for, read_weights
+from ..hub.checkpoint_files import listed_names, read_sam_weights
+from ..hub.conversion import convert_weights, infer_config, processor_for
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
 from .parts import is_hq_part
@@ -68,7 +69,7 @@ def start_from_file(path: str | Path, seed: int = 0) -> StartPoint:
     Warns:
         UserWarning: The HQ parts were drawn fresh.
     """
-    weights = read_weights(path)
+    weights = read_sam_weights(path)
     _, config = infer_config(weights)
     state_dict, new_weights = convert_weights(weights, config)
     model = SamHQModel.from_pretrained(None, config=config, state_dict=state_dict, dtype=torch.float32)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ class Trainer:
         model: A `SamHQModel`; any start point will do.
         processor: Its processor, for validation and saved beside the weights.
         images: Training images, a sequence of (image (H, W, 3) uint8, masks (n, H, W) bool).
-        output_dir: Gets `state_*` (to resume from), `best` and `last` (checkpoints) and `log.jsonl`.
+        output_dir: Gets `state_*` (to resume from), `best` and `last` (checkpoints, the same ones without
+            validation) and `log.jsonl`.
         settings: The run's settings.
         validation: A `sam_hq.evaluation.segmentation_data.MaskedImages`, or None for no validation.
         report: Called with a line for people at every logged step.
@@ -128,8 +130,9 @@ class Trainer:
         if states:
             self._say_what_changed(states[-1])
             try:
-                self.accelerator.load_state(str(states[-1]), load_kwargs={"weights_only": False})
-            except (RuntimeError, ValueError, KeyError) as error:
+                self.folder.check_state(states[-1])
+                self.accelerator.load_state(str(states[-1]))
+            except (RuntimeError, ValueError, KeyError, UnpicklingError) as error:
                 raise ValueError(f"cannot go on from {str(states[-1])!r}, is it of another model? {error}") from error
             self.accelerator.step = 0  # states are saved between updates, whatever their accumulation
             if settings_of(states[-1]).get("validation_images") != self.told["validation_images"]:
@@ -301,7 +304,8 @@ class Trainer:
         if accelerator.is_main_process:
             about = {"step": step, **quality, "settings": self.settings.plain()}
             with self._saved_weights() as model:
-                for name in ("last", "best") if improved else ("last",):
+                # Without a validation the last is the best that is known.
+                for name in ("last", "best") if improved or not quality else ("last",):
                     self.folder.save_checkpoint(name, model, self.processor, about)
         accelerator.save_state(str(self.folder.new_state(step)), safe_serialization=False)
         accelerator.wait_for_everyone()  # before others' random states are all there, it is not whole

@@ -1,0 +1,97 @@
+"""A run's folder recovers from a kill at any moment, always has a best checkpoint, and runs no code on resuming."""
+
+import contextlib
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import sam_hq
+from conftest import small_config
+from sam_hq.training.run_folder import RunFolder
+from sam_hq.training.settings import TrainingSettings
+from sam_hq.training.trainer import Trainer
+
+SETTINGS = TrainingSettings(steps=2, batch_size=1, objects=1, num_points=16, validate_every=1, warmup=1)
+
+
+def trained(folder):
+    options = {"size": {"longest_edge": 128}, "pad_size": {"height": 128, "width": 128}}
+    processor = sam_hq.SamHQProcessor(sam_hq.SamHQImageProcessor(**options, mask_size={"longest_edge": 32}))
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    mask = np.zeros((1, 64, 64), bool)
+    mask[:, 10:50, 10:50] = True
+    return Trainer(sam_hq.SamHQModel(small_config("tiny_vit")), processor, [(image, mask)] * 2, folder, SETTINGS)
+
+
+class Stand:
+    """What `save_checkpoint` saves; killed where asked."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def save_pretrained(self, folder):
+        folder.mkdir(exist_ok=True)
+        (folder / "mark").write_text(self.mark)
+
+
+@pytest.mark.parametrize("killed_at", range(6))
+def test_a_kill_between_any_two_steps_leaves_a_whole_checkpoint(killed_at, tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.save_checkpoint("best", Stand("old"), Stand("old"), {})
+
+    class Killed(BaseException):
+        pass
+
+    steps = iter(range(100))
+
+    def counted(function):
+        def step(*args, **options):
+            if next(steps) >= killed_at:
+                raise Killed
+            return function(*args, **options)
+
+        return step
+
+    with monkeypatch.context() as patched:
+        for name in ("rename", "mkdir", "replace"):
+            patched.setattr(os, name, counted(getattr(os, name)))
+        patched.setattr(shutil, "rmtree", counted(shutil.rmtree))
+        with contextlib.suppress(Killed):
+            folder.save_checkpoint("best", Stand("new"), Stand("new"), {})
+    RunFolder(tmp_path)
+    assert (tmp_path / "best" / "mark").read_text() in ("old", "new")
+    assert not list(tmp_path.glob("*.old.partial"))
+
+
+def test_there_is_a_best_without_validation_and_states_run_no_code(tmp_path):
+    run = trained(tmp_path)
+    run.train(stop_after=1)
+    first = sam_hq.SamHQModel.from_pretrained(tmp_path / "best").state_dict()
+    again = trained(tmp_path)
+    assert again.resume() == 1
+    again.train()
+    last, best = (sam_hq.SamHQModel.from_pretrained(tmp_path / name).state_dict() for name in ("last", "best"))
+    assert all(torch.equal(last[name], best[name]) for name in last)
+    assert any(not torch.equal(first[name], best[name]) for name in first)
+    assert json.loads((tmp_path / "best" / "training.json").read_text())["step"] == 2
+
+    (state,) = [path for path in RunFolder(tmp_path).states() if path.name.endswith("2")]
+    for victim in (*state.glob("custom_checkpoint_*.pkl"), state / "optimizer.bin"):
+        kept = victim.read_bytes()
+        torch.save({"state": RunsCode(tmp_path / "ran")}, victim)
+        with pytest.raises(ValueError, match="cannot go on from"):
+            trained(tmp_path).resume()
+        assert not (tmp_path / "ran").exists(), victim.name
+        victim.write_bytes(kept)
+
+
+class RunsCode:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.marker),))
