@@ -388,6 +388,8 @@ class SamHQConfig(PreTrainedConfig):
         initializer_range: Standard deviation of freshly drawn weights.
         mask_generation: Options of automatic mask generation that suit this model, by name, where they differ from the
             defaults of `MaskGenerationOptions`: `{"pred_iou_thresh": 0.5}` for one whose scores are low.
+        cpu_fast_path: Whether the CPU engine may answer for the modules in inference, see
+            `SamHQModel.set_fast_path`.
 
     Raises:
         ValueError: If two parts contradict each other, or the file describes another kind of model.
@@ -407,6 +409,7 @@ class SamHQConfig(PreTrainedConfig):
     mask_decoder_config: Any = None
     initializer_range: float = 0.02
     mask_generation: dict[str, Any] | None = None
+    cpu_fast_path: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.vision_config = _vision_config(self.vision_config)

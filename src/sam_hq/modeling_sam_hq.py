@@ -4,12 +4,15 @@ Source: "Segment Anything in High Quality" (arXiv 2306.01567). Parameter names, 
 class built into transformers; docs/architecture.md says where and why the results differ.
 """
 
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from .configuration_sam_hq import SamHQConfig
+from .model import cpu_decoder
+from .model.fast_path import remember_layout
 from .model.forward_validation import broadcast_guide, check_embeddings, check_mask_labels, check_pixel_values
 from .model.losses import mask_loss
 from .model.mask_decoder import DecodedMasks, SamHQMaskDecoder
@@ -40,6 +43,8 @@ class SamHQModel(SamHQPreTrainedModel):
         self.vision_encoder = VISION_ENCODERS[type(config.vision_config)](config.vision_config)
         self.prompt_encoder = SamHQPromptEncoder(config.prompt_encoder_config)
         self.mask_decoder = SamHQMaskDecoder(config.mask_decoder_config)
+        remember_layout(self.vision_encoder)
+        remember_layout(self.mask_decoder)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -148,7 +153,7 @@ class SamHQModel(SamHQPreTrainedModel):
 
         Returns:
             Sparse embeddings (B, P, n, C) or None; dense ones (B, P, C, h, w), or (1, 1, C, 1, 1) without mask
-            prompts; and which tokens count (B, P, n), or None where all do.
+            prompts; and which tokens are no padding (B, P, n), or None where all are.
 
         Raises:
             ValueError: If a prompt is malformed.
@@ -164,34 +169,33 @@ class SamHQModel(SamHQPreTrainedModel):
             input_masks=input_masks,
             check_values=not torch.compiler.is_compiling(),
         )
-        if input_masks is not None:
-            input_masks = input_masks.to(self.dtype)
         return self.prompt_encoder(
             self.shared_image_embedding, device, input_points, input_labels, input_boxes, input_masks
         )
 
-    def _decoder_guides(
+    def _persam_inputs(
         self,
         batch_size: int,
         prompts: tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None],
         attention_similarity: torch.Tensor | None,
         target_embedding: torch.Tensor | None,
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    ) -> dict[str, torch.Tensor | None]:
+        """Check what is added inside the decoder; empty where there is nothing."""
         if attention_similarity is None and target_embedding is None:
-            return None, None
+            return {}
         sparse, dense, _ = prompts
-        config = self.config.mask_decoder_config
+        config, dtype = self.config.mask_decoder_config, self.mask_decoder.dtype
         count = dense.shape[1] if sparse is None else sparse.shape[1]
         # The tokens of the score, of SAM's masks and of the HQ mask come before those of the prompts.
-        tokens = config.num_multimask_outputs + 3 + (0 if sparse is None else sparse.shape[2])
+        tokens = self.mask_decoder.num_output_tokens + (0 if sparse is None else sparse.shape[2])
         pixels = self.config.vision_config.image_embedding_size**2
-        scores = (batch_size * count, config.num_attention_heads, tokens, pixels)
-        return (
-            broadcast_guide("attention_similarity", attention_similarity, scores, self.dtype),
-            broadcast_guide(
-                "target_embedding", target_embedding, (batch_size, count, tokens, config.hidden_size), self.dtype
+        scores, targets = (batch_size * count, config.num_attention_heads, tokens, pixels), (batch_size, count, tokens)
+        return {
+            "attention_similarity": broadcast_guide("attention_similarity", attention_similarity, scores, dtype),
+            "target_embedding": broadcast_guide(
+                "target_embedding", target_embedding, (*targets, config.hidden_size), dtype
             ),
-        )
+        }
 
     def forward(
         self,
@@ -231,9 +235,10 @@ class SamHQModel(SamHQPreTrainedModel):
                 `intermediate_embeddings` or `hq_features`.
             multimask_output: Whether the candidates for an ambiguous prompt are returned, best first, or one mask.
             hq_token_only: Whether the mask is the HQ token's alone: one mask, with the score of SAM's first.
-            attention_similarity: Added to the decoder's scores of tokens and pixels, for PerSAM (arXiv 2305.03048);
-                broadcasts to (B*P, heads, n, h*w).
-            target_embedding: Added to the decoder's tokens, for PerSAM; broadcasts to (B, P, n, C).
+            attention_similarity: Added to the scores of the blocks' attention from tokens to pixels, not to those of
+                the last one; broadcasts to (B*P, heads, n, h*w).
+            target_embedding: Added to the tokens, and so to their positions, before every block; broadcasts to
+                (B, P, n, C).
             intermediate_embeddings: List of (B, h, w, C') from `get_image_embeddings`.
             labels: Binary masks (B, P, H, W) over the padded square at any resolution, -100 where it is padding or not
                 known; gives `loss`, of `pred_masks[:, :, 0]`.
@@ -253,6 +258,11 @@ class SamHQModel(SamHQPreTrainedModel):
         Raises:
             ValueError: If inputs are missing, malformed, or contradict each other.
             TypeError: If an input is not a tensor of the right kind.
+
+        Differs: `attention_similarity` and `target_embedding` have the names and places of transformers' `SamModel`.
+            PerSAM (arXiv 2305.03048), which they come from, first brings the similarity to a mean of 0 and a deviation
+            of 1 and squashes it by a sigmoid, weighs the scores with it where pixels attend to tokens too, and leaves
+            the positions without the target: what it does is up to the caller as far as it can be added here.
         """
         output_attentions, output_hidden_states, return_dict = self._flags(
             output_attentions, output_hidden_states, return_dict
@@ -268,31 +278,37 @@ class SamHQModel(SamHQPreTrainedModel):
         else:
             check_embeddings(self.config, image_embeddings, intermediate_embeddings, hq_features)
             # They may have been kept at another precision than the model has now.
-            image_embeddings = image_embeddings.to(self.dtype)
-            hq_features = None if hq_features is None else hq_features.to(self.dtype)
-            intermediate_embeddings = [features.to(self.dtype) for features in intermediate_embeddings or ()]
+            dtype = self.mask_decoder.dtype
+            image_embeddings = image_embeddings.to(dtype)
+            hq_features = None if hq_features is None else hq_features.to(dtype)
+            intermediate_embeddings = [features.to(dtype) for features in intermediate_embeddings or ()]
         prompts = self.encode_prompts(
             source.shape[0], source.device, input_points, input_labels, input_boxes, input_masks
         )
-        similarity, target = self._decoder_guides(source.shape[0], prompts, attention_similarity, target_embedding)
+        persam_inputs = self._persam_inputs(source.shape[0], prompts, attention_similarity, target_embedding)
         if labels is not None:
             count = prompts[1].shape[1] if prompts[0] is None else prompts[0].shape[1]
             check_mask_labels(labels, source.shape[0], count, check_values=not torch.compiler.is_compiling())
 
         vision_outputs = SamHQVisionEncoderOutput()
         if image_embeddings is None:
-            vision_outputs = self.vision_encoder(pixel_values, output_hidden_states, output_attentions)
+            vision_outputs = self._encode(source, output_hidden_states, output_attentions)
             image_embeddings, intermediate_embeddings = vision_outputs.embeddings()
         if hq_features is None:
             (first, *_) = cast(list[torch.Tensor], intermediate_embeddings)
             hq_features = self.mask_decoder.hq_features(image_embeddings, first)
 
-        objects = self.mask_decoder.prompted_objects(image_embeddings, *prompts, hq_features, similarity, target)
-        decoded = self.mask_decoder(
-            objects,
+        decode = self.mask_decoder
+        if not persam_inputs and self.takes_fast_path(self.mask_decoder):
+            decode = partial(cpu_decoder.decode_masks, self.mask_decoder)
+        decoded = decode(
+            image_embeddings,
             self.pixel_positions(image_embeddings),
+            *prompts,
+            hq_features,
             multimask_output,
             sam_branch=output_branches or not hq_token_only,
+            **persam_inputs,
         )
         parts = _mask_outputs(decoded, image_embeddings.shape[0], hq_token_only, output_branches)
         # Made in one go: the tuple has the order in which the fields are set.

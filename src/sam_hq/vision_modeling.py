@@ -13,6 +13,8 @@ from .configuration_sam_hq import (
     SamHQTinyVitConfig,
     SamHQVisionConfig,
 )
+from .model import cpu_encoder
+from .model.fast_path import may_run, remember_layout
 from .model.forward_validation import check_pixel_values
 from .model.outputs import SamHQVisionEncoderOutput
 from .model.prompt_encoder import SamHQPositionalEmbedding
@@ -28,10 +30,10 @@ VISION_ENCODERS = {
 
 
 class SamHQPreTrainedModel(PreTrainedModel):
-    """What the models have in common: loading, saving, fresh weights, and the choice of attention.
+    """What the models have in common: loading, saving, new weights, and the ways of computing the same.
 
-    There is one switch, `attn_implementation`: "eager" computes everything plainly, as the paper draws it; "sdpa", the
-    default, takes the fast path throughout, with the same results.
+    `attn_implementation` chooses the attention: "sdpa", the default, or "eager", which keeps the weights. On a CPU, in
+    inference, an engine with the same results answers for the modules, see `set_fast_path`.
     """
 
     config_class: Any = SamHQConfig
@@ -89,7 +91,7 @@ class SamHQPreTrainedModel(PreTrainedModel):
         attn_implementation: str | dict,
         allow_all_kernels: bool = False,  # noqa: ARG002
     ) -> None:
-        """Choose between the plain path and the fast one; takes effect at the next call.
+        """Choose the attention; takes effect at the next call.
 
         Args:
             attn_implementation: "eager" or "sdpa"; or a dictionary from the name of a sub-configuration to one of them.
@@ -111,6 +113,27 @@ class SamHQPreTrainedModel(PreTrainedModel):
                 raise ValueError(f"attn_implementation must be 'eager' or 'sdpa', but is {implementation!r}")
         self.config._attn_implementation = attn_implementation
 
+    def set_fast_path(self, enabled: bool) -> None:
+        """Allow or forbid the CPU engine; takes effect at the next call.
+
+        In inference on a CPU an engine gives the results of the modules in less time, without calling each of them. It
+        steps back by itself under autograd and autocast, while a graph is compiled or exported, with the "eager"
+        attention, and wherever a layer is not as it was built: hooks, adapters, quantised or offloaded weights. The
+        setting is saved as `config.cpu_fast_path`.
+
+        Args:
+            enabled: Whether the engine may run.
+        """
+        self.config.cpu_fast_path = bool(enabled)
+
+    def takes_fast_path(self, part: nn.Module) -> bool:
+        """Whether the CPU engine would answer now for the vision encoder or the mask decoder.
+
+        Args:
+            part: One of the two.
+        """
+        return getattr(self.config, "cpu_fast_path", True) and may_run(part)
+
     def _flags(
         self, output_attentions: bool | None, output_hidden_states: bool | None, return_dict: bool | None
     ) -> tuple[bool, bool, bool]:
@@ -118,10 +141,10 @@ class SamHQPreTrainedModel(PreTrainedModel):
         if output_attentions is None:
             output_attentions = bool(self.config.output_attentions)
         parts = [self.config, *(getattr(self.config, name) for name in self.config.sub_configs)]
-        fast = [part._attn_implementation for part in parts if part._attn_implementation != "eager"]
-        if output_attentions and fast:
+        fused = [part._attn_implementation for part in parts if part._attn_implementation != "eager"]
+        if output_attentions and fused:
             raise ValueError(
-                f"output_attentions=True needs the plain path, but attn_implementation is {fast[0]!r}, which keeps no "
+                f"output_attentions=True needs attn_implementation='eager', but it is {fused[0]!r}, which keeps no "
                 "weights; call model.set_attn_implementation('eager') first"
             )
         if output_hidden_states is None:
@@ -135,6 +158,8 @@ class SamHQPreTrainedModel(PreTrainedModel):
     ) -> SamHQVisionEncoderOutput:
         encoder = cast(SamHQVisionEncoder | SamHQTinyVitEncoder | SamHQEfficientNetEncoder, self.vision_encoder)
         check_pixel_values(pixel_values, encoder.config)
+        if cpu_encoder.encodes(encoder) and not output_attentions and self.takes_fast_path(encoder):
+            return cpu_encoder.encode(encoder, pixel_values, output_hidden_states)
         return encoder(pixel_values, output_hidden_states, output_attentions)
 
 
@@ -154,6 +179,7 @@ class SamHQVisionModel(SamHQPreTrainedModel):
     def __init__(self, config: AnyVisionConfig):
         super().__init__(config)
         self.vision_encoder = VISION_ENCODERS[type(config)](config)
+        remember_layout(self.vision_encoder)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

@@ -14,8 +14,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sam_hq_numpy.prompt_labels import NOT_A_POINT_LABEL, PADDING_LABEL
 
-from ..model.mask_decoder import SamHQMaskDecoder
-from ..model.mask_rendering import render_masks_fast
+from ..model.cpu_decoder import render_rows
+from ..model.mask_decoder import SamHQMaskDecoder, TokenReadings
 from ..model.prompt_encoder import SamHQPromptEncoder
 from ..model.vision_tiny_vit import ConvNorm
 from ..model.vision_vit import SamHQVisionAttention, SamHQVisionLayer
@@ -117,17 +117,16 @@ class DecoderGraph(nn.Module):
             torch._check(of_object.shape[1] == count)
         torch._check(input_labels.shape[2] == input_points.shape[2])
         decoder = self.mask_decoder
-        sparse, counts = self._tokens(input_points, input_labels, input_boxes, has_box)
+        sparse, token_mask = self._tokens(input_points, input_labels, input_boxes, has_box)
         dense = self._dense(input_masks, has_mask)
-        objects = decoder.prompted_objects(
-            image_embeddings.to(self.dtype), sparse, dense, counts, hq_features.to(self.dtype)
-        )
+        objects = decoder.prompted_objects(image_embeddings.to(self.dtype), sparse, dense, token_mask)
         tokens, pixels, _ = decoder.transformer(
             objects.tokens, objects.pixels, self.pixel_positions, objects.token_bias
         )
-        scores, kernels = self._candidates(tokens, multimask_output, hq_token_only)
-        hq_kernel = decoder.hq_mask_mlp(tokens[:, 1 + decoder.num_mask_tokens])
-        both = render_masks_fast(decoder, pixels, kernels, hq_kernel, objects.hq_features)
+        readings = decoder.read_tokens(tokens)
+        scores, kernels = self._wanted(readings, multimask_output, hq_token_only)
+        side = hq_features.shape[-1]  # whole masks, by the CPU engine's algebra
+        both = render_rows(decoder, pixels, kernels, readings.hq_kernel, hq_features.to(self.dtype), 0, side, side)
         sam_masks, hq_masks = cast(tuple[torch.Tensor, torch.Tensor], both)
         masks = torch.where(hq_token_only, torch.zeros_like(sam_masks), sam_masks) + hq_masks
         return masks.unflatten(0, (batch_size, count)).float(), scores.unflatten(0, (batch_size, count)).float()
@@ -153,15 +152,11 @@ class DecoderGraph(nn.Module):
         without = self.prompt_encoder.embed_masks(None, masks.device)
         return torch.where(has_mask[:, :, None, None, None], with_mask, without)
 
-    def _candidates(
-        self, tokens: torch.Tensor, multimask_output: torch.Tensor, hq_token_only: torch.Tensor
+    def _wanted(
+        self, readings: TokenReadings, multimask_output: torch.Tensor, hq_token_only: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores (B*P, M) and SAM's kernels (B*P, M, C / 8) of the masks that are wanted."""
-        decoder = self.mask_decoder
-        scores = decoder.iou_prediction_head(tokens[:, 0])
-        kernels = torch.stack(
-            [mlp(tokens[:, 1 + index]) for index, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
-        )
+        decoder, scores, kernels = self.mask_decoder, readings.iou_scores, readings.sam_kernels
         # The exporter knows `topk`, which keeps the order of equals in ONNX, but no stable sort.
         best, order = scores[:, 1:].topk(decoder.num_mask_tokens - 1, dim=1)
         order = F.pad(order + 1, (1, 0))  # the one for clear prompts, then the candidates, best first

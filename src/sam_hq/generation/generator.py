@@ -23,7 +23,7 @@ from ..images.large_photos import PhotoRegions
 from ..images.mask_frames import low_res_masks_to_photo
 from ..images.mask_ops import passing_scores
 from ..images.stock_pipeline import points_in_frame
-from ..model.filtered_decoding import PassingMasks, filtered_masks, valid_region
+from ..model.filtered_decoding import PassingMasks, passing_masks, valid_region
 from ..model.worker_threads import in_threads, worker_count
 from ..modeling_sam_hq import SamHQModel
 from ..photo_embeddings import PhotoEmbeddings, check_maker, embed_images
@@ -289,19 +289,10 @@ class SamHQMaskGenerator:
     ) -> Iterator[tuple[StableMasks, torch.Tensor, list[int]]]:
         """Masks that pass the predicted IoU and the stability, their scores `(K,)`, and the point of each."""
         device = embedding.kept.image_embeddings.device
-
-        def use(masks: PassingMasks) -> tuple[StableMasks, torch.Tensor, torch.Tensor]:
-            scores = masks.iou_scores.float()  # (K, M)
-            passing = passing_scores(scores.flatten(), options)
-            stable = find_stable(masks, passing)
-            chosen = passing.cpu()[stable.indices]
-            return stable, scores.flatten().cpu()[chosen], chosen // scores.shape[1]
-
-        decoded = filtered_masks(
+        decoded = passing_masks(
             self.model,
             embedding.kept.image_embeddings,
             embedding.kept.hq_features,
-            use,
             input_points=points[None, :, None].to(device),  # (P, 2) -> (1, P, 1, 2)
             input_labels=torch.ones(1, len(points), 1, dtype=torch.int64, device=device),
             min_score=options.pred_iou_thresh if options.pred_iou_thresh > 0 else None,
@@ -310,8 +301,12 @@ class SamHQMaskGenerator:
             candidates=options.candidates_per_point,
             region=embedding.region,
         )
-        for of_prompt, (stable, scores, of_passing) in decoded:
-            yield stable, scores, of_prompt.cpu()[of_passing].tolist()
+        for of_prompt, masks in decoded:
+            scores = masks.iou_scores.float()  # (K, M)
+            passing = passing_scores(scores.flatten(), options)
+            stable = find_stable(masks, passing)
+            chosen = passing.cpu()[stable.indices]
+            yield stable, scores.flatten().cpu()[chosen], of_prompt.cpu()[chosen // scores.shape[1]].tolist()
 
 
 def _stability_filter(

@@ -64,14 +64,6 @@ class EncoderNeck(nn.Module):
         return self.layer_norm2(self.conv2(features))
 
 
-def in_pieces(features: torch.Tensor) -> bool:
-    """Whether to work in pieces that fit a CPU's cache: not where a graph is recorded, by autograd or a compiler.
-
-    Besides the cache it is the allocator that gains: it asks the system anew for each of the largest temporaries.
-    """
-    return features.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-
-
 def split_windows(hidden_states: torch.Tensor, window_size: int) -> torch.Tensor:
     """Cut a map into windows, padded with zeros at its right and bottom where the window does not divide it.
 

@@ -64,7 +64,8 @@ class SamHQMaskEmbedding(nn.Module):
         self.activation = ACT2FN[config.hidden_act]
 
     def forward(self, masks: torch.Tensor) -> torch.Tensor:
-        """Map mask logits (N, 1, 4h, 4w) to dense embeddings (N, hidden_size, h, w)."""
+        """Map mask logits (N, 1, 4h, 4w) to dense embeddings (N, hidden_size, h, w), in the weights' dtype."""
+        masks = masks.to(self.conv1.weight.dtype)
         hidden = self.activation(self.layer_norm1(self.conv1(masks)))
         hidden = self.activation(self.layer_norm2(self.conv2(hidden)))
         return self.conv3(hidden)

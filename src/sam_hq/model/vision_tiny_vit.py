@@ -5,8 +5,6 @@ Source: "TinyViT: Fast Pretraining Distillation for Small Vision Transformers" (
 is a sixteenth of the image.
 """
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -15,12 +13,8 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration_sam_hq import SamHQTinyVitConfig
-from .layers import EncoderNeck, in_pieces, merge_windows, split_windows
+from .layers import EncoderNeck, merge_windows, split_windows
 from .outputs import SamHQVisionEncoderOutput
-
-# What the fast path holds at once on a CPU: rows of an inverted bottleneck's widened map, tokens of an MLP.
-_ROWS_AT_ONCE = 32
-_TOKENS_AT_ONCE = 4096
 
 
 class ConvNorm(nn.Module):
@@ -46,21 +40,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to (B, C', H', W')."""
-        # Weights that are offloaded are present in their own module's forward alone, so they cannot be folded here, and
-        # a convolution that is wrapped, as by LoRA, does more than its weights say.
-        folds = type(self.conv) is nn.Conv2d and not self.conv.weight.is_meta
-        if self.training or self.config._attn_implementation == "eager" or not folds:
-            return self.norm(self.conv(features))
-        # In inference the norm is an affine map per channel. Folding it anew at each call costs nothing beside the
-        # convolution, needs no cache that could go stale, and leaves the saved weights as they are.
-        conv, norm = self.conv, self.norm
-        mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
-        scale = norm.weight * torch.rsqrt(variance + norm.eps)
-        weight = conv.weight * scale[:, None, None, None]
-        bias = norm.bias - (mean if conv.bias is None else mean - conv.bias) * scale
-        if conv.kernel_size == (1, 1):  # a linear layer, on a map in channels-last memory
-            return F.linear(features.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-        return F.conv2d(features, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+        return self.norm(self.conv(features))
 
 
 class TinyVitPatchEmbeddings(nn.Module):
@@ -92,20 +72,8 @@ class TinyVitMBConv(GradientCheckpointingLayer):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
-        height = features.shape[2]
-        if self.conv1.config._attn_implementation == "eager" or not in_pieces(features):
-            return self._rows(features, 0, height)
-        strips = [
-            self._rows(features, top, min(top + _ROWS_AT_ONCE, height)) for top in range(0, height, _ROWS_AT_ONCE)
-        ]
-        return torch.cat(strips, dim=2)
-
-    def _rows(self, features: torch.Tensor, top: int, bottom: int) -> torch.Tensor:
-        """The rows of the output from `top` to `bottom`: the depthwise convolution reads one row further each way."""
-        first = max(top - 1, 0)
-        expanded = self.act(self.conv2(self.act(self.conv1(features[:, :, first : bottom + 1]))))
-        expanded = expanded[:, :, top - first : bottom - first]
-        return self.act(features[:, :, top:bottom] + self.conv3(expanded))
+        expanded = self.act(self.conv2(self.act(self.conv1(features))))
+        return self.act(features + self.conv3(expanded))
 
 
 class TinyVitDownsample(nn.Module):
@@ -212,11 +180,7 @@ class TinyVitLayer(GradientCheckpointingLayer):
         attended, weights = self.attn(split_windows(hidden_states, self.window_size), output_attentions)
         hidden_states = hidden_states + merge_windows(attended, height, width)
         hidden_states = self.local_conv(hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
-        if self.attn.config._attn_implementation == "eager" or not in_pieces(hidden_states):
-            return hidden_states + self.mlp(hidden_states), weights
-        for tokens in hidden_states.view(-1, hidden_states.shape[-1]).split(_TOKENS_AT_ONCE):  # added to in place
-            tokens += self.mlp(tokens)
-        return hidden_states, weights
+        return hidden_states + self.mlp(hidden_states), weights
 
 
 class TinyVitStage(nn.Module):

@@ -13,14 +13,9 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration_sam_hq import SamHQVisionConfig
-from .layers import EncoderNeck, TransformerMLP, in_pieces, merge_windows, split_windows
+from .layers import EncoderNeck, TransformerMLP, merge_windows, split_windows
 from .outputs import SamHQVisionEncoderOutput
 
-# What the fast path holds at once on a CPU, so that it stays in the cache: scores of query-key pairs (2 MB in fp32),
-# and tokens in an MLP, whose hidden features are four times as wide, or in the windows that go together. Besides, what
-# is small is made in memory that the process has already, whereas larger pieces are fetched from the system anew.
-_SCORES_AT_ONCE = 2**19
-_TOKENS_AT_ONCE = 1024
 # Up to this many scores, heads included, a bias is cheap enough for one fused call over all windows.
 _WINDOW_SCORES = 2**20
 
@@ -70,13 +65,21 @@ class SamHQVisionAttention(nn.Module):
         Returns:
             Features (N, n, n, C), and the weights (N, heads, n*n, n*n) or None.
         """
-        count, height, width, channels = hidden_states.shape
-        qkv = self.qkv(hidden_states).view(count, height * width, 3, self.num_attention_heads, self.head_dim)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, n*n, d) each
-        attend = self.attend_plainly if self.config._attn_implementation == "eager" else self._attend_fast
-        attended, weights = attend(query, key, value)
-        attended = attended.transpose(1, 2).reshape(count, height, width, channels)
+        query, key, value = self.query_key_value(hidden_states)
+        weights = None
+        if self.config._attn_implementation == "eager":
+            attended, weights = self.attend_plainly(query, key, value)
+        else:
+            attended = self._attend_fused(query, key, value)
+        attended = attended.transpose(1, 2).reshape(hidden_states.shape)  # (N, heads, n*n, d) -> (N, n, n, C)
         return self.proj(attended), weights if output_attentions else None
+
+    def query_key_value(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Project features (N, n, n, C) to three of (N, heads, n*n, d)."""
+        count, height, width, _ = hidden_states.shape
+        qkv = self.qkv(hidden_states).view(count, height * width, 3, self.num_attention_heads, self.head_dim)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return query, key, value
 
     def position_scores(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores of each query with each key row and with each key column: (N, heads, n*n, n) both."""
@@ -109,19 +112,18 @@ class SamHQVisionAttention(nn.Module):
         weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
         return F.dropout(weights, self.config.attention_dropout, self.training) @ value, weights
 
-    def _attend_fast(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def _attend_fused(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Attended values (N, heads, n*n, d) by the fused kernels, which keep no weights."""
         dropout = self.config.attention_dropout if self.training else 0.0
         if not self.config.use_rel_pos:
-            return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout), None
+            return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         by_row, by_column = self.position_scores(query)
         tokens = query.shape[2]
         if tokens * tokens * self.num_attention_heads <= _WINDOW_SCORES:
             # A window: its bias is small, and one fused call over all windows is fastest.
             bias = (by_row.unsqueeze(-1) + by_column.unsqueeze(-2)).flatten(-2)
-            return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout), None
-        if in_pieces(query):
-            return _attend_by_rows(query * self.scale, key, value, by_row, by_column), None
-        return self._attend_extended(query, key, value, by_row, by_column, dropout), None
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+        return self._attend_extended(query, key, value, by_row, by_column, dropout)
 
     def _attend_extended(
         self,
@@ -151,37 +153,6 @@ class SamHQVisionAttention(nn.Module):
         return attended[..., :head_dim]
 
 
-def _attend_by_rows(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, by_row: torch.Tensor, by_column: torch.Tensor
-) -> torch.Tensor:
-    """Global attention for a few rows of queries at a time, with scores that stay in the cache.
-
-    Args:
-        query: Scaled queries (N, heads, n*n, d).
-        key: Keys (N, heads, n*n, d).
-        value: Values (N, heads, n*n, d).
-        by_row: Position scores (N, heads, n*n, n) with each key row.
-        by_column: Position scores (N, heads, n*n, n) with each key column.
-
-    Returns:
-        Attended values (N, heads, n*n, d).
-    """
-    count, heads, tokens, head_dim = query.shape
-    size = by_row.shape[-1]
-    step = max(1, _SCORES_AT_ONCE // tokens)
-    attended = torch.empty(count, tokens, heads, head_dim, dtype=query.dtype, device=query.device)
-    for index in range(count):
-        for head in range(heads):
-            keys, values = key[index, head].t().contiguous(), value[index, head].contiguous()
-            for start in range(0, tokens, step):
-                rows = slice(start, start + step)
-                scores = (query[index, head, rows] @ keys).unflatten(-1, (size, size))
-                scores += by_row[index, head, rows, :, None]
-                scores += by_column[index, head, rows, None, :]
-                attended[index, rows, head] = scores.flatten(-2).softmax(dim=-1) @ values
-    return attended.transpose(1, 2)
-
-
 class SamHQVisionLayer(GradientCheckpointingLayer):
     """A transformer block over windows, or over the whole image where `window_size` is 0."""
 
@@ -199,25 +170,14 @@ class SamHQVisionLayer(GradientCheckpointingLayer):
         """Map (B, h, w, C) to (B, h, w, C), and the attention weights or None."""
         _, height, width, _ = hidden_states.shape
         attended = self.layer_norm1(hidden_states)
-        whole = self.attn.config._attn_implementation == "eager" or not in_pieces(hidden_states)
-        weights = None
         if self.window_size:
             # Windows are padded after the norm: padded keys are zeros, and they are attended to.
-            windows = split_windows(attended, self.window_size)
-            if whole:
-                windows, weights = self.attn(windows, output_attentions)
-            else:
-                for part in windows.split(max(1, _TOKENS_AT_ONCE // self.window_size**2)):  # overwritten in place
-                    part.copy_(self.attn(part)[0])
+            windows, weights = self.attn(split_windows(attended, self.window_size), output_attentions)
             attended = merge_windows(windows, height, width)
         else:
             attended, weights = self.attn(attended, output_attentions)
         hidden_states = hidden_states + attended
-        if whole:
-            return hidden_states + self.mlp(self.layer_norm2(hidden_states)), weights
-        for tokens in hidden_states.view(-1, hidden_states.shape[-1]).split(_TOKENS_AT_ONCE):  # added to in place
-            tokens += self.mlp(self.layer_norm2(tokens))
-        return hidden_states, weights
+        return hidden_states + self.mlp(self.layer_norm2(hidden_states)), weights
 
 
 class SamHQVisionEncoder(nn.Module):

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import nn
 
-from ..model.decoder_attention import SamHQAttention
-from ..model.two_way_transformer import SamHQTwoWayTransformer
+from ..model.two_way_transformer import SamHQAttention, SamHQTwoWayTransformer
 from ..modeling_sam_hq import SamHQModel
 from .objectives import decode_branches, training_loss
 

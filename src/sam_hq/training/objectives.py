@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,6 @@ from ..model.losses import (
     sample_points,
     uncertain_points,
 )
-from ..model.mask_rendering import render_masks, render_masks_fast
 from ..modeling_sam_hq import SamHQModel
 
 
@@ -52,28 +51,17 @@ def decode_branches(
     Returns:
         The predictions of the B * P objects, those of an image one after another.
     """
-    decoder: Any = model.mask_decoder  # takes no HQ features as well, where their masks are not made
-    sparse, dense, counts = model.prompt_encoder(model.shared_image_embedding, image_embeddings.device, **prompts)
-    objects = decoder.prompted_objects(image_embeddings, sparse, dense, counts, hq_features)
-    positions = model.get_image_wide_positional_embeddings().flatten(2)[0].t().to(image_embeddings.dtype)
-    tokens, pixels, _ = decoder.transformer(objects.tokens, objects.pixels, positions, objects.token_bias)
-    kernels = [mlp(tokens[:, 1 + index]) for index, mlp in enumerate(decoder.output_hypernetworks_mlps)]
-    scores = decoder.iou_prediction_head(tokens[:, 0])
-    if hq_features is None:
-        return BranchOutputs(scores, render_sam_masks(model, pixels, torch.stack(kernels, 1)), None)
-    hq_kernel = decoder.hq_mask_mlp(tokens[:, 1 + decoder.num_mask_tokens])
-    render = render_masks if model.config._attn_implementation == "eager" else render_masks_fast
-    sam_masks, hq_masks = render(decoder, pixels, torch.stack(kernels, 1), hq_kernel, hq_features)
-    return BranchOutputs(scores, cast(torch.Tensor, sam_masks), hq_masks[:, 0])
-
-
-def render_sam_masks(model: SamHQModel, pixels: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """SAM's logits (N, T, 4h, 4w) alone, from the pixels (N, h*w, C) and the kernels (N, T, C / 8)."""
-    decoder, grid = model.mask_decoder, model.config.vision_config.image_embedding_size
-    features = pixels.transpose(1, 2).unflatten(2, (grid, grid))  # (N, h*w, C) -> (N, C, h, w)
-    upscaled = F.gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(features)))
-    upscaled = F.gelu(decoder.upscale_conv2(upscaled))
-    return torch.einsum("ntc,nchw->nthw", kernels, upscaled)
+    decoder = model.mask_decoder
+    prompted = model.prompt_encoder(model.shared_image_embedding, image_embeddings.device, **prompts)
+    objects = decoder.prompted_objects(image_embeddings, *prompted)
+    tokens, pixels, _ = decoder.transformer(
+        objects.tokens, objects.pixels, model.pixel_positions(image_embeddings), objects.token_bias
+    )
+    readings = decoder.read_tokens(tokens)
+    sam_masks, hq_masks = decoder.render(pixels, readings.sam_kernels, readings.hq_kernel, hq_features)
+    return BranchOutputs(
+        readings.iou_scores, cast(torch.Tensor, sam_masks), None if hq_masks is None else hq_masks[:, 0]
+    )
 
 
 def mask_losses(mask_logits: torch.Tensor, labels: torch.Tensor, num_points: int) -> torch.Tensor:

@@ -1,0 +1,182 @@
+"""The vision encoders on a CPU, for inference: the answers of their modules from the same weights, piece by piece.
+
+* Tokens do not mix in an MLP, nor windows with each other, so that they go a few at a time, and stay in the cache.
+  Besides the cache it is the allocator that gains: it asks the system anew for each of the largest temporaries.
+* Global attention goes a few rows of queries at a time, with the position scores added in place: no bias of all pairs
+  of tokens is ever made.
+* A batch norm is an affine map per channel, and is folded into the convolution before it. Doing so anew at each call
+  costs nothing beside the convolution, needs no cache that could go stale, and leaves the weights as they are.
+
+`fast_path.py` says when all this may stand in for the modules. tests/model/test_cpu_encoder.py holds it against them.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .layers import merge_windows, split_windows
+from .outputs import SamHQVisionEncoderOutput
+from .vision_tiny_vit import (
+    ConvNorm,
+    SamHQTinyVitEncoder,
+    TinyVitDownsample,
+    TinyVitLayer,
+    TinyVitMBConv,
+    TinyVitStage,
+)
+from .vision_vit import SamHQVisionAttention, SamHQVisionEncoder, SamHQVisionLayer
+
+# What is held at once: scores of query-key pairs (2 MB in fp32), and tokens in an MLP, whose hidden features are four
+# times as wide, or in the windows that go together.
+_SCORES_AT_ONCE = 2**19
+_TOKENS_AT_ONCE = 1024
+# The same of TinyViT: rows of an inverted bottleneck's widened map, tokens of an MLP.
+_TINY_VIT_ROWS_AT_ONCE = 32
+_TINY_VIT_TOKENS_AT_ONCE = 4096
+
+
+def encodes(encoder: nn.Module) -> bool:
+    """Whether this is an encoder that `encode` knows."""
+    return type(encoder) in _ENCODERS
+
+
+def encode(
+    encoder: nn.Module, pixel_values: torch.Tensor, output_hidden_states: bool = False
+) -> SamHQVisionEncoderOutput:
+    """Encode images; arguments and results are those of the encoder's own `forward`, without attention weights."""
+    return _ENCODERS[type(encoder)](encoder, pixel_values, output_hidden_states)
+
+
+def _encode_vit(
+    encoder: SamHQVisionEncoder, pixel_values: torch.Tensor, output_hidden_states: bool
+) -> SamHQVisionEncoderOutput:
+    hidden_states = encoder.patch_embed(pixel_values)
+    if encoder.pos_embed is not None:
+        hidden_states = hidden_states + encoder.pos_embed
+    intermediate_embeddings, all_hidden_states = [], [hidden_states]
+    for module in encoder.layers:
+        layer = cast(SamHQVisionLayer, module)
+        hidden_states = _vit_layer(layer, hidden_states)
+        if not layer.window_size:
+            intermediate_embeddings.append(hidden_states)
+        if output_hidden_states:
+            all_hidden_states.append(hidden_states)
+    return SamHQVisionEncoderOutput(
+        last_hidden_state=encoder.neck(hidden_states),
+        intermediate_embeddings=intermediate_embeddings,
+        hidden_states=tuple(all_hidden_states) if output_hidden_states else None,
+    )
+
+
+def _vit_layer(layer: SamHQVisionLayer, hidden_states: torch.Tensor) -> torch.Tensor:
+    _, height, width, channels = hidden_states.shape
+    attended = layer.layer_norm1(hidden_states)
+    if layer.window_size:
+        # Windows are padded after the norm: padded keys are zeros, and they are attended to.
+        windows = split_windows(attended, layer.window_size)
+        for part in windows.split(max(1, _TOKENS_AT_ONCE // layer.window_size**2)):  # overwritten in place
+            part.copy_(layer.attn(part)[0])
+        attended = merge_windows(windows, height, width)
+    else:
+        attended = _global_attention(layer.attn, attended)
+    hidden_states = hidden_states + attended
+    for tokens in hidden_states.view(-1, channels).split(_TOKENS_AT_ONCE):  # added to in place
+        tokens += layer.mlp(layer.layer_norm2(tokens))
+    return hidden_states
+
+
+def _global_attention(attention: SamHQVisionAttention, hidden_states: torch.Tensor) -> torch.Tensor:
+    """Attention over whole images (N, n, n, C), for a few rows of queries at a time."""
+    if not attention.config.use_rel_pos:
+        return attention(hidden_states)[0]
+    query, key, value = attention.query_key_value(hidden_states)  # (N, heads, n*n, d) each
+    by_row, by_column = attention.position_scores(query)
+    query = query * attention.scale
+    count, heads, tokens, head_dim = query.shape
+    size = attention.grid_size
+    step = max(1, _SCORES_AT_ONCE // tokens)
+    attended = torch.empty(count, tokens, heads, head_dim, dtype=query.dtype, device=query.device)
+    for index in range(count):
+        for head in range(heads):
+            keys, values = key[index, head].t().contiguous(), value[index, head].contiguous()
+            for start in range(0, tokens, step):
+                rows = slice(start, start + step)
+                scores = (query[index, head, rows] @ keys).unflatten(-1, (size, size))
+                scores += by_row[index, head, rows, :, None]
+                scores += by_column[index, head, rows, None, :]
+                attended[index, rows, head] = scores.flatten(-2).softmax(dim=-1) @ values
+    return attention.proj(attended.view(count, size, size, heads * head_dim))
+
+
+def _encode_tiny_vit(
+    encoder: SamHQTinyVitEncoder, pixel_values: torch.Tensor, output_hidden_states: bool
+) -> SamHQVisionEncoderOutput:
+    embed = encoder.patch_embed
+    pixel_values = pixel_values.to(embed.conv1.conv.weight.dtype, memory_format=torch.channels_last)
+    features = _conv_norm(embed.conv2, embed.act(_conv_norm(embed.conv1, pixel_values)))
+    intermediate_embeddings, all_hidden_states = [], [features.permute(0, 2, 3, 1)]
+    for index, stage in enumerate(encoder.stages):
+        features = _tiny_vit_stage(cast(TinyVitStage, stage), features)
+        hidden_states = features.permute(0, 2, 3, 1)
+        if index == 1:
+            intermediate_embeddings.append(hidden_states)
+        if output_hidden_states:
+            all_hidden_states.append(hidden_states)
+    return SamHQVisionEncoderOutput(
+        last_hidden_state=encoder.neck(hidden_states),
+        intermediate_embeddings=intermediate_embeddings,
+        hidden_states=tuple(all_hidden_states) if output_hidden_states else None,
+    )
+
+
+def _tiny_vit_stage(stage: TinyVitStage, features: torch.Tensor) -> torch.Tensor:
+    for layer in stage.layers:
+        if isinstance(layer, TinyVitLayer):
+            features = _tiny_vit_layer(layer, features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        else:
+            features = _mb_conv(cast(TinyVitMBConv, layer), features)
+    if stage.downsample is None:
+        return features
+    down = cast(TinyVitDownsample, stage.downsample)
+    widened = down.act(_conv_norm(down.conv2, down.act(_conv_norm(down.conv1, features))))
+    return _conv_norm(down.conv3, widened)
+
+
+def _tiny_vit_layer(layer: TinyVitLayer, hidden_states: torch.Tensor) -> torch.Tensor:
+    _, height, width, channels = hidden_states.shape
+    # Windows are padded before the attention's norm, unlike the ViT's: a padded key is the norm's bias.
+    attended, _ = layer.attn(split_windows(hidden_states, layer.window_size))
+    hidden_states = hidden_states + merge_windows(attended, height, width)
+    hidden_states = _conv_norm(layer.local_conv, hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+    for tokens in hidden_states.view(-1, channels).split(_TINY_VIT_TOKENS_AT_ONCE):  # added to in place
+        tokens += layer.mlp(tokens)
+    return hidden_states
+
+
+def _mb_conv(layer: TinyVitMBConv, features: torch.Tensor) -> torch.Tensor:
+    height, strips = features.shape[2], []
+    for top in range(0, height, _TINY_VIT_ROWS_AT_ONCE):
+        bottom = min(top + _TINY_VIT_ROWS_AT_ONCE, height)
+        first = max(top - 1, 0)  # the depthwise convolution reads one row further each way
+        expanded = layer.act(_conv_norm(layer.conv1, features[:, :, first : bottom + 1]))
+        expanded = layer.act(_conv_norm(layer.conv2, expanded))[:, :, top - first : bottom - first]
+        strips.append(layer.act(features[:, :, top:bottom] + _conv_norm(layer.conv3, expanded)))
+    return torch.cat(strips, dim=2)
+
+
+def _conv_norm(layer: ConvNorm, features: torch.Tensor) -> torch.Tensor:
+    """A convolution with its batch norm folded in."""
+    conv, norm = layer.conv, layer.norm
+    mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    weight, bias = conv.weight * scale[:, None, None, None], norm.bias - mean * scale
+    if conv.kernel_size == (1, 1):  # a linear layer, on a map in channels-last memory
+        return F.linear(features.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    return F.conv2d(features, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+
+
+_ENCODERS = {SamHQVisionEncoder: _encode_vit, SamHQTinyVitEncoder: _encode_tiny_vit}
+
+__all__ = ["encode", "encodes"]
