@@ -29,7 +29,7 @@ from benchmarks.peers import Peers, authors_installed, load_peers  # noqa: E402
 from benchmarks.report import replace_between, table  # noqa: E402
 from sam_hq.evaluation.ground_truth_prompts import mask_box  # noqa: E402
 from sam_hq.generation.generator import SamHQMaskGenerator  # noqa: E402
-from sam_hq.model.filtered_decoding import PassingMasks, filtered_masks, valid_region  # noqa: E402
+from sam_hq.generation.passing_masks import passing_masks, valid_region  # noqa: E402
 from sam_hq_numpy.crop_grids import layer_point_grids  # noqa: E402
 
 PHOTO = REPOSITORY / "docs" / "photos" / "lemur.png"
@@ -141,16 +141,15 @@ class ViTB:
         region = valid_region(self.reshaped, 1024, 256)
 
         def ours_filtered() -> torch.Tensor:
-            groups = filtered_masks(
+            groups = passing_masks(
                 ours,
                 self.image_embeddings,
                 self.hq_features,
-                PassingMasks.logits,
                 input_points=self.points,
                 min_score=threshold,
                 region=region,
             )
-            return torch.cat([masks[:, 0] for _, masks in groups])
+            return torch.cat([masks.logits()[:, 0] for _, masks in groups])
 
         def builtin_filtered() -> torch.Tensor:
             outputs = self.peers.builtin(
@@ -203,14 +202,10 @@ class ViTB:
         height, width = self.reshaped
         scores = []
         for points in (grid * torch.tensor([width, height])).split(PROMPTS):
-            groups = filtered_masks(
-                self.peers.ours,
-                self.image_embeddings,
-                self.hq_features,
-                lambda masks: masks.iou_scores[:, 0],
-                input_points=points[None, :, None],
+            groups = passing_masks(
+                self.peers.ours, self.image_embeddings, self.hq_features, input_points=points[None, :, None]
             )
-            scores += [best for _, best in groups]
+            scores += [masks.iou_scores[:, 0] for _, masks in groups]
         ordered = torch.cat(scores).sort().values
         at = round(quantile * len(ordered))
         return ordered[at - 1 : at + 1].mean().item()

@@ -5,15 +5,15 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from sam_hq.filtered_decoding import passing_masks, valid_region
 
 from conftest import small_model
-from sam_hq.model.filtered_decoding import PassingMasks, filtered_masks, valid_region
 
 
-@pytest.fixture(params=["eager", "sdpa"])
+@pytest.fixture(params=[False, True], ids=["modules", "engine"])
 def prompted(request):
     model = small_model()
-    model.set_attn_implementation(request.param)
+    model.set_fast_path(request.param)
     torch.manual_seed(1)
     with torch.no_grad():
         image_embeddings, intermediate = model.get_image_embeddings(torch.randn(1, 3, 128, 128))
@@ -30,7 +30,7 @@ def prompted(request):
 def test_it_is_the_model_filtered(
     prompted, monkeypatch, multimask_output, hq_token_only, candidates, region, objects_at_once
 ):
-    monkeypatch.setattr("sam_hq.model.mask_decoder._PIXEL_FLOATS_AT_ONCE", objects_at_once * 64 * 32)
+    monkeypatch.setattr("sam_hq.cpu_decoder._PIXEL_FLOATS_AT_ONCE", objects_at_once * 64 * 32)
     model, image_embeddings, hq_features, points = prompted
     options = {"input_points": points, "multimask_output": multimask_output, "hq_token_only": hq_token_only}
     with torch.no_grad():
@@ -38,23 +38,22 @@ def test_it_is_the_model_filtered(
         best = whole.iou_scores[0, :, 0]
         min_score = best.median().item()
         groups = list(
-            filtered_masks(
+            passing_masks(
                 model,
                 image_embeddings,
                 hq_features,
-                lambda masks: (masks.logits(), masks.iou_scores),
                 **options,
                 min_score=min_score,
                 candidates=candidates,
                 region=region,
             )
         )
+        masks = torch.cat([masks.logits() for _, masks in groups])
     rows, columns = region or (32, 32)
     indices = torch.cat([indices for indices, _ in groups])
     assert indices.tolist() == (best > min_score).nonzero()[:, 0].tolist()
     assert 0 < len(indices) < 7
-    masks = torch.cat([masks for _, (masks, _) in groups])
-    scores = torch.cat([scores for _, (_, scores) in groups])
+    scores = torch.cat([masks.iou_scores for _, masks in groups])
     torch.testing.assert_close(masks, whole.pred_masks[0, indices, :candidates, :rows, :columns], atol=1e-5, rtol=0)
     torch.testing.assert_close(scores, whole.iou_scores[0, indices, :candidates], atol=1e-6, rtol=0)
 
@@ -62,16 +61,14 @@ def test_it_is_the_model_filtered(
 def test_nothing_passes(prompted):
     model, image_embeddings, hq_features, points = prompted
     with torch.no_grad():
-        groups = list(
-            filtered_masks(model, image_embeddings, hq_features, PassingMasks.logits, points, min_score=float("inf"))
-        )
+        groups = list(passing_masks(model, image_embeddings, hq_features, points, min_score=float("inf")))
     assert groups == []
 
 
 def test_several_images_are_refused(prompted):
     model, image_embeddings, hq_features, points = prompted
     with pytest.raises(ValueError, match="image_embeddings must be those of one image, but hold 2"):
-        next(filtered_masks(model, image_embeddings.repeat(2, 1, 1, 1), hq_features, PassingMasks.logits, points))
+        next(passing_masks(model, image_embeddings.repeat(2, 1, 1, 1), hq_features, points))
 
 
 def test_valid_region_is_all_that_upscaling_reads_and_no_more():

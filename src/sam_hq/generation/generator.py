@@ -23,11 +23,11 @@ from ..images.large_photos import PhotoRegions
 from ..images.mask_frames import low_res_masks_to_photo
 from ..images.mask_ops import passing_scores
 from ..images.stock_pipeline import points_in_frame
-from ..model.filtered_decoding import PassingMasks, passing_masks, valid_region
 from ..model.worker_threads import in_threads, worker_count
 from ..modeling_sam_hq import SamHQModel
 from ..photo_embeddings import PhotoEmbeddings, check_maker, embed_images
 from .candidates import MaskCandidates, candidates_of_crop, segmentation
+from .passing_masks import PassingMasks, passing_masks, valid_region
 from .stability import StableMasks, stable_from_logits, stable_from_strips
 from .tiles import stitched
 from .upscaling import PhotoUpscaling

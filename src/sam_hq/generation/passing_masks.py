@@ -6,15 +6,12 @@ candidates that would be thrown away afterwards.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
-from . import cpu_decoder
-from .mask_decoder import SamHQMaskDecoder, TokenReadings
-
-if TYPE_CHECKING:
-    from ..modeling_sam_hq import SamHQModel
+from ..model import cpu_decoder
+from ..model.mask_decoder import SamHQMaskDecoder, TokenReadings
+from ..modeling_sam_hq import SamHQModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +59,7 @@ class PassingMasks:
 
 
 def passing_masks(
-    model: "SamHQModel",
+    model: SamHQModel,
     image_embeddings: torch.Tensor,
     hq_features: torch.Tensor,
     input_points: torch.Tensor | None = None,
@@ -78,7 +75,7 @@ def passing_masks(
     """Decode P prompts on one image, scores first, and give those whose scores pass; their masks are not made yet.
 
     Everything happens in the caller's thread, when the next group is asked for. On a CPU a group is an object or a few,
-    so that a caller who drops each before the next holds little, and `worker_threads.in_threads` over parts of the
+    so that a caller who drops each before the next holds little, and `model.worker_threads.in_threads` over parts of the
     prompts keeps all cores busy. Elsewhere all P prompts are one group.
 
     Args:
