@@ -13,8 +13,6 @@ FORBIDDEN_NAMES = {"utils", "helpers", "common", "constants", "types", "registry
 MODULES = modules()
 # Being rewritten.
 PENDING = {
-    ("sam_hq.model.filtered_decoding", "sam_hq.modeling_sam_hq"),
-    ("sam_hq.model.mask_rendering", "sam_hq.model.mask_decoder"),
     ("sam_hq_onnx.generation", "sam_hq_onnx.runner"),
 }
 PAGE = (SOURCE.parent / "docs" / "architecture.md").read_text()

@@ -6,16 +6,16 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from sam_hq.checkpoint_conversion import processor_for
-from sam_hq.filtered_decoding import passing_masks
-from sam_hq.mask_generator import SamHQMaskGenerator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from byte_counter import ByteCounter
 from conftest import BACKBONES, DECODER, small_config, small_model, stirred
-from sam_hq import cpu_encoder
 from sam_hq.configuration_sam_hq import SamHQConfig
+from sam_hq.generation.generator import SamHQMaskGenerator
+from sam_hq.generation.passing_masks import passing_masks
+from sam_hq.hub.conversion import processor_for
+from sam_hq.model import cpu_encoder
 from sam_hq.modeling_sam_hq import SamHQModel
 
 
@@ -224,7 +224,7 @@ def test_prompts_that_fail_and_rows_that_pad_are_not_rendered(prompted):
 
 
 def test_decoding_holds_a_group_and_not_all_prompts(prompted, monkeypatch):
-    monkeypatch.setattr("sam_hq.cpu_decoder._PIXEL_FLOATS_AT_ONCE", 1)  # one object, as at full size
+    monkeypatch.setattr("sam_hq.model.cpu_decoder._PIXEL_FLOATS_AT_ONCE", 1)  # one object, as at full size
     model, image_embeddings, _, hq_features, _ = prompted
     peaks = []
     for count in (64, 96):  # tokens grow with the prompts, pixels do not

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from sam_hq.model.filtered_decoding import valid_region
 
 from sam_hq.generation import upscaling as mask_upscaling
+from sam_hq.generation.passing_masks import valid_region
 from sam_hq.generation.upscaling import PhotoUpscaling
 from sam_hq.images.mask_frames import low_res_masks_to_photo, resized_size
 from sam_hq.images.mask_ops import stability_scores

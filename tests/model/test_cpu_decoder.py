@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from sam_hq.cpu_decoder import mask_strips, render_masks, transformed_objects
-from sam_hq.mask_decoder import PromptedObjects, SamHQMaskDecoder
 
 from conftest import DECODER, small_model, stirred
-from sam_hq import cpu_decoder
 from sam_hq.configuration_sam_hq import SamHQMaskDecoderConfig
+from sam_hq.model import cpu_decoder
+from sam_hq.model.cpu_decoder import mask_strips, render_masks, transformed_objects
+from sam_hq.model.mask_decoder import PromptedObjects, SamHQMaskDecoder
 
 WIDTH, GRID, PIXELS = 32, 5, 25
 

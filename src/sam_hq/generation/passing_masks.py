@@ -75,8 +75,8 @@ def passing_masks(
     """Decode P prompts on one image, scores first, and give those whose scores pass; their masks are not made yet.
 
     Everything happens in the caller's thread, when the next group is asked for. On a CPU a group is an object or a few,
-    so that a caller who drops each before the next holds little, and `model.worker_threads.in_threads` over parts of the
-    prompts keeps all cores busy. Elsewhere all P prompts are one group.
+    so that a caller who drops each before the next holds little, and `in_threads` over parts of the prompts keeps all
+    cores busy. Elsewhere all P prompts are one group.
 
     Args:
         model: The model.
