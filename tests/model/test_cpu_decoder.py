@@ -5,8 +5,9 @@ import torch
 
 from conftest import DECODER, small_model, stirred
 from sam_hq.configuration_sam_hq import SamHQMaskDecoderConfig
-from sam_hq.model import cpu_decoder
-from sam_hq.model.cpu_decoder import mask_strips, render_masks, transformed_objects
+from sam_hq.model import cpu_decoder, cpu_rendering
+from sam_hq.model.cpu_decoder import transformed_objects
+from sam_hq.model.cpu_rendering import mask_strips, render_masks
 from sam_hq.model.mask_decoder import PromptedObjects, SamHQMaskDecoder
 
 WIDTH, GRID, PIXELS = 32, 5, 25
@@ -63,7 +64,7 @@ def decoded(images, per_image):
 @pytest.mark.parametrize("rows_at_once", [4, 12, 32, 100])
 @pytest.mark.parametrize("region", [None, (32, 32), (1, 32), (17, 5), (22, 31), (32, 2)])
 def test_strips_are_the_rows_of_the_modules_masks(monkeypatch, rows_at_once, region):
-    monkeypatch.setattr(cpu_decoder, "_ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(cpu_rendering, "_ROWS_AT_ONCE", rows_at_once)
     decoder, inputs = small_model().mask_decoder, decoded(images=2, per_image=3)
     rows, columns = region or (32, 32)
     with torch.no_grad():

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sam_hq_numpy.prompt_labels import NOT_A_POINT_LABEL, PADDING_LABEL
 
-from ..model.cpu_decoder import render_rows
+from ..model.cpu_rendering import render_rows
 from ..model.mask_decoder import SamHQMaskDecoder, TokenReadings
 from ..model.prompt_encoder import SamHQPromptEncoder
 from ..model.vision_tiny_vit import ConvNorm

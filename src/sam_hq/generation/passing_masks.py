@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..model import cpu_decoder
+from ..model import cpu_decoder, cpu_rendering
 from ..model.mask_decoder import SamHQMaskDecoder, TokenReadings
 from ..modeling_sam_hq import SamHQModel
 
@@ -46,7 +46,7 @@ class PassingMasks:
         sam_kernels = self.readings.sam_kernels if self.sam_branch else None
         inputs = (self.pixels, sam_kernels, self.readings.hq_kernel, self.hq_features)
         if self.fast:
-            for sam_masks, hq_masks in cpu_decoder.mask_strips(self.decoder, *inputs, self.region):
+            for sam_masks, hq_masks in cpu_rendering.mask_strips(self.decoder, *inputs, self.region):
                 yield hq_masks if sam_masks is None else sam_masks + hq_masks
             return
         sam_masks, hq_masks = self.decoder.render(*inputs)

@@ -10,7 +10,8 @@
 `fast_path.py` says when all this may stand in for the modules. tests/model/test_cpu_encoder.py holds it against them.
 """
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from torch import nn
 
 from .layers import merge_windows, split_windows
 from .outputs import SamHQVisionEncoderOutput
+from .vision_efficientnet import EfficientNetBlock, SamHQEfficientNetEncoder
 from .vision_tiny_vit import (
     ConvNorm,
     SamHQTinyVitEncoder,
@@ -166,17 +168,42 @@ def _mb_conv(layer: TinyVitMBConv, features: torch.Tensor) -> torch.Tensor:
     return torch.cat(strips, dim=2)
 
 
+def _encode_efficientnet(
+    encoder: SamHQEfficientNetEncoder, pixel_values: torch.Tensor, output_hidden_states: bool
+) -> SamHQVisionEncoderOutput:
+    stem = encoder.patch_embed
+    pixel_values = pixel_values.to(stem.conv1.conv.weight.dtype, memory_format=torch.channels_last)
+    maps = [stem.act(_conv_norm(stem.conv1, pixel_values))]
+    for stage in encoder.stages:
+        features = maps[-1]
+        for block in cast(nn.Sequential, stage):
+            features = _efficientnet_block(cast(EfficientNetBlock, block), features)
+        maps.append(features)
+    return encoder.encodings(maps, output_hidden_states)
+
+
+def _efficientnet_block(block: EfficientNetBlock, features: torch.Tensor) -> torch.Tensor:
+    expanded = features if block.expand is None else block.act(_conv_norm(block.expand, features))
+    projected = _conv_norm(block.project, block.act(_conv_norm(block.depthwise, expanded)))
+    return features + projected if block.residual else projected
+
+
 def _conv_norm(layer: ConvNorm, features: torch.Tensor) -> torch.Tensor:
     """A convolution with its batch norm folded in."""
     conv, norm = layer.conv, layer.norm
     mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    weight, bias = conv.weight * scale[:, None, None, None], norm.bias - mean * scale
+    weight = conv.weight * scale[:, None, None, None]
+    bias = norm.bias - (mean if conv.bias is None else mean - conv.bias) * scale
     if conv.kernel_size == (1, 1):  # a linear layer, on a map in channels-last memory
         return F.linear(features.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
     return F.conv2d(features, weight, bias, conv.stride, conv.padding, groups=conv.groups)
 
 
-_ENCODERS = {SamHQVisionEncoder: _encode_vit, SamHQTinyVitEncoder: _encode_tiny_vit}
+_ENCODERS: dict[type[nn.Module], Callable[[Any, torch.Tensor, bool], SamHQVisionEncoderOutput]] = {
+    SamHQVisionEncoder: _encode_vit,
+    SamHQTinyVitEncoder: _encode_tiny_vit,
+    SamHQEfficientNetEncoder: _encode_efficientnet,
+}
 
 __all__ = ["encode", "encodes"]

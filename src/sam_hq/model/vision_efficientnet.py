@@ -130,7 +130,12 @@ class SamHQEfficientNetEncoder(nn.Module):
             Image embeddings, and one intermediate embedding (B, h, w, C): the maps of strides 4 and 8, each cell of
             the grid with all that they hold of it.
         """
-        maps = self.feature_maps(pixel_values)
+        outputs = self.encodings(self.feature_maps(pixel_values), output_hidden_states)
+        outputs.attentions = () if output_attentions else None
+        return outputs
+
+    def encodings(self, maps: list[torch.Tensor], output_hidden_states: bool = False) -> SamHQVisionEncoderOutput:
+        """What `forward` returns, from the maps of `feature_maps`."""
         stride4, stride8, stride16, stride32 = maps[2], maps[3], maps[5], maps[7]
         fused = self.fusion(stride16, stride32)
         early = torch.cat([F.pixel_unshuffle(self.fine(stride4), 4), F.pixel_unshuffle(stride8, 2)], dim=1)
@@ -138,5 +143,4 @@ class SamHQEfficientNetEncoder(nn.Module):
             last_hidden_state=self.neck(fused.permute(0, 2, 3, 1)),
             intermediate_embeddings=[early.permute(0, 2, 3, 1).contiguous()],
             hidden_states=tuple(features.permute(0, 2, 3, 1) for features in maps) if output_hidden_states else None,
-            attentions=() if output_attentions else None,
         )
