@@ -78,9 +78,9 @@ class RowsInTurn:
 
 
 def disc_masks(
-    model, image_embeddings, hq_features, use, min_score, candidates, region, input_points, input_labels, **flags
+    model, image_embeddings, hq_features, min_score, candidates, region, input_points, input_labels, **flags
 ):
-    """Stands in for `filtered_masks`."""
+    """Stands in for `passing_masks`."""
     outputs = model(
         image_embeddings=image_embeddings, hq_features=hq_features, input_points=input_points,
         input_labels=input_labels, **flags,
@@ -89,12 +89,12 @@ def disc_masks(
     for group in torch.arange(len(masks)).split(3):
         kept = group if min_score is None else group[scores[group, 0] > min_score]
         if len(kept):
-            yield kept, use(RowsInTurn(masks[kept][..., : region[0], : region[1]], scores[kept]))
+            yield kept, RowsInTurn(masks[kept][..., : region[0], : region[1]], scores[kept])
 
 
 @pytest.fixture(autouse=True)
 def _discs(monkeypatch):
-    monkeypatch.setattr(mask_generator, "filtered_masks", disc_masks)
+    monkeypatch.setattr(mask_generator, "passing_masks", disc_masks)
 
 
 def plain_generation(model, processor, photo, options):

@@ -6,6 +6,7 @@ candidates that would be thrown away afterwards.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -49,7 +50,8 @@ class PassingMasks:
             for sam_masks, hq_masks in cpu_rendering.mask_strips(self.decoder, *inputs, self.region):
                 yield hq_masks if sam_masks is None else sam_masks + hq_masks
             return
-        sam_masks, hq_masks = self.decoder.render(*inputs)
+        sam_masks, rendered = self.decoder.render(*inputs)
+        hq_masks = cast(torch.Tensor, rendered)
         rows, columns = self.region or self.hq_features.shape[-2:]
         yield (hq_masks if sam_masks is None else sam_masks + hq_masks)[..., :rows, :columns]
 
