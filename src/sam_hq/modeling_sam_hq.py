@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .configuration_sam_hq import SamHQConfig
-from .model import cpu_decoder
+from .model.cpu_decoder import decode_masks
 from .model.fast_path import remember_layout
 from .model.forward_validation import broadcast_guide, check_embeddings, check_mask_labels, check_pixel_values
 from .model.losses import mask_loss
@@ -300,7 +300,7 @@ class SamHQModel(SamHQPreTrainedModel):
 
         decode = self.mask_decoder
         if not persam_inputs and self.takes_fast_path(self.mask_decoder):
-            decode = partial(cpu_decoder.decode_masks, self.mask_decoder)
+            decode = partial(decode_masks, self.mask_decoder)
         decoded = decode(
             image_embeddings,
             self.pixel_positions(image_embeddings),

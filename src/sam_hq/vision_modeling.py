@@ -13,7 +13,7 @@ from .configuration_sam_hq import (
     SamHQTinyVitConfig,
     SamHQVisionConfig,
 )
-from .model import cpu_encoder
+from .model.cpu_encoder import encode, encodes
 from .model.fast_path import may_run, remember_layout
 from .model.forward_validation import check_pixel_values
 from .model.outputs import SamHQVisionEncoderOutput
@@ -158,8 +158,8 @@ class SamHQPreTrainedModel(PreTrainedModel):
     ) -> SamHQVisionEncoderOutput:
         encoder = cast(SamHQVisionEncoder | SamHQTinyVitEncoder | SamHQEfficientNetEncoder, self.vision_encoder)
         check_pixel_values(pixel_values, encoder.config)
-        if cpu_encoder.encodes(encoder) and not output_attentions and self.takes_fast_path(encoder):
-            return cpu_encoder.encode(encoder, pixel_values, output_hidden_states)
+        if encodes(encoder) and not output_attentions and self.takes_fast_path(encoder):
+            return encode(encoder, pixel_values, output_hidden_states)
         return encoder(pixel_values, output_hidden_states, output_attentions)
 
 

@@ -96,7 +96,7 @@ def _compare_positions(transformer: SamHQTwoWayTransformer) -> None:
     for attention in transformer.modules():
         if not isinstance(attention, SamHQAttention):
             continue
-        across = attention.q_proj.out_features < attention.hidden_size
+        across = attention.q_proj.out_features < attention.q_proj.in_features
         nn.init.orthogonal_(attention.q_proj.weight, gain=LOCALITY_GAIN if across else 1.0)
         attention.k_proj.weight.copy_(attention.q_proj.weight)
         nn.init.orthogonal_(attention.v_proj.weight)
