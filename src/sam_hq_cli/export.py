@@ -40,6 +40,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="with int8: photographs, folders or quoted patterns like what the model is for, to measure ranges on; "
         "convolutions then have 8 bits too",
     )
+    parser.add_argument(
+        "--layout",
+        choices=("sam-hq", "segment-anything"),
+        default="sam-hq",
+        help="segment-anything: the inputs and outputs that labelling tools expect, in fp32 (default: %(default)s)",
+    )
+    parser.add_argument("--multimask", action="store_true", help="with segment-anything: the best of three masks")
+    parser.add_argument("--hq-token-only", action="store_true", help="with segment-anything: the HQ mask alone")
     parser.add_argument("--opset", type=int, help="with onnx: version of its operators (default: 18)")
 
 
@@ -74,6 +82,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _chosen_export(args: argparse.Namespace, photos: list[Path]) -> Callable[[Any, Any], Any]:
     """What exports a model with its image processor, once all options are known to be possible."""
+    if args.layout == "segment-anything":
+        return _sam_layout(args)
+    if args.multimask or args.hq_token_only:
+        raise ValueError(
+            "--multimask and --hq-token-only are for --layout segment-anything: other graphs take them as inputs"
+        )
     if args.format == "torch-export":
         from sam_hq.export.programs import check_program_options, export_programs
 
@@ -89,6 +103,25 @@ def _chosen_export(args: argparse.Namespace, photos: list[Path]) -> Callable[[An
     except ImportError as error:
         raise ValueError(str(error)) from error
     return lambda model, image_processor: export_onnx(model, image_processor, *options)
+
+
+def _sam_layout(args: argparse.Namespace) -> Callable[[Any, Any], Any]:
+    from sam_hq.export.onnx import DEFAULT_OPSET, check_onnx_options
+
+    if (args.format, args.dtype) != ("onnx", "fp32"):
+        raise ValueError(
+            f"--layout segment-anything is for onnx in fp32, got --format {args.format} --dtype {args.dtype}"
+        )
+    opset = DEFAULT_OPSET if args.opset is None else args.opset
+    try:
+        check_onnx_options(args.output_dir, args.dtype, opset)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    from sam_hq.export.sam_layout import export_sam_layout
+
+    return lambda model, image_processor: export_sam_layout(
+        model, image_processor, args.output_dir, opset, args.multimask, args.hq_token_only
+    )
 
 
 def _calibration_photos(args: argparse.Namespace) -> list[Path]:

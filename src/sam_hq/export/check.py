@@ -61,7 +61,21 @@ def checked_agreement(model: SamHQModel, image_processor: SamHQImageProcessor, r
     Raises:
         ValueError: If logits, scores or masks differ by more than `LIMITS` allows, or are not numbers.
     """
-    agreement, dtype = agreement_of(model, image_processor, runner), runner.metadata.dtype
+    agreement = agreement_of(model, image_processor, runner)
+    within_limits(agreement, runner.metadata.dtype)
+    return agreement
+
+
+def within_limits(agreement: Agreement, dtype: str) -> None:
+    """Refuse graphs that differ too much from torch.
+
+    Args:
+        agreement: How near they are.
+        dtype: Of their weights.
+
+    Raises:
+        ValueError: If logits, scores or masks differ by more than `LIMITS` allows, or are not numbers.
+    """
     limit = LIMITS[dtype]
     if agreement.largest_difference > limit.difference:
         fault = f"masks differ from torch's by {agreement.largest_difference:.2g} of the largest logit, more than the "
@@ -72,7 +86,7 @@ def checked_agreement(model: SamHQModel, image_processor: SamHQImageProcessor, r
     elif agreement.mask_iou < limit.mask_iou:
         fault = f"masks have a mean IoU of {agreement.mask_iou:.2g} with torch's, less than the {limit.mask_iou:g}"
     else:
-        return agreement
+        return
     raise ValueError(f"the graphs' {fault} that {dtype} may; nothing was written")
 
 
@@ -169,4 +183,4 @@ def _ious(found: np.ndarray, wanted: np.ndarray) -> Iterator[float]:
             yield np.count_nonzero(one & other) / union
 
 
-__all__ = ["LIMITS", "Agreement", "Limit", "agreement_of", "checked_agreement", "drawn_photo"]
+__all__ = ["LIMITS", "Agreement", "Limit", "agreement_of", "checked_agreement", "drawn_photo", "within_limits"]

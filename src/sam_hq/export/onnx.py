@@ -88,11 +88,15 @@ def export_onnx(
     metadata = graph_metadata(model, image_processor, dtype)
     working = model if dtype != "fp16" else _half(model)
     with new_directory(directory) as aside:
-        _write(
-            _program(traced_encoder(working), ENCODER_INPUTS, ENCODER_OUTPUTS, opset), aside / ENCODER_FILE, metadata
+        write_graph(
+            graph_program(traced_encoder(working), ENCODER_INPUTS, ENCODER_OUTPUTS, opset),
+            aside / ENCODER_FILE,
+            metadata,
         )
-        _write(
-            _program(traced_decoder(working), DECODER_INPUTS, DECODER_OUTPUTS, opset), aside / DECODER_FILE, metadata
+        write_graph(
+            graph_program(traced_decoder(working), DECODER_INPUTS, DECODER_OUTPUTS, opset),
+            aside / DECODER_FILE,
+            metadata,
         )
         if dtype == "int8":
             quantize_encoder(aside / ENCODER_FILE, metadata, calibration_photos)
@@ -194,9 +198,10 @@ def _half(model: SamHQModel) -> SamHQModel:
     return copy.deepcopy(model).half()
 
 
-def _program(
+def graph_program(
     traced: torch.export.ExportedProgram, inputs: tuple[str, ...], outputs: tuple[str, ...], opset: int
 ) -> Any:
+    """A traced graph as ONNX, with named inputs and outputs."""
     # The exporter remarks on libraries that are not installed and axes that have one name.
     with without_remarks("torch.onnx"):
         return torch.onnx.export(
@@ -209,7 +214,8 @@ def _program(
         )
 
 
-def _write(program: Any, path: Path, metadata: GraphMetadata) -> None:
+def write_graph(program: Any, path: Path, metadata: GraphMetadata) -> None:
+    """Write a graph with what it has to say about itself, and without traces of this machine."""
     model = program.model
     which = path.stem
     model.metadata_props.clear()
@@ -229,6 +235,8 @@ def _name_axes(model: Any) -> None:
         "pixel_values": ("images",),
         "input_points": ("images", "prompts", "points"),
         "iou_scores": (None, None, "candidates"),
+        "point_coords": (None, "num_points"),
+        "masks": (None, None, "height", "width"),
     }
     values = [*model.graph.inputs, *model.graph.outputs]
     names = {

@@ -1,0 +1,25 @@
+"""Results in the form that supervision's users work with, as docs/coming_from.md says."""
+
+import numpy as np
+import supervision as sv
+from PIL import Image
+
+from conftest import PHOTOS, small_config, small_model
+from sam_hq import SamHQMaskGenerator, SamHQPredictor
+from sam_hq.hub.conversion import processor_for
+
+
+def test_masks_and_records_become_detections():
+    model, processor = small_model("tiny_vit"), processor_for(small_config("tiny_vit"))
+    photo = Image.open(PHOTOS / "kitten.jpg").resize((150, 100))
+    predictor = SamHQPredictor(model, processor)
+    predictor.set_image(photo)
+    masks, scores, _ = predictor.predict(boxes=[[10, 20, 90, 80], [30, 10, 140, 95]]).numpy()
+    found = sv.Detections(xyxy=sv.mask_to_xyxy(masks[:, 0]), mask=masks[:, 0], confidence=scores[:, 0])
+    assert len(found) == 2
+    np.testing.assert_array_equal(found.area, masks[:, 0].sum((1, 2)))
+    generator = SamHQMaskGenerator(model, processor.image_processor, output_mode="binary_mask", points_per_crop=3)
+    records = generator.generate(photo, pred_iou_thresh=-9.0, stability_score_thresh=0.0)
+    assert records
+    everything = sv.Detections.from_sam(records)
+    assert sorted(everything.area) == sorted(record["area"] for record in records)
