@@ -71,6 +71,9 @@ class SamDecoderGraph(DecoderGraph):
         hq_token_only: Whether the mask is the HQ token's alone.
     """
 
+    multimask_output: torch.Tensor
+    hq_token_only: torch.Tensor
+
     def __init__(self, model: SamHQModel, multimask_output: bool = False, hq_token_only: bool = False):
         super().__init__(model)
         self.image_size: int = model.config.vision_config.image_size
@@ -126,7 +129,7 @@ class SamDecoderGraph(DecoderGraph):
         boxes: torch.Tensor,  # noqa: ARG002 (corners of boxes are among the points)
         has_box: torch.Tensor,  # noqa: ARG002
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        encoder = self.prompt_encoder
+        encoder: Any = self.prompt_encoder
         embedded = self.encode_positions((points + 0.5) / self.image_size).to(self.dtype)
         labels = labels.unsqueeze(-1)
         is_point = labels != NOT_A_POINT_LABEL
