@@ -98,6 +98,8 @@ def run_command(words: list[str]) -> None:
 
         if words[1] == "convert":  # what a page converts takes the place of what stands for it before
             shutil.rmtree(words[3], ignore_errors=True)
+        if words[1] == "train":  # makes `best` itself
+            shutil.rmtree(Path(words[words.index("--output") + 1]) / "best", ignore_errors=True)
         status = main(words[1:])
     elif words[0] == "python" and words[1].endswith(".py"):
         sys.argv = words[1:]

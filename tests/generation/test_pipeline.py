@@ -1,5 +1,10 @@
 """The pipeline on a small real model: batches, half precision, options, and the stock pipeline beside it."""
 
+import base64
+import io
+import socket
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -187,6 +192,52 @@ def test_too_large_photographs_are_refused(ours, photo, tmp_path):
     assert len(ours(str(path), max_pixels=n_pixels)["masks"]) == len(ours(photo)["masks"])
     with pytest.raises(ValueError, match=f"max_pixels={n_pixels - 1}"):
         ours(str(path), max_pixels=n_pixels - 1)
+
+
+def same(found, wanted):
+    return torch.equal(torch.as_tensor(found["scores"]), torch.as_tensor(wanted["scores"])) and all(
+        np.array_equal(one, other) for one, other in zip(found["masks"], wanted["masks"], strict=True)
+    )
+
+
+def test_photographs_come_in_every_form_and_from_every_kind_of_series(ours, photo):
+    file = io.BytesIO()
+    photo.save(file, "PNG")
+    content, wanted = file.getvalue(), ours(photo)
+    url = "data:image/png;base64," + base64.b64encode(content).decode()
+    engine = ours.generator({})
+    for source in (content, io.BytesIO(content), url, {"bytes": content, "path": None}):
+        assert same(ours(source), wanted)
+        assert same(engine.generate(source), wanted)
+    for series in (map(bytes, [content]), iter([content]), zip([content], strict=True), [content], (content,)):
+        unzipped = (each[0] for each in series) if isinstance(series, zip) else series
+        (found,) = ours(unzipped)
+        assert same(found, wanted)
+    for nothing in ({"image": photo, "label": 1}, {1, 2}, 3):
+        with pytest.raises(TypeError, match="images must hold PIL images"):
+            ours(nothing)
+    with pytest.raises(TypeError, match=r"images must hold .* got dict with the keys \['image'\]"):
+        list(ours(each for each in [{"image": photo}]))
+
+
+def test_narrow_photographs_are_stretched_as_eight_bits_are(ours, photo):
+    gray = np.asarray(photo.convert("L"))
+    wanted = ours(Image.fromarray(gray))
+    narrow = gray.astype(np.uint16) * 16
+    assert same(ours(narrow, input_range=(0, 4080)), wanted)
+    assert same(ours.generator({"input_range": (0, 4080)}).generate(narrow), wanted)
+    with pytest.warns(UserWarning, match="small part of"):
+        ours(narrow)
+
+
+def test_a_slow_url_is_waited_for_no_longer_than_asked(ours):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/photo.png"
+        for call in (ours, ours.generator({}).generate):
+            start = time.monotonic()
+            with pytest.raises(ValueError, match=r"did not answer within timeout=0\.3"):
+                call(url, timeout=0.3)
+            assert time.monotonic() - start < 5
 
 
 def test_a_call_does_not_change_the_options_of_the_pipeline(ours, photo):
