@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         required=True,
         nargs="+",
         metavar="DIR_OR_JSON",
-        help="image + mask pairs, COCO, or rendered images (of these, several folders)",
+        help="image + mask pairs, label maps, COCO, or rendered images; several are joined",
     )
     parser.add_argument("--images", metavar="DIR", help="photographs of a COCO file")
     parser.add_argument("--output", required=True, metavar="DIR", help="where states and checkpoints go")
@@ -89,9 +89,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", type=int)
     for name in ("validate-every", "log-every", "keep-checkpoints", "workers", "seed"):
         group.add_argument(f"--{name}", type=int)
-    for name in ("learning-rate", "decay-share", "weight-decay", "clip-norm", "ema-decay"):
+    for name in ("learning-rate", "encoder-learning-rate", "decay-share", "weight-decay", "clip-norm", "ema-decay"):
         group.add_argument(f"--{name}", type=float)
-    for name in ("smallest-crop", "dense-weight"):
+    for name in ("smallest-crop", "damage-share", "dense-weight"):
         group.add_argument(f"--{name}", type=float)
     group.add_argument("--scale-jitter", nargs=2, type=float, metavar=("LOW", "HIGH"), help="the paper's: 0.1 2.0")
     group.add_argument("--whole-images", action="store_true", default=None, help="no crops, flips or other colours")

@@ -52,6 +52,22 @@ def remove_small_specks(mask: RunLengthMask, min_area: float) -> RunLengthMask:
     return RunLengthMask.from_runs(mask.height, mask.width, starts[kept], ends[kept])
 
 
+def connected_parts(mask: RunLengthMask, min_area: float = 1) -> list[RunLengthMask]:
+    """Cut a mask into its connected regions.
+
+    Args:
+        mask: The mask.
+        min_area: Pixels; regions with fewer are left out. Pixels that touch by a side or a corner are one region.
+
+    Returns:
+        A mask per region.
+    """
+    starts, ends = mask.column_runs()
+    region, areas = _connected_runs(starts, ends, mask.height)
+    wanted = [region == number for number in np.flatnonzero(areas >= min_area)]
+    return [RunLengthMask.from_runs(mask.height, mask.width, starts[own], ends[own]) for own in wanted]
+
+
 def _gaps(mask: RunLengthMask) -> tuple[np.ndarray, np.ndarray]:
     """The runs outside the mask, cut at the feet of the columns."""
     bounds = np.concatenate([[0], np.cumsum(mask.counts)])

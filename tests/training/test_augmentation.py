@@ -103,3 +103,18 @@ def test_jittered_batches_follow_from_seed_and_step_and_leave_no_object_out():
         assert ((one["labels"] == 1).sum((2, 3)) >= 40).all()
         padding = (one["labels"] == -100).all(1)
         assert (one["pixel_values"].abs().sum(1)[padding] == 0).all()
+
+
+def test_damage_changes_pixels_and_neither_masks_nor_padding():
+    image, masks = shapes(1)[0]
+    changed = 0
+    for seed in range(12):
+        plain = augment(image, masks, SIDE, np.random.default_rng(seed), Augmentation(smallest_crop=1))
+        how = Augmentation(smallest_crop=1, damage_share=1.0)
+        pixels, labels, size = augment(image, masks, SIDE, np.random.default_rng(seed), how)
+        assert (labels == plain[1]).all()
+        assert size == plain[2]
+        distance = np.abs(pixels.astype(int) - plain[0].astype(int)).mean()
+        assert distance < 25
+        changed += distance > 0.5
+    assert changed == 12

@@ -105,6 +105,21 @@ def test_gradients_reach_the_single_mask_the_best_candidate_and_the_hq_mask_only
     assert outputs.iou_scores.grad[:, good].abs().min() > outputs.iou_scores.grad[:, 2].abs().max()
 
 
+def test_the_hq_mask_is_trained_alone_and_scores_on_what_is_returned(monkeypatch):
+    """Where SAM is right already, a mask that only adds to it would learn nothing."""
+    outputs, labels = outputs_with_one_good_candidate(0)
+    monkeypatch.setattr(objectives, "_coin", lambda like, _: torch.zeros_like(like, dtype=torch.bool))
+    torch.manual_seed(0)
+    _, parts = training_loss(outputs, labels, train_sam=False, num_points=400)
+    assert parts["sum"] < 0.5 < 1 < parts["hq"]
+    spoiled = BranchOutputs(outputs.iou_scores, outputs.sam_masks, torch.full((3, 12, 12), 400.0))
+    torch.manual_seed(0)
+    _, spoilt = training_loss(spoiled, labels, num_points=64)
+    assert spoilt["iou_sum"] < spoilt["iou_single"]
+    everything = torch.stack([(label == 1).sum() / (label != -100).sum() for label in labels])
+    assert spoilt["score"] == pytest.approx(everything.square().mean().item(), abs=0.02)
+
+
 def test_with_sam_frozen_only_the_hq_mask_is_trained():
     outputs, labels = outputs_with_one_good_candidate(2)
     training_loss(outputs, labels, train_sam=False, num_points=64)[0].backward()

@@ -87,6 +87,22 @@ def test_only_what_is_chosen_is_trained(tmp_path, trainable, moved, still):
     assert not any(changed(prefix) for prefix in still)  # batch norm's statistics included
 
 
+def test_the_encoders_stages_train_at_a_rate_of_their_own(tmp_path):
+    moved = {}
+    for rate in (1e-3, 1e-5):
+        model = fresh_model("efficientnet")
+        before = {name: value.clone() for name, value in model.named_parameters()}
+        changes = {"steps": 1, "warmup": 0, "weight_decay": 0.0, "encoder_learning_rate": rate}
+        trainer(tmp_path / str(rate), model, **changes).train()
+        after = dict(model.named_parameters())
+        moved[rate] = {name: (after[name] - value).abs().max().item() for name, value in before.items()}
+    # Adam's first step is about as long as the rate, wherever there is a gradient.
+    for name in ("vision_encoder.patch_embed.conv1.conv.weight", "vision_encoder.stages.3.0.project.conv.weight"):
+        assert moved[1e-3][name] == pytest.approx(100 * moved[1e-5][name], rel=0.05)
+    for name in ("vision_encoder.neck.conv1.weight", "vision_encoder.fusion.lateral16.weight"):
+        assert moved[1e-3][name] == pytest.approx(moved[1e-5][name], rel=0.05)
+
+
 def test_the_best_checkpoint_is_kept_and_loads(tmp_path):
     write_pairs(tmp_path / "data", shapes(3, seed=1))
     run = trainer(tmp_path / "run", validation=ImageMaskFolder(tmp_path / "data"))
@@ -320,6 +336,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path):
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"clip_norm": float("nan")}, "clip_norm"),
         ({"smallest_crop": 0.0}, "smallest_crop"),
+        ({"encoder_learning_rate": 0.0}, "encoder_learning_rate"),
+        ({"damage_share": 1.5}, "damage_share"),
+        ({"damage_share": 0.5, "whole_images": True}, "whole_images takes images as they are, so damage_share"),
         ({"scale_jitter": (2.0, 0.1)}, "scale_jitter"),
         ({"scale_jitter": (0.1, 2.0), "whole_images": True}, "whole_images"),
         ({"keep_checkpoints": 0}, "keep_checkpoints"),

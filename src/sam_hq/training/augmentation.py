@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ..model.losses import IGNORED_LABEL
 
@@ -22,11 +23,13 @@ class Augmentation:
         scale_jitter: Instead of crops, the smallest and the largest longer side as shares of the square's: what is
             larger than the square is cropped, what is smaller is padded.
         whole_images: Images as they are: neither cropped nor scaled, mirrored or changed in colour.
+        damage_share: Share of the images that are blurred, made noisy, or compressed as JPEG.
     """
 
     smallest_crop: float = 0.55
     scale_jitter: tuple[float, float] | None = None
     whole_images: bool = False
+    damage_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ def augment(
     pixels = np.zeros((size, size, 3), np.uint8)
     colours = np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR, place.box))
     colours = colours if how.whole_images else _recoloured(colours, rng)
+    if how.damage_share and rng.random() < how.damage_share:
+        colours = _damaged(colours, rng)
     pixels[: place.height, : place.width] = colours[:, ::-1] if mirrored else colours
 
     labels = []
@@ -126,6 +131,20 @@ def _crop_window(
     shares = (longer, shorter) if rng.random() < 0.65 else (shorter, longer)
     width, height = image_width * shares[0], image_height * shares[1]
     return rng.uniform(0, image_width - width), rng.uniform(0, image_height - height), width, height
+
+
+def _damaged(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    kind = rng.integers(3)
+    if kind == 0:
+        blur = ImageFilter.GaussianBlur(rng.uniform(0.4, 1.6))
+        return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).filter(blur))
+    if kind == 1:
+        noise = rng.normal(0, rng.uniform(3, 14), pixels.shape)
+        return np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
+    with io.BytesIO() as file:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=int(rng.integers(25, 86)))
+        with Image.open(file) as compressed:
+            return np.asarray(compressed.convert("RGB"))
 
 
 def _recoloured(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -18,6 +18,8 @@ from ..model.losses import (
 )
 from ..modeling_sam_hq import SamHQModel
 
+SUM_WEIGHT = 0.5  # of the sum of both masks, beside the HQ mask alone
+
 
 @dataclass
 class BranchOutputs:
@@ -134,8 +136,9 @@ def training_loss(
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss of a batch.
 
-    SAM's single mask and the best of its candidates are trained each on its own; the HQ token is trained on its sum
-    with SAM's mask, whose gradient is cut, so that it learns what SAM's branch gets wrong.
+    SAM's single mask and the best of its candidates are trained each on its own. The HQ mask is trained on its own too,
+    so that it can be used alone, and by half on its sum with SAM's mask, whose gradient is cut. Scores learn the IoU of
+    the masks that are returned: of the sum where there are HQ masks, else of SAM's.
 
     Args:
         outputs: Predictions for N objects.
@@ -145,28 +148,38 @@ def training_loss(
 
     Returns:
         The loss, and the means of its parts for the log.
+
+    Source: "Segment Anything in High Quality" (arXiv 2306.01567), §3.3, for the loss on the HQ mask alone. Differs: the
+        sum is trained as well, since it is what is returned by default.
     """
     rows = torch.arange(len(labels), device=labels.device)
     with torch.no_grad():
         ious = mask_ious(outputs.sam_masks, labels)
         best = 1 + ious[:, 1:].argmax(1)
-    trained, names = [], []
+    trained, names, weights = [], [], []
     if train_sam:
         # Now and then another candidate than the best is trained, so that no token stays idle.
         chosen = torch.where(_coin(best, 0.1), torch.randint_like(best, 1, ious.shape[1]), best)
         trained += [outputs.sam_masks[:, 0], outputs.sam_masks[rows, chosen]]
-        names += ["single", "best"]
+        names, weights = ["single", "best"], [1.0, 1.0]
     parts = {"iou_single": ious[:, 0].mean().item(), "iou_best": ious[rows, best].mean().item()}
     if outputs.hq_masks is not None:
         # Users take the single mask or the best candidate: the HQ mask is added to either.
         partner = torch.where(_coin(best, 0.5), best, torch.zeros_like(best))
         fused = outputs.sam_masks[rows, partner].detach() + outputs.hq_masks
-        trained, names = [*trained, fused], [*names, "hq"]
-        parts["iou_partner"] = ious[rows, partner].mean().item()
-        parts["iou_hq"] = mask_ious(fused[:, None], labels).mean().item()
+        trained, names, weights = (
+            [*trained, outputs.hq_masks, fused],
+            [*names, "hq", "sum"],
+            [*weights, 1.0, SUM_WEIGHT],
+        )
+        with torch.no_grad():
+            parts["iou_partner"] = ious[rows, partner].mean().item()
+            parts["iou_hq"] = mask_ious(outputs.hq_masks[:, None], labels).mean().item()
+            ious = mask_ious(outputs.sam_masks + outputs.hq_masks[:, None], labels)
+            parts["iou_sum"] = ious[rows, partner].mean().item()
     losses = mask_losses(torch.stack(trained, 1), labels, num_points).mean(0)
     parts.update(zip(names, losses.tolist(), strict=True))
-    loss = losses.sum()
+    loss = (losses * losses.new_tensor(weights)).sum()
     if train_sam:
         score = F.mse_loss(outputs.iou_scores.float(), ious)
         parts["score"] = score.item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ HQ_PARTS = (
     "mask_decoder.mask_conv",
     "mask_decoder.mask_norm",
 )
+ENCODER_STAGES = re.compile(r"(^|\.)vision_encoder\.(?!neck\.|fusion\.|fine\.)")
 TRAINABLE = ("hq", "decoder", "sam", "all", "lora")
 LORA_TARGETS = r".*(vision_encoder|mask_decoder).*\.(qkv|q_proj|v_proj|proj|lin1|lin2)"
 
@@ -83,12 +85,28 @@ def with_lora(model: SamHQModel, rank: int = 8, alpha: int | None = None, seed: 
     return wrapped
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for the optimizer: matrices and kernels decay; biases, norms and embeddings do not."""
+def parameter_groups(module: nn.Module, weight_decay: float, encoder_rate: float = 1.0) -> list[dict[str, Any]]:
+    """Groups for the optimizer, each with the share of the learning rate that it trains at as `rate_share`.
+
+    Matrices and kernels decay; biases, norms and embeddings do not. The vision encoder trains at another rate, but for
+    what follows its stages: that is as new as the decoder where the encoder is a pretrained one.
+
+    Args:
+        module: The model, alone or inside others.
+        weight_decay: Of matrices and kernels.
+        encoder_rate: Share of the learning rate that the encoder trains at.
+    """
     embedded = {id(p) for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in trained if parameter.ndim > 1 and id(parameter) not in embedded]
-    chosen = {id(parameter) for parameter in decayed}
-    rest = [parameter for parameter in trained if id(parameter) not in chosen]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            slower = encoder_rate != 1 and ENCODER_STAGES.search(name) is not None
+            groups.setdefault((slower, parameter.ndim > 1 and id(parameter) not in embedded), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": weight_decay if decays else 0.0,
+            "rate_share": encoder_rate if slower else 1.0,
+        }
+        for (slower, decays), parameters in sorted(groups.items(), key=lambda group: (group[0][0], not group[0][1]))
+    ]

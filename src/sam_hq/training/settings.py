@@ -38,6 +38,8 @@ class TrainingSettings:
         objects: Objects per image.
         accumulation: Forward passes per update.
         learning_rate: Peak of the learning rate.
+        encoder_learning_rate: The same for the vision encoder's stages, which a pretrained encoder wants lower; None
+            for `learning_rate`.
         warmup: Updates until the peak.
         decay_share: Share of the steps, at the end, in which the rate falls linearly to 0.
         weight_decay: Of matrices and kernels.
@@ -47,6 +49,7 @@ class TrainingSettings:
         dense_weight: Weight of a second loss on the encoder alone, see `DenseSupervision`; for training from scratch.
         prompt_shares: Share of every kind of prompt; None is the default mixture.
         smallest_crop: Shortest crop as a share of the image; 1 takes no crops.
+        damage_share: Share of the images that are blurred, made noisy or compressed as JPEG.
         scale_jitter: Instead of crops, the smallest and the largest longer side of an image as shares of the model's
             input, such as (0.1, 2.0) of the paper.
         whole_images: Whether images are taken as they are: neither cropped nor scaled, mirrored or changed in colour.
@@ -73,6 +76,7 @@ class TrainingSettings:
     objects: int = 4
     accumulation: int = 1
     learning_rate: float = 1e-3
+    encoder_learning_rate: float | None = None
     warmup: int = 50
     decay_share: float = 0.3
     weight_decay: float = 0.05
@@ -82,6 +86,7 @@ class TrainingSettings:
     dense_weight: float = 0.0
     prompt_shares: dict[str, float] | None = None
     smallest_crop: float = 0.55
+    damage_share: float = 0.0
     scale_jitter: tuple[float, float] | None = None
     whole_images: bool = False
     embedding_cache: str | None = None
@@ -103,13 +108,13 @@ class TrainingSettings:
             for name in names:
                 if getattr(self, name) < least:
                     raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
-            if not 0 < getattr(self, name) < math.inf:
+        for name in ("learning_rate", "encoder_learning_rate", "clip_norm"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("dense_weight", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("decay_share", "ema_decay"):
+        for name in ("decay_share", "ema_decay", "damage_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.dense_weight and self.trainable not in ("sam", "all"):
@@ -133,6 +138,9 @@ class TrainingSettings:
             if self.trainable not in ("hq", "decoder"):
                 raise ValueError(f"embedding_cache needs a frozen encoder, but trainable is {self.trainable!r}")
             self.whole_images = True
+        if self.damage_share and self.whole_images:
+            option = "embedding_cache" if self.embedding_cache is not None else "whole_images"
+            raise ValueError(f"{option} takes images as they are, so damage_share cannot be had with it")
         if self.scale_jitter is not None:
             low, high = self.scale_jitter
             if not 0 < low <= high < math.inf:
@@ -142,9 +150,14 @@ class TrainingSettings:
                 raise ValueError(f"{option} takes images as they are, so scale_jitter cannot be had with it")
 
     @property
+    def encoder_rate(self) -> float:
+        """The encoder's learning rate as a share of the others'."""
+        return 1.0 if self.encoder_learning_rate is None else self.encoder_learning_rate / self.learning_rate
+
+    @property
     def augmentation(self) -> Augmentation:
         """How training images are changed."""
-        return Augmentation(self.smallest_crop, self.scale_jitter, self.whole_images)
+        return Augmentation(self.smallest_crop, self.scale_jitter, self.whole_images, self.damage_share)
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON holds them."""

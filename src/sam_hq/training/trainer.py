@@ -92,7 +92,9 @@ class Trainer:
             select_parameters(model, settings.trainable)
         step_module = TrainingStep(model, settings)
         optimizer = torch.optim.AdamW(
-            parameter_groups(step_module, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99)
+            parameter_groups(step_module, settings.weight_decay, settings.encoder_rate),
+            lr=settings.learning_rate,
+            betas=(0.9, 0.99),
         )
         self.progress = Progress()
         self.step_module, self.optimizer = self.accelerator.prepare(step_module, optimizer)
@@ -145,11 +147,17 @@ class Trainer:
         before, now = settings_of(state), self.told
         if not before:
             return
-        for name, kind in (("trainable", str), ("lora_rank", int), ("ema_decay", bool), ("dense_weight", bool)):
-            if kind(before[name]) != kind(now[name]):
+        for name, kind in (
+            ("trainable", str),
+            ("lora_rank", int),
+            ("ema_decay", bool),
+            ("dense_weight", bool),
+            ("encoder_learning_rate", bool),
+        ):
+            if kind(before.get(name)) != kind(now[name]):
                 raise ValueError(
-                    f"cannot go on from {str(state)!r}: its {name} is {before[name]}, but {now[name]} is asked for; "
-                    "name a new output folder"
+                    f"cannot go on from {str(state)!r}: its {name} is {before.get(name)}, but {now[name]} is asked "
+                    "for; name a new output folder"
                 )
         changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
         if changed:
@@ -203,7 +211,7 @@ class Trainer:
         settings, accelerator = self.settings, self.accelerator
         step, rank = self.progress.step, accelerator.process_index
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * settings.rate_factor(step)
+            group["lr"] = settings.learning_rate * group.get("rate_share", 1.0) * settings.rate_factor(step)
         # Dropout, point sampling and the like follow from the step alone, whatever happened before.
         torch.manual_seed((settings.seed * 1_000_003 + step) * 4099 + rank)
         measures: dict[str, list[float]] = {}

@@ -1,0 +1,162 @@
+"""Photos with label maps as ground truth, and several datasets as one."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sam_hq_numpy.mask_regions import connected_parts
+from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.photo_files import image_suffixes
+
+from .masked_images import WITHOUT_MASK, BadDataReport, MaskedImages
+
+NAMES_FILE, UNIONS_FILE = "label_names.txt", "unions.txt"
+# Labels of these names are no objects.
+NO_OBJECT = frozenset({"", "null", "none", "background", "unlabelled", "unlabeled", "void", "ignore", "other"})
+EVERYTHING = "*"
+
+
+class LabelMapFolder(MaskedImages):
+    """Photos in `images` with label maps of their names in `labels`: PNG, a number at every pixel.
+
+    The objects of a photo are the connected parts of every kind, and what `unions.txt` joins: each of its lines holds
+    the names of kinds, separated by commas, that are one object together, as a person is with all garments; `*` stands
+    for all kinds. `label_names.txt` names the numbers, line by line from 0; kinds that are called null, background,
+    unlabelled or void, and numbers without a name, are no objects. Without that file 0 and 255 are none.
+
+    Args:
+        folder: The dataset's folder.
+        on_bad: See `MaskedImages`.
+        smallest_share: Smallest part that is an object, as a share of the photo.
+
+    Raises:
+        FileNotFoundError: A folder is missing.
+        ValueError: No photo has a label map, or `unions.txt` names an unknown kind; or, with `on_bad="raise"`, a photo
+            has no label map.
+    """
+
+    def __init__(self, folder: str | Path, on_bad: str = "skip", smallest_share: float = 0.002) -> None:
+        self.folder, self.smallest_share = Path(folder), smallest_share
+        for part in ("images", "labels"):
+            if not (self.folder / part).is_dir():
+                raise FileNotFoundError(f"the dataset's folder {str(self.folder / part)!r} is missing")
+        self.names = _lines(self.folder / NAMES_FILE)
+        self.unions = [self._kinds(line) for line in _lines(self.folder / UNIONS_FILE) if line]
+        suffixes, images = image_suffixes(), (self.folder / "images").iterdir()
+        photos = sorted(path for path in images if path.suffix.lower() in suffixes)
+        entries = [path for path in photos if self._map_path(path).exists()]
+        if not entries:
+            raise ValueError(f"{str(folder)!r} holds no photo with a label map of its name in `labels`")
+        super().__init__(entries, on_bad, [(path.name, WITHOUT_MASK) for path in photos if path not in entries])
+
+    def name(self, index: int) -> str:
+        """The file's name of a photo."""
+        return self.entries[index].name
+
+    def image_path(self, index: int) -> Path:
+        """Where a photo lies."""
+        return self.entries[index]
+
+    def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:
+        """The objects of a photo, each named by its kind."""
+        path = self._map_path(self.entries[index])
+        try:
+            with Image.open(path) as image:
+                labels = np.asarray(image)
+        except Exception as error:  # damaged files raise OSError, SyntaxError, struct.error and others
+            yield path.name, error
+            return
+        if labels.shape != tuple(size):
+            yield path.name, labels  # refused as a mask of that shape is
+            return
+        present = [int(label) for label in np.unique(labels) if self._is_object(int(label))]
+        for kinds in self.unions:
+            chosen = present if kinds is None else [label for label in present if label in kinds]
+            if chosen:
+                yield f"{path.name}, {len(chosen)} kinds as one", np.isin(labels, chosen)
+        for label in present:
+            whole = RunLengthMask.from_mask(labels == label)
+            for part in connected_parts(whole, max(1, self.smallest_share * labels.size)):
+                yield f"{path.name}, label {label}", part.to_mask()
+
+    def _map_path(self, photo: Path) -> Path:
+        return self.folder / "labels" / f"{photo.stem}.png"
+
+    def _is_object(self, label: int) -> bool:
+        if not self.names:
+            return label not in (0, 255)
+        return label < len(self.names) and self.names[label].lower() not in NO_OBJECT
+
+    def _kinds(self, line: str) -> set[int] | None:
+        """The numbers of the kinds that a line names; None for all."""
+        if line == EVERYTHING:
+            return None
+        names = [name.strip() for name in line.split(",")]
+        if unknown := [name for name in names if name not in self.names]:
+            raise ValueError(f"{UNIONS_FILE} names {unknown}, which {NAMES_FILE} does not; its lines are names or '*'")
+        return {self.names.index(name) for name in names}
+
+
+class JoinedImages:
+    """Several datasets as one, one after another.
+
+    Args:
+        datasets: The datasets.
+    """
+
+    def __init__(self, datasets: Sequence[Any]) -> None:
+        self.datasets = list(datasets)
+        self._ends = np.cumsum([len(dataset) for dataset in self.datasets])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The photo and its masks."""
+        dataset, local = self._place(index)
+        return dataset[local]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return (self[index] for index in range(len(self)))
+
+    def name(self, index: int) -> str:
+        """What a photo is called in reports."""
+        dataset, local = self._place(index)
+        return dataset.name(local)
+
+    @property
+    def report(self) -> "JoinedReport":
+        """What was left out of all of them."""
+        return JoinedReport([dataset.report for dataset in self.datasets])
+
+    def _place(self, index: int) -> tuple[Any, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        which = int(np.searchsorted(self._ends, index, side="right"))
+        return self.datasets[which], index - (int(self._ends[which - 1]) if which else 0)
+
+
+class JoinedReport(BadDataReport):
+    """The reports of several datasets as one, as they are when it is made.
+
+    Args:
+        reports: The reports.
+    """
+
+    def __init__(self, reports: Sequence[BadDataReport]) -> None:
+        super().__init__()
+        self.reports = list(reports)
+        for report in self.reports:
+            for reason, names in report.cases.items():
+                self.cases.setdefault(reason, []).extend(names)
+
+    def take_new(self) -> list[tuple[str, str]]:
+        """The (name, reason) of the cases since the last call."""
+        return [case for report in self.reports for case in report.take_new()]
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()] if path.exists() else []
