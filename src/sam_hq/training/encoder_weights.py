@@ -122,7 +122,8 @@ def with_encoder(start: SamHQModel, path: str | Path, image_size: int | None = N
     fields["mask_decoder_config"]["vit_dim"] = None  # follows the encoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = SamHQModel(SamHQConfig.from_dict(fields)).train(start.training)
+        model = SamHQModel(SamHQConfig.from_dict(fields))
+        model.train(start.training)
         for module in model.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 module.reset_parameters()  # at the scale of their fan-in
@@ -159,7 +160,8 @@ def _names(depths: tuple[int, ...]) -> dict[str, str]:
 def _shapes(variant: str) -> dict[str, tuple[int, ...]]:
     """Shapes by which a variant is known: the last convolution of every stage's first and last block."""
     depths, widths = VARIANTS[variant]
-    before, first, shapes = 32, 0, {"_conv_stem.weight": (32, 3, 3, 3)}
+    shapes: dict[str, tuple[int, ...]] = {"_conv_stem.weight": (32, 3, 3, 3)}
+    before, first = 32, 0
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
         expansion = 6 if stage else 1
         for index, inner in ((first, before), (first + depth - 1, before if depth == 1 else width)):

@@ -200,5 +200,6 @@ def passing_shares(
     shares = []
     for threshold in thresholds:
         passes = (scores[rows, chosen] > threshold) & (objects.stabilities[rows, chosen] >= threshold)
-        shares.append((threshold, *(float(passes[group].mean()) if group.any() else 0.0 for group in (good, ~good))))
+        found, kept = (float(passes[group].mean()) if group.any() else 0.0 for group in (good, ~good))
+        shares.append((threshold, found, kept))
     return shares
