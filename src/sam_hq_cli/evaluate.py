@@ -28,7 +28,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         nargs="+",
         default=["box"],
         metavar="KIND",
-        help="box, jittered-box, points-1, points-3, points-5, points-10, clicks-3, clicks-5, clicks-10 (default: box)",
+        help="box, jittered-box, points-1, points-3, points-5, points-10, clicks-3, clicks-5, clicks-10, and "
+        "everything: mask generation, by the best of its masks for the largest object (default: box)",
+    )
+    parser.add_argument(
+        "--points-per-crop", type=int, default=16, help="side of the grid of everything (default: %(default)s)"
     )
     parser.add_argument("--protocol", choices=("normal", "squashed"), default="normal", help="squashed: the authors'")
     parser.add_argument("--multimask", action="store_true", help="the best of SAM's candidates, by its own score")
@@ -50,15 +54,19 @@ def run(args: argparse.Namespace) -> int:
     from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
     from sam_hq_cli.picture_files import check_picture_suffix
     from sam_hq_numpy.atomic_writing import check_writable
+    from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
     try:
         check_choices(args.prompts, args.floors, args.seed)
+        MaskGenerationOptions(points_per_crop=args.points_per_crop)
     except ImportError as error:
         raise ValueError(str(error)) from error
     for path in (args.output, args.sheet):
         if path is not None:
             check_writable(path)
     if args.sheet is not None:
+        if args.prompts[0] == "everything":
+            raise ValueError("--sheet shows the first kind of --prompts, which must be another than everything")
         check_picture_suffix("--sheet", args.sheet)
     dataset = open_images(args.data, args.images, args.on_bad, "val")
     source, device = model_name(args.model), chosen_device(args.device)
@@ -71,7 +79,9 @@ def run(args: argparse.Namespace) -> int:
         "protocol": args.protocol,
         "multimask": args.multimask,
     }
-    report = evaluate(predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed)
+    report = evaluate(
+        predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed, args.points_per_crop
+    )
     if not report.scores:
         raise ValueError(f"the data have no usable mask; {dataset.report}")
     print(report.table())

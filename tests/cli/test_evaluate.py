@@ -5,6 +5,9 @@ import pytest
 from PIL import Image
 
 from conftest import small_config, small_model
+from sam_hq import SamHQMaskGenerator, SamHQModel
+from sam_hq.evaluation.mask_metrics import mask_iou
+from sam_hq.evaluation.segmentation_data import ImageMaskFolder
 from sam_hq.hub.conversion import processor_for
 from sam_hq_cli.main import main
 from training_data import shapes, write_pairs
@@ -34,12 +37,29 @@ def test_table_json_and_sheet(folder, capsys):
     assert Image.open(folder / "sheet.png").width >= 240
 
 
+def test_mask_generation_is_scored_by_the_best_mask_of_the_largest_object(folder, capsys):
+    words = ["evaluate", "--model", folder / "model", "--data", folder / "data", "--device", "cpu"]
+    words += ["--prompts", "box", "everything", "--points-per-crop", 3, "--output", folder / "found.json"]
+    assert main([str(word) for word in words]) == 0
+    assert "| everything | sum |" in capsys.readouterr().out
+    found = [row for row in json.loads((folder / "found.json").read_text())["objects"] if row["prompt"] == "everything"]
+    assert len(found) == 2
+    model = SamHQModel.from_pretrained(folder / "model")
+    generator = SamHQMaskGenerator(model, processor_for(model.config).image_processor, points_per_crop=3)
+    for row, (image, truths) in zip(found, ImageMaskFolder(folder / "data"), strict=True):
+        assert row["index"] == max(range(len(truths)), key=lambda number: truths[number].sum())
+        masks = generator.generate(image)["masks"]
+        assert row["iou"] == max([mask_iou(mask, truths[row["index"]]) for mask in masks], default=0.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--prompts", "boxes"], "unknown prompts ['boxes']"),
         (["--floors", "otsu"], "unknown floors ['otsu']"),
         (["--floors", "grabcut"], "pip install opencv-python-headless"),
+        (["--points-per-crop", "0"], "points_per_crop"),
+        (["--prompts", "everything", "--sheet", "cases.png"], "must be another than everything"),
         (["--seed", "-1"], "seed must not be negative"),
         (["--sheet", "cases.xyz"], "--sheet 'cases.xyz' must end in a picture's suffix"),
         (["--output", "."], "it is a directory"),

@@ -22,10 +22,13 @@ from ..image_processing_sam_hq import SamHQImageProcessor
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
 from .floors import FLOORS, load_opencv
+from .found_masks import EVERYTHING, best_found_mask
 from .ground_truth_prompts import central_point, error_click, jittered_box, mask_box, random_points
 from .mask_metrics import boundary_iou, mask_iou
 
 PROMPTS = ("box", "jittered-box", "points-1", "points-3", "points-5", "points-10", "clicks-3", "clicks-5", "clicks-10")
+# Mask generation, scored by the best of its masks for each photo's largest object, comes beside them.
+KINDS = (*PROMPTS, EVERYTHING)
 PROTOCOLS = ("normal", "squashed")
 BRANCHES = ("sam", "hq", "sum")
 
@@ -171,17 +174,19 @@ def evaluate(
     settings: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     seed: int = 0,
+    points_per_crop: int = 16,
 ) -> EvaluationReport:
     """Score a model on a dataset.
 
     Args:
         predictor: The model.
         dataset: A `sam_hq.evaluation.segmentation_data.MaskedImages`.
-        prompts: Some of `PROMPTS`.
+        prompts: Some of `PROMPTS`, and `everything` for mask generation.
         floors: Methods without learning to score beside it: `filled-box`, `grabcut`.
         settings: What the report says about how it was made.
         progress: Called with the number of photographs done and of all.
         seed: Seed of jitter and random points; a photograph's depend on its number alone.
+        points_per_crop: Points along one side of the grid of mask generation.
 
     Returns:
         The report.
@@ -198,6 +203,9 @@ def evaluate(
         if len(truths):
             predictor.embed(image)
             for kind in prompts:
+                if kind == EVERYTHING:
+                    _add_found(report, predictor, image, truths, dataset.name(number), points_per_crop)
+                    continue
                 rng = np.random.default_rng((seed, number))
                 masks, scores = answers(predictor, truths, kind, rng)
                 for branch in BRANCHES:
@@ -215,7 +223,7 @@ def check_choices(prompts: Sequence[str], floors: Sequence[str] = (), seed: int 
     """Refuse what `evaluate` refuses, before a model is loaded for it.
 
     Args:
-        prompts: Some of `PROMPTS`.
+        prompts: Some of `PROMPTS`, and `everything` for mask generation.
         floors: Names of floors.
         seed: A seed.
 
@@ -223,7 +231,7 @@ def check_choices(prompts: Sequence[str], floors: Sequence[str] = (), seed: int 
         ValueError: An unknown prompt or floor, or a negative seed.
         ImportError: `grabcut` without OpenCV.
     """
-    for name, given, known in (("prompts", prompts, PROMPTS), ("floors", floors, tuple(FLOORS))):
+    for name, given, known in (("prompts", prompts, KINDS), ("floors", floors, tuple(FLOORS))):
         if unknown := [value for value in given if value not in known]:
             raise ValueError(f"unknown {name} {unknown}; there are {list(known)}")
     if seed < 0:
@@ -272,6 +280,17 @@ def _clicked_answers(
         labels = np.concatenate([labels, np.array([[label] for _, label in clicks])], axis=1)
         masks, scores, logits = predictor.predict(None, points, labels, logits)
     return masks, scores
+
+
+def _add_found(
+    report: EvaluationReport, predictor: PromptedModel, image: np.ndarray, truths: np.ndarray, name: str, points: int
+) -> None:
+    """Add the best of all found masks for the largest object."""
+    index = int(truths.sum((1, 2)).argmax())
+    model, processor = predictor.predictor.model, predictor.predictor.processor
+    mask, score = best_found_mask(model, processor.image_processor, image, truths[index], points)
+    iou, boundary = mask_iou(mask, truths[index]), boundary_iou(mask, truths[index])
+    report.scores.append(ObjectScore(name, index, EVERYTHING, "sum", iou, boundary, score))
 
 
 def _add_scores(

@@ -147,13 +147,14 @@ class Trainer:
         before, now = settings_of(state), self.told
         if not before:
             return
-        for name, kind in (
+        kinds: tuple[tuple[str, Any], ...] = (
             ("trainable", str),
             ("lora_rank", int),
             ("ema_decay", bool),
             ("dense_weight", bool),
             ("encoder_learning_rate", bool),
-        ):
+        )
+        for name, kind in kinds:
             if kind(before.get(name)) != kind(now[name]):
                 raise ValueError(
                     f"cannot go on from {str(state)!r}: its {name} is {before.get(name)}, but {now[name]} is asked "
