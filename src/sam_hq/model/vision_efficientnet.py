@@ -6,6 +6,8 @@ where TensorFlow pads an even map at its right and bottom alone; the classifier'
 convolution mixes the two coarsest maps, and the features for the HQ token come from strides 4 and 8.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -24,7 +26,7 @@ EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
 
 
 def conv_norm(
-    config: SamHQEfficientNetConfig, in_channels: int, out_channels: int, kernel_size: int = 1, **options: int
+    config: SamHQEfficientNetConfig, in_channels: int, out_channels: int, kernel_size: int = 1, **options: Any
 ) -> ConvNorm:
     """A convolution with the batch norm of stem and stages."""
     eps, momentum = config.batch_norm_eps, config.batch_norm_momentum
