@@ -1,10 +1,11 @@
 """Photos of any source to upright 8-bit RGB pixels, through one decoder, with numpy and Pillow alone."""
 
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -49,8 +50,36 @@ def decoded_photo(source: Any, *, max_pixels: int | None = None, timeout: float 
     if isinstance(source, Image.Image):
         return _upright(source, max_pixels, repr(source))
     name = source_name(source)
-    with _opened(source, name, max_pixels, timeout) as image:
+    with _opened(source, name, max_pixels, timeout) as (image, _):
         return _upright(image, max_pixels, name)
+
+
+def decoded_whole(
+    source: Any, *, max_pixels: int | None = None, timeout: float | None = None
+) -> Image.Image | np.ndarray:
+    """As `decoded_photo`, without losing the lower bits of 16-bit colours, which Pillow drops.
+
+    Args:
+        source: As in `decoded_photo`.
+        max_pixels: As in `decoded_photo`.
+        timeout: As in `decoded_photo`.
+
+    Returns:
+        The image; of a file with 16-bit colours (H, W, 3) uint16.
+    """
+    if isinstance(source, Image.Image):
+        return _upright(source, max_pixels, repr(source))
+    name = source_name(source)
+    with _opened(source, name, max_pixels, timeout) as (image, file):
+        other_bytes = _with_other_bytes(image, file) if _loses_bits(image) else None
+        if other_bytes is None:
+            return _upright(image, max_pixels, name)
+        _warn_of_frames(image, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lost bits, which are not, and of frames again
+            lower = np.asarray(_upright(other_bytes, max_pixels, name))[..., :3]
+            upper = np.asarray(_upright(image, max_pixels, name))[..., :3]
+        return upper.astype(np.uint16) << 8 | lower
 
 
 def decoded_rgb(
@@ -75,7 +104,9 @@ def decoded_rgb(
         UnreadableImageError: As `decoded_photo`.
         ValueError: As `decoded_photo`, and for values out of range.
     """
-    image = decoded_photo(source, max_pixels=max_pixels, timeout=timeout)
+    image = decoded_whole(source, max_pixels=max_pixels, timeout=timeout)
+    if isinstance(image, np.ndarray):
+        return to_uint8(image, input_range, f"images: the values of {source_name(source)}")[0]
     name = repr(image) if isinstance(source, Image.Image) else source_name(source)
     with _reported("decode", name):
         if image.mode != "F" and not image.mode.startswith("I"):
@@ -176,7 +207,9 @@ def check_pixel_count(width: int, height: int, max_pixels: int | None) -> None:
 
 
 @contextmanager
-def _opened(source: Any, name: str, max_pixels: int | None, timeout: float | None) -> Iterator[Image.Image]:
+def _opened(
+    source: Any, name: str, max_pixels: int | None, timeout: float | None
+) -> Iterator[tuple[Image.Image, IO[bytes]]]:
     if not is_encoded(source):
         raise no_image(source)
     with (
@@ -186,7 +219,7 @@ def _opened(source: Any, name: str, max_pixels: int | None, timeout: float | Non
     ):
         image = Image.open(file)
         check_pixel_count(*image.size, max_pixels)
-        yield image
+        yield image, file
 
 
 def _upright(image: Image.Image, max_pixels: int | None, name: str) -> Image.Image:
@@ -219,6 +252,32 @@ def _loses_bits(image: Image.Image) -> bool:
     arguments = [tile[3] for tile in getattr(image, "tile", None) or ()]
     raw_modes = [value[0] if isinstance(value, tuple | list) and value else value for value in arguments]
     return any(isinstance(mode, str) and ";16" in mode for mode in raw_modes)
+
+
+def _with_other_bytes(image: Image.Image, file: IO[bytes]) -> Image.Image | None:
+    """The same file, not decoded yet, set to give the lower bytes of its 16-bit colours; None where that cannot be."""
+    if image.mode not in ("RGB", "RGBA"):
+        return None
+    other = {";16L": ";16B", ";16B": ";16L", ";16N": ";16B" if sys.byteorder == "little" else ";16L"}
+    place = file.tell()
+    file.seek(0)
+    again = Image.open(file)
+    tiles: Any = getattr(again, "tile", None)
+    changed = []
+    for tile in tiles:
+        arguments = tile[3]
+        mode = arguments[0] if isinstance(arguments, tuple) else arguments
+        if mode[-4:] not in other:
+            file.seek(place)
+            return None
+        turned = mode[:-4] + other[mode[-4:]]
+        changed.append((*tile[:3], (turned, *arguments[1:]) if isinstance(arguments, tuple) else turned))
+    again.tile = [
+        type(tile)(*parts) if hasattr(tile, "_fields") else parts for tile, parts in zip(tiles, changed, strict=True)
+    ]
+    again.load()
+    file.seek(place)
+    return again
 
 
 def _warn_of_lost_bits(image: Image.Image, name: str) -> None:

@@ -1,7 +1,9 @@
 """Images of more than 8 bits: narrow ones warn, and `input_range` stretches them as its definition says."""
 
 import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from conftest import PHOTOS
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.images.image_loading import load_rgb
+from sam_hq.images.large_photos import PhotoRegions
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.value_ranges import to_uint8
 from sam_hq_onnx.photographs import load_photo
@@ -151,12 +154,51 @@ def test_the_image_processor_keeps_the_range(tmp_path):
     assert torch.equal(SamHQImageProcessor()(values, input_range=(0, 4080))["pixel_values"], expected)
 
 
-def test_sixteen_bit_colours_of_which_pillow_keeps_eight_warn(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
-    tifffile.imwrite(tmp_path / "narrow.tif", np.dstack([PHOTO.astype(np.uint16) * 16] * 3), photometric="rgb")
+def png_of_16_bits(values):
+    """A PNG of (H, W, 3 or 4) uint16, row by row without filters."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def tiff_of_16_bits(values):
+    """A little-endian TIFF of (H, W, 3) uint16 in one strip."""
+    height, width, channels = values.shape
+    pixels = values.astype("<u2").tobytes()
+    entries = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 14),
+        (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, len(pixels)), (284, 3, 1, 1),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return (
+        b"II*\0" + struct.pack("<I", 14 + len(pixels)) + struct.pack("<3H", 16, 16, 16) + pixels + directory + bytes(4)
+    )
+
+
+@pytest.mark.parametrize("make", [png_of_16_bits, tiff_of_16_bits])
+def test_sixteen_bit_colours_of_files_keep_all_their_bits(make, tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 65536, (40, 30, 3)).astype(np.uint16)
+    (tmp_path / "full").write_bytes(make(values))
+    for read in (lambda source: load_rgb(source)[0], load_photo, lambda source: PhotoRegions(source).pixels()):
+        np.testing.assert_array_equal(read(tmp_path / "full"), load_rgb(values)[0])
+    narrow = np.dstack([PHOTO.astype(np.uint16) * 16] * 3)
+    with pytest.warns(UserWarning, match="small part of"):
+        load_rgb(make(narrow))
+    found = load_rgb(make(narrow), input_range=(0, 4080))[0]
+    np.testing.assert_array_equal(found[..., 1], PHOTO)
+    np.testing.assert_array_equal(PhotoRegions(make(narrow), input_range=(0, 4080)).pixels(), found)
+
+
+def test_sixteen_bit_colours_of_which_pillow_keeps_eight_warn():
     with pytest.warns(UserWarning, match="of which only the upper 8 bits are read"):
-        load_rgb(tmp_path / "narrow.tif")
-    tifffile.imwrite(tmp_path / "full.tif", np.dstack([PHOTO.astype(np.uint16) * 257] * 3), photometric="rgb")
+        load_rgb(Image.open(io.BytesIO(png_of_16_bits(np.dstack([PHOTO.astype(np.uint16) * 16] * 3)))))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        np.testing.assert_array_equal(load_rgb(tmp_path / "full.tif")[0][..., 0], PHOTO)
+        full = np.dstack([PHOTO.astype(np.uint16) * 257] * 3)
+        np.testing.assert_array_equal(load_rgb(Image.open(io.BytesIO(png_of_16_bits(full))))[0][..., 0], PHOTO)

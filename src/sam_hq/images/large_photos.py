@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from sam_hq_numpy.photo_files import decoded_photo
+from sam_hq_numpy.photo_files import array_rgb, decoded_whole
 from sam_hq_numpy.photo_sources import is_encoded
 from sam_hq_numpy.value_ranges import InputRange
 
@@ -34,7 +34,12 @@ class PhotoRegions:
     ) -> None:
         self._photo: np.ndarray | Image.Image
         if is_encoded(image):
-            image = decoded_photo(image, max_pixels=max_pixels, timeout=timeout)
+            image = decoded_whole(image, max_pixels=max_pixels, timeout=timeout)
+            if isinstance(image, np.ndarray):
+                self._photo, _ = array_rgb(
+                    image, max_pixels=max_pixels, input_data_format="channels_last", input_range=input_range
+                )
+                return
             has_transparent_palette = image.mode == "P" and "transparency" in image.info
             if image.mode in _EIGHT_BIT_MODES and not has_transparent_palette:
                 self._photo = image
