@@ -9,7 +9,8 @@
 Importing this package imports neither torch nor transformers. `sam-hq export` writes what it runs.
 """
 
+from .embeddings import OnnxEmbeddings
 from .metadata import GraphMetadata
-from .runner import OnnxEmbeddings, OnnxSamHQ, PhotoMasks
+from .runner import OnnxSamHQ, PhotoMasks
 
 __all__ = ["GraphMetadata", "OnnxEmbeddings", "OnnxSamHQ", "PhotoMasks"]

@@ -4,9 +4,9 @@ Source: `generator.py` and `candidates.py` of this package, whose torch operatio
 hold the two against each other. Differs: no tiles.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -17,11 +17,31 @@ from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.mask_regions import fill_small_holes, remove_small_specks
 from sam_hq_numpy.mask_rle import RunLengthMask
 
+from .embeddings import OnnxEmbeddings
 from .masks import PhotoFrame
+from .metadata import GraphMetadata
 from .prompts import decoder_prompts
 
-if TYPE_CHECKING:
-    from .runner import OnnxEmbeddings, OnnxSamHQ
+
+class Runner(Protocol):
+    """What mask generation asks of `OnnxSamHQ`."""
+
+    metadata: GraphMetadata
+
+    def embed(self, images: object, max_pixels: int | None = None) -> OnnxEmbeddings:
+        """Embed one photograph."""
+
+    def decode(
+        self,
+        embeddings: OnnxEmbeddings,
+        prompts: Mapping[str, np.ndarray],
+        multimask_output: bool = True,
+        hq_token_only: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Masks and scores of prompts."""
+
+    def frame(self, original_size: tuple[int, int], reshaped_size: tuple[int, int]) -> PhotoFrame:
+        """The way of low-resolution masks to a photograph of a size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +146,7 @@ class GeneratedMasks:
         return result
 
 
-def generated_masks(runner: "OnnxSamHQ", photo: np.ndarray, options: MaskGenerationOptions) -> GeneratedMasks:
+def generated_masks(runner: Runner, photo: np.ndarray, options: MaskGenerationOptions) -> GeneratedMasks:
     """Find the masks of everything in a photograph.
 
     Args:
@@ -150,7 +170,7 @@ def generated_masks(runner: "OnnxSamHQ", photo: np.ndarray, options: MaskGenerat
 
 
 def _search(
-    runner: "OnnxSamHQ", photo: np.ndarray, box: Box, grid: np.ndarray, options: MaskGenerationOptions
+    runner: Runner, photo: np.ndarray, box: Box, grid: np.ndarray, options: MaskGenerationOptions
 ) -> GeneratedMasks:
     """All masks of one crop that pass the filters, duplicates within the crop dropped, in the photo frame."""
     x0, y0, x1, y1 = box
@@ -169,8 +189,8 @@ def _search(
 
 
 def _decoded(
-    runner: "OnnxSamHQ",
-    embeddings: "OnnxEmbeddings",
+    runner: Runner,
+    embeddings: OnnxEmbeddings,
     frame: PhotoFrame,
     points: np.ndarray,
     box: Box,

@@ -12,6 +12,7 @@ from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.value_ranges import InputRange
 
 from .arguments import check_flags, check_generation_options, check_size, check_supported
+from .embeddings import OnnxEmbeddings
 from .generation import GeneratedMasks, generated_masks
 from .masks import PhotoFrame
 from .metadata import GraphMetadata
@@ -21,25 +22,6 @@ from .sessions import Provider, loaded_graphs
 
 # Pixels of low-resolution masks decoded together: eight objects at full size, whose features are 64 floats a pixel.
 _MASK_PIXELS_AT_ONCE = 2**19
-
-
-@dataclass(frozen=True, eq=False)
-class OnnxEmbeddings:
-    """What the encoder makes of B photographs, to be prompted any number of times.
-
-    Attributes:
-        image_embeddings: (B, C, h, w) float32.
-        hq_features: (B, C / 8, 4h, 4w) float32.
-        original_sizes: Height and width of each photograph.
-        reshaped_sizes: Height and width of each in the resized frame.
-        model: Digest of the encoder's weights, by which decoders of other models refuse them.
-    """
-
-    image_embeddings: np.ndarray
-    hq_features: np.ndarray
-    original_sizes: list[tuple[int, int]]
-    reshaped_sizes: list[tuple[int, int]]
-    model: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from byte_counter import ByteCounter
 from conftest import PHOTOS, small_config, small_model
-from sam_hq.generation import generator as mask_generator
+from sam_hq.generation import crop_search, stability
 from sam_hq.generation.generator import SamHQMaskGenerator
 from sam_hq.hub.conversion import processor_for
 from sam_hq.model.worker_threads import in_threads
@@ -54,7 +54,7 @@ def test_it_does_not_grow_with_the_points_in_threads_either(generator, monkeypat
 
         return in_threads(call, items)
 
-    monkeypatch.setattr("sam_hq.generation.generator.in_threads", counted)
+    monkeypatch.setattr("sam_hq.generation.crop_search.in_threads", counted)
     for side in (6, 18):
         counters.append(ByteCounter())
         with counters[-1]:
@@ -72,9 +72,9 @@ def test_with_tiles_it_grows_by_the_decoded_photograph_alone(generator, side):
 
 
 def test_a_larger_group_is_what_it_grows_with_where_there_are_groups(generator, monkeypatch):
-    monkeypatch.setattr(mask_generator, "_works_in_strips", lambda embedding: False)
+    monkeypatch.setattr(crop_search.CropEmbedding, "on_cpu", False)
     peaks = []
     for floats in (2**18, 2**22):
-        monkeypatch.setattr(mask_generator, "GROUP_FLOATS", floats)
+        monkeypatch.setattr(stability, "GROUP_FLOATS", floats)
         peaks.append(peak(generator, 512, points_per_crop=4)[0])
     assert peaks[1] > 2 * peaks[0]

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from sam_hq.configuration_sam_hq import SamHQConfig
-from sam_hq.generation import generator as mask_generator
+from sam_hq.generation import crop_search
+from sam_hq.generation import stability as stability_module
 from sam_hq.generation.generator import SamHQMaskGenerator
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.model.outputs import SamHQImageSegmentationOutput
@@ -94,7 +95,7 @@ def disc_masks(
 
 @pytest.fixture(autouse=True)
 def _discs(monkeypatch):
-    monkeypatch.setattr(mask_generator, "passing_masks", disc_masks)
+    monkeypatch.setattr(crop_search, "passing_masks", disc_masks)
 
 
 def plain_generation(model, processor, photo, options):
@@ -202,7 +203,7 @@ VARIANTS = [
 @pytest.mark.parametrize("strips", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_records_are_those_of_the_definition(processor, photo, monkeypatch, variant, strips):
-    monkeypatch.setattr(mask_generator, "_works_in_strips", lambda embedding: strips)
+    monkeypatch.setattr(crop_search.CropEmbedding, "on_cpu", strips)
     options = {**BASE, **variant}
     records = SamHQMaskGenerator(DiscModel(), processor, output_mode="binary_mask", **options).generate(photo)
     if options.get("box_nms_thresh") is None:
@@ -417,15 +418,15 @@ def test_photographs_no_larger_than_a_tile_are_not_tiled(processor, photo):
 
 def test_groups_of_masks_stay_small_however_large_the_photograph(processor, monkeypatch):
     groups = []
-    upscale = mask_generator.low_res_masks_to_photo
+    upscale = stability_module.low_res_masks_to_photo
 
     def watched(masks, reshaped_size, original_size, frame_size, binarize):
         groups.append(len(masks) * (np.prod(original_size) + np.prod(frame_size)))
         return upscale(masks, reshaped_size, original_size, frame_size, binarize=binarize)
 
-    monkeypatch.setattr(mask_generator, "_works_in_strips", lambda embedding: False)
-    monkeypatch.setattr(mask_generator, "low_res_masks_to_photo", watched)
-    monkeypatch.setattr(mask_generator, "GROUP_FLOATS", 3 * 128 * 128)
+    monkeypatch.setattr(crop_search.CropEmbedding, "on_cpu", False)
+    monkeypatch.setattr(stability_module, "low_res_masks_to_photo", watched)
+    monkeypatch.setattr(stability_module, "GROUP_FLOATS", 3 * 128 * 128)
     options = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "points_per_crop": 6}
     for side in (60, 120):
         SamHQMaskGenerator(DiscModel(), processor, **options).generate(np.zeros((side, side, 3), np.uint8))

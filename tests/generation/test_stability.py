@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from sam_hq.generation.stability import StableMasks, stable_from_logits, stable_from_strips
-from sam_hq.generation.upscaling import PhotoUpscaling
+from sam_hq.generation.upscaling import UpscalingWeights
 from sam_hq.images.mask_frames import low_res_masks_to_photo
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
@@ -22,7 +22,7 @@ def logits(count, seed=0):
 
 
 def upscaling():
-    return PhotoUpscaling(REGION, FRAME, RESHAPED, PHOTO)
+    return UpscalingWeights(REGION, FRAME, RESHAPED, PHOTO)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.9, 0.99, 1.0])

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from sam_hq.generation import upscaling as mask_upscaling
 from sam_hq.generation.passing_masks import valid_region
-from sam_hq.generation.upscaling import PhotoUpscaling
+from sam_hq.generation.upscaling import StreamingUpscaler, UpscalingWeights
 from sam_hq.images.mask_frames import low_res_masks_to_photo, resized_size
 from sam_hq.images.mask_ops import stability_scores
 
@@ -16,7 +16,7 @@ MASK, FRAME = 32, 128
 
 def cut(upscaling, logits, threshold, offset, rows_at_once=100):
     """A mask whose rows come some at a time."""
-    on_its_way = upscaling.begin(threshold, offset)
+    on_its_way = StreamingUpscaler(upscaling, threshold, offset)
     for rows in logits.split(rows_at_once):
         on_its_way.add(rows)
     return on_its_way.finished()
@@ -35,7 +35,7 @@ def test_masks_and_stability_are_those_of_the_plain_form(monkeypatch, photo_size
     reshaped = resized_size(photo_size, FRAME)
     region = valid_region(reshaped, FRAME, MASK)
     frame = (4 * region[0], 4 * region[1])
-    upscaling = PhotoUpscaling(region, frame, reshaped, photo_size)
+    upscaling = UpscalingWeights(region, frame, reshaped, photo_size)
     for threshold, offset in ((0.0, 1.0), (1.5, 0.0), (-0.5, 0.25)):
         low_res = blobs(region, 6)
         low_res[4:] -= 3  # small masks
@@ -51,7 +51,7 @@ def test_masks_and_stability_are_those_of_the_plain_form(monkeypatch, photo_size
 
 
 def test_only_the_box_around_a_mask_is_made():
-    upscaling = PhotoUpscaling((32, 32), (128, 128), (128, 128), (512, 512))
+    upscaling = UpscalingWeights((32, 32), (128, 128), (128, 128), (512, 512))
     low_res = torch.full((32, 32), -9.0)
     low_res[10:12, 20] = 5.0
     found = cut(upscaling, low_res, 0.0, 1.0)
@@ -62,23 +62,23 @@ def test_only_the_box_around_a_mask_is_made():
 
 
 def test_nothing_gives_an_empty_mask_without_stability():
-    found = cut(PhotoUpscaling((32, 32), (128, 128), (128, 128), (50, 70)), torch.full((32, 32), -9.0), 0.0, 1.0)
+    found = cut(UpscalingWeights((32, 32), (128, 128), (128, 128), (50, 70)), torch.full((32, 32), -9.0), 0.0, 1.0)
     assert np.isnan(found.stability)
     assert not found.encoded().to_mask().any()
     assert found.encoded().to_mask().shape == (50, 70)
 
 
 def test_logits_at_a_threshold_are_not_above_it():
-    upscaling = PhotoUpscaling((32, 32), (128, 128), (128, 128), (70, 70))
+    upscaling = UpscalingWeights((32, 32), (128, 128), (128, 128), (70, 70))
     found = cut(upscaling, torch.zeros(32, 32), 0.0, 0.0)
     assert not found.encoded().to_mask().any()
     assert np.isnan(found.stability)
 
 
 def test_what_the_stability_will_not_exceed_falls_to_what_it_is():
-    upscaling = PhotoUpscaling((32, 32), (128, 128), (128, 128), (90, 70))
+    upscaling = UpscalingWeights((32, 32), (128, 128), (128, 128), (90, 70))
     for mask in blobs((32, 32), 8):
-        on_its_way = upscaling.begin(0.0, 1.0)
+        on_its_way = StreamingUpscaler(upscaling, 0.0, 1.0)
         bounds = []
         for row in mask.split(1):
             on_its_way.add(row)

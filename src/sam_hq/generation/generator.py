@@ -5,90 +5,22 @@ Differs: the crops of several photographs share a pass of the encoder; masks rea
 memory; nothing found gives an empty list also with crops.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
-import torch
 from tqdm.auto import tqdm
 
-from sam_hq_numpy.crop_grids import Box, layer_crop_boxes, tile_boxes
+from sam_hq_numpy.crop_grids import layer_crop_boxes, tile_boxes
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..images.large_photos import PhotoRegions
-from ..images.mask_frames import low_res_masks_to_photo
-from ..images.mask_ops import passing_scores
-from ..images.stock_pipeline import points_in_frame
-from ..model.worker_threads import in_threads, worker_count
 from ..modeling_sam_hq import SamHQModel
 from ..photo_embeddings import PhotoEmbeddings, check_maker, embed_images
-from .candidates import MaskCandidates, candidates_of_crop, segmentation
-from .passing_masks import PassingMasks, passing_masks, valid_region
-from .stability import StableMasks, stable_from_logits, stable_from_strips
+from .candidates import MaskCandidates, segmentation
+from .crop_search import Crop, CropEmbedding, search_crop
 from .tiles import stitched
-from .upscaling import PhotoUpscaling
-
-# Floats at the padded and at the crop's resolution held at once while masks are brought to the size of the crop: 64 MB.
-GROUP_FLOATS = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True, eq=False)
-class _Crop:
-    """A part of a photograph to be searched.
-
-    Args:
-        pixels: `(h, w, 3)` uint8; None where its embeddings are at hand.
-        box: x0 y0 x1 y1 in pixels of the photograph.
-        image_size: Height and width of the photograph.
-        grid: `(P, 2)` x y in [0, 1].
-        is_first: Whether it is the first of its photograph: the whole of it, unless that is tiled.
-        is_last: Whether it is the last of its photograph.
-    """
-
-    pixels: np.ndarray | None
-    box: Box
-    image_size: tuple[int, int]
-    grid: np.ndarray
-    is_first: bool
-    is_last: bool
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.box[3] - self.box[1], self.box[2] - self.box[0]
-
-
-@dataclass(frozen=True, eq=False)
-class _Embedding:
-    """What the decoder needs of one crop.
-
-    Args:
-        kept: Its embeddings, which can be kept where it is a whole photograph.
-        frame_side: Side of the padded frame.
-    """
-
-    kept: PhotoEmbeddings
-    frame_side: int
-
-    @property
-    def reshaped_size(self) -> tuple[int, int]:
-        """Height and width of the crop in the resized frame."""
-        return self.kept.reshaped_size
-
-    @property
-    def region(self) -> tuple[int, int]:
-        """Rows and columns of the low-res masks that the crop is interpolated from."""
-        return valid_region(self.reshaped_size, self.frame_side, self.kept.hq_features.shape[-1])
-
-    @property
-    def region_in_frame(self) -> tuple[int, int]:
-        """The same in pixels of the padded frame: interpolation only sees this part."""
-        scale = self.frame_side // self.kept.hq_features.shape[-1]
-        return self.region[0] * scale, self.region[1] * scale
 
 
 class SamHQMaskGenerator:
@@ -213,9 +145,9 @@ class SamHQMaskGenerator:
             raise ValueError(
                 "crops and tiles have embeddings of their own: leave out `crops_n_layers` and `tile_size`."
             )
-        crop = _Crop(None, (0, 0, width, height), (height, width), options.layer_grids()[0], True, True)
-        embedding = _Embedding(embeddings, self.image_processor.pad_size["height"])
-        return _without_duplicates([self._search(crop, embedding, options, advance)], crop.image_size, options)
+        crop = Crop(None, (0, 0, width, height), (height, width), options.layer_grids()[0], True, True)
+        found = self._search(crop, embeddings, options, advance)
+        return _without_duplicates([found], crop.image_size, options)
 
     def _candidates_each(
         self,
@@ -233,110 +165,19 @@ class SamHQMaskGenerator:
                 pixels = [crop.pixels for crop in batch if crop.pixels is not None]
                 most = max(part.shape[0] * part.shape[1] for part in pixels)  # limited where the photo was opened
                 embedded = embed_images(self.model, self.image_processor, pixels, max_pixels=most)
-                for crop, kept in zip(batch, embedded, strict=True):
-                    embedding = _Embedding(kept, self.image_processor.pad_size["height"])
+                for crop, embeddings in zip(batch, embedded, strict=True):
                     if keep_embeddings is not None and crop.is_first and crop.size == crop.image_size:
-                        keep_embeddings(embedding.kept)
-                    found.append(self._search(crop, embedding, options, bar.update))
+                        keep_embeddings(embeddings)
+                    found.append(self._search(crop, embeddings, options, bar.update))
                     if crop.is_last:
                         yield _without_duplicates(found, crop.image_size, options)
                         found = []
 
-    @torch.no_grad()
     def _search(
-        self, crop: _Crop, embedding: _Embedding, options: MaskGenerationOptions, advance: Callable[[int], Any]
+        self, crop: Crop, embeddings: PhotoEmbeddings, options: MaskGenerationOptions, advance: Callable[[int], Any]
     ) -> MaskCandidates:
-        """All masks of one crop that pass the filters, duplicates within the crop dropped, in the photo frame."""
-        height, width = crop.size
-        in_frame = points_in_frame(crop.grid, (height, width), embedding.reshaped_size)
-        in_crop = (crop.grid * [width, height]).tolist()
-        per_batch = options.points_per_batch or len(in_frame)
-        find_stable = _stability_filter(crop, embedding, options)
-        keep_cut = _is_tiled(crop.image_size, options)
-
-        def search(batch: slice) -> list[MaskCandidates]:
-            return [
-                candidates_of_crop(
-                    stable,
-                    scores,
-                    [in_crop[batch][index] for index in of_point],
-                    crop.box,
-                    crop.image_size,
-                    options,
-                    keep_cut,
-                )
-                for stable, scores, of_point in self._decode(in_frame[batch], embedding, find_stable, options)
-            ]
-
-        threads = _works_in_strips(embedding)
-        if threads:  # each worker has something to do
-            per_batch = min(per_batch, math.ceil(len(in_frame) / worker_count()))
-        batches = [slice(start, start + per_batch) for start in range(0, len(in_frame), per_batch)]
-        searched = in_threads(search, batches) if threads else map(search, batches)
-        found: list[MaskCandidates] = []
-        for batch, candidates in zip(batches, searched, strict=True):
-            found.extend(candidates)
-            advance(len(in_frame[batch]))
-        joined = MaskCandidates.joined(found)
-        return joined.without_duplicates(options.nms_thresh_within_crop).in_photo(crop.image_size)
-
-    def _decode(
-        self,
-        points: torch.Tensor,
-        embedding: _Embedding,
-        find_stable: Callable[[PassingMasks, torch.Tensor], StableMasks],
-        options: MaskGenerationOptions,
-    ) -> Iterator[tuple[StableMasks, torch.Tensor, list[int]]]:
-        """Masks that pass the predicted IoU and the stability, their scores `(K,)`, and the point of each."""
-        device = embedding.kept.image_embeddings.device
-        decoded = passing_masks(
-            self.model,
-            embedding.kept.image_embeddings,
-            embedding.kept.hq_features,
-            input_points=points[None, :, None].to(device),  # (P, 2) -> (1, P, 1, 2)
-            input_labels=torch.ones(1, len(points), 1, dtype=torch.int64, device=device),
-            min_score=options.pred_iou_thresh if options.pred_iou_thresh > 0 else None,
-            multimask_output=options.multimask_output,
-            hq_token_only=options.hq_token_only,
-            candidates=options.candidates_per_point,
-            region=embedding.region,
-        )
-        for of_prompt, masks in decoded:
-            scores = masks.iou_scores.float()  # (K, M)
-            passing = passing_scores(scores.flatten(), options)
-            stable = find_stable(masks, passing)
-            chosen = passing.cpu()[stable.indices]
-            yield stable, scores.flatten().cpu()[chosen], of_prompt.cpu()[chosen // scores.shape[1]].tolist()
-
-
-def _stability_filter(
-    crop: _Crop, embedding: _Embedding, options: MaskGenerationOptions
-) -> Callable[[PassingMasks, torch.Tensor], StableMasks]:
-    """What brings chosen ones of a group's K * M masks to the size of the crop, and keeps those that are stable."""
-    size, frame_size = crop.size, embedding.region_in_frame
-    if _works_in_strips(embedding):
-        upscaling = PhotoUpscaling(embedding.region, frame_size, embedding.reshaped_size, size)
-
-        def strip_by_strip(masks: PassingMasks, chosen: torch.Tensor) -> StableMasks:
-            return stable_from_strips((strip.flatten(0, 1)[chosen] for strip in masks.strips()), upscaling, options)
-
-        return strip_by_strip
-    group = max(1, GROUP_FLOATS // (math.prod(frame_size) + math.prod(size)))
-
-    def group_by_group(masks: PassingMasks, chosen: torch.Tensor) -> StableMasks:
-        found, low_res = [], masks.logits().flatten(0, 1)[chosen]
-        for start in range(0, len(low_res), group):
-            here = low_res[start : start + group]
-            logits = low_res_masks_to_photo(here, embedding.reshaped_size, size, frame_size, binarize=False)
-            found.append((start, stable_from_logits(logits, options)))
-        return StableMasks.joined(found)
-
-    return group_by_group
-
-
-def _works_in_strips(embedding: _Embedding) -> bool:
-    """Whether masks come to the crop's size strip by strip in worker threads, or in groups on an accelerator."""
-    return embedding.kept.image_embeddings.device.type == "cpu"
+        frame_side, keep_cut = self.image_processor.pad_size["height"], _is_tiled(crop.image_size, options)
+        return search_crop(self.model, crop, CropEmbedding(embeddings, frame_side), options, keep_cut, advance)
 
 
 def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> dict:
@@ -357,7 +198,7 @@ def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> 
     return result
 
 
-def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator[_Crop]:
+def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator[Crop]:
     """The crops or tiles of all photographs, one after the other, each read when its turn comes."""
     grids = options.layer_grids()
     for image in images:
@@ -372,7 +213,7 @@ def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator
         else:
             boxes, layers = layer_crop_boxes(photo.size, options.crops_n_layers, options.crop_overlap_ratio)
         for index, (box, layer) in enumerate(zip(boxes, layers, strict=True)):
-            yield _Crop(photo.region(box), box, photo.size, grids[layer], index == 0, index == len(boxes) - 1)
+            yield Crop(photo.region(box), box, photo.size, grids[layer], index == 0, index == len(boxes) - 1)
 
 
 def _is_tiled(image_size: tuple[int, int], options: MaskGenerationOptions) -> bool:

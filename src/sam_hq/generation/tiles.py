@@ -93,17 +93,17 @@ def _agreeing(
 
 def _groups(count: int, pairs: list[tuple[int, int]]) -> list[list[int]]:
     """The connected groups of `count` things, each in order, the groups in the order of their first members."""
-    of = list(range(count))
+    parent = list(range(count))
 
     def root(index: int) -> int:
-        while of[index] != index:
-            of[index] = of[of[index]]
-            index = of[index]
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
         return index
 
     for one, other in pairs:
         low, high = sorted((root(one), root(other)))
-        of[high] = low
+        parent[high] = low
     groups: dict[int, list[int]] = {}
     for index in range(count):
         groups.setdefault(root(index), []).append(index)

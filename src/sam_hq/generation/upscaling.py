@@ -1,9 +1,10 @@
 """Low-resolution logits at photo size, a strip at a time, where a mask can be at all.
 
-The fast twin of `low_res_masks_to_photo` and `stability_scores` for the CPU. Bilinear interpolation acts on rows and
-columns apart, so both of its steps are one banded matrix per axis: a strip of the photograph is a product of two small
-matrices. And it is a convex combination: where no logit that a pixel is made from exceeds a threshold, the pixel does
-not either, so that only the box around the logits above the lowest threshold is made.
+`low_res_masks_to_photo` and `stability_scores` streamed, for the CPU. Bilinear interpolation acts on rows and columns
+apart, so both of its steps are one banded matrix per axis, which is read off `low_res_masks_to_photo` itself: a strip
+of the photograph is a product of two small matrices. And it is a convex combination: where no logit that a pixel is
+made from exceeds a threshold, the pixel does not either, so that only the box around the logits above the lowest
+threshold is made.
 
 The rows of a mask may come one after the other. The pixels that have come bound its stability from above, so that one
 that will fail is known before its last row is rendered.
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from sam_hq_numpy.mask_rle import RunLengthMask
+
+from ..images.mask_frames import low_res_masks_to_photo
 
 # Floats of a strip, so that it is still in the cache when it is held against the thresholds: 512 kB.
 _STRIP_FLOATS = 128 * 1024
@@ -36,9 +38,10 @@ class _Axis:
     """
 
     def __init__(self, low_res: int, frame: int, resized: int, photo: int):
-        framed = F.interpolate(torch.eye(low_res)[None], frame, mode="linear", align_corners=False)
-        weights = F.interpolate(framed[..., :resized], photo, mode="linear", align_corners=False)[0]  # (n, N)
-        self.weights = weights.T.contiguous()
+        # What the plain form makes of columns in which one logit is 1.
+        columns = torch.eye(low_res)[:, :, None]
+        weights = low_res_masks_to_photo(columns, (resized, 1), (photo, 1), (frame, 1), binarize=False)[..., 0]
+        self.weights = weights.T.contiguous()  # (n, N) -> (N, n)
         read = weights != 0
         self.first = read.int().argmax(0).numpy()  # ascending, as is the other
         self.after_last = low_res - read.flip(0).int().argmax(0).numpy()
@@ -84,8 +87,8 @@ class PhotoMask:
         return RunLengthMask.from_mask(self.window).pasted(*self.corner, self.photo_size)
 
 
-class PhotoUpscaling:
-    """Brings low-resolution masks to the size of one photograph.
+class UpscalingWeights:
+    """The way of low-resolution masks to the size of one photograph.
 
     Args:
         low_res_size: Height and width of the logits.
@@ -106,24 +109,18 @@ class PhotoUpscaling:
             _Axis(*sizes) for sizes in zip(low_res_size, frame_size, reshaped_size, photo_size, strict=True)
         )
 
-    def begin(self, threshold: float, offset: float) -> "PhotoCut":
-        """Start a mask, whose rows of logits are to follow.
 
-        Args:
-            threshold: The logit above which a pixel belongs to the mask.
-            offset: How far the threshold is moved down and up for the stability; not negative.
-        """
-        return PhotoCut(self, threshold, offset)
+class StreamingUpscaler:
+    """Brings one mask to the size of its photograph as its rows come, thresholds it, and measures its stability.
 
-
-class PhotoCut:
-    """A mask on its way to the size of its photograph: upscaled, cut at a threshold, its stability measured.
-
-    Made by `PhotoUpscaling.begin`.
+    Args:
+        weights: Of the photograph.
+        threshold: The logit above which a pixel belongs to the mask.
+        offset: How far the threshold is moved down and up for the stability; not negative.
     """
 
-    def __init__(self, upscaling: PhotoUpscaling, threshold: float, offset: float):
-        self._rows, self._columns, self._photo_size = upscaling.rows, upscaling.columns, upscaling.photo_size
+    def __init__(self, weights: UpscalingWeights, threshold: float, offset: float):
+        self._rows, self._columns, self._photo_size = weights.rows, weights.columns, weights.photo_size
         self._threshold = np.float32(threshold)
         self._lower, self._higher = np.float32(threshold - offset), np.float32(threshold + offset)
         self._waiting: torch.Tensor | None = None  # logits that pixels still to be made read too
@@ -175,15 +172,16 @@ class PhotoCut:
         widened = self._widened(logits[top - self._top : needed.stop - self._top], columns)
         inside = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype=bool)
         at_once = max(1, _STRIP_FLOATS // inside.shape[1])
-        buffer, compared = torch.empty(at_once, inside.shape[1]), np.empty((at_once, inside.shape[1]), dtype=bool)
+        buffer = torch.empty(at_once, inside.shape[1], dtype=torch.float32)
+        compared = np.empty((at_once, inside.shape[1]), dtype=bool)
         for start in range(rows.start, rows.stop, at_once):
             strip = slice(start, min(start + at_once, rows.stop))
             count, read = strip.stop - strip.start, self._rows.read_by(strip)
             torch.mm(self._rows.weights[strip, read], widened[read.start - top : read.stop - top], out=buffer[:count])
             # numpy's comparison is an order of magnitude faster than torch's.
             pixels, result = buffer[:count].numpy(), compared[:count]
-            self._below += np.count_nonzero(np.greater(pixels, self._lower, out=result))
-            self._above += np.count_nonzero(np.greater(pixels, self._higher, out=result))
+            self._below += int(np.count_nonzero(np.greater(pixels, self._lower, out=result)))
+            self._above += int(np.count_nonzero(np.greater(pixels, self._higher, out=result)))
             np.greater(pixels, self._threshold, out=inside[start - rows.start :][:count])
         self._windows.append((rows, columns, inside))
 
