@@ -10,9 +10,11 @@ READY := $(VENV)/.ready
 TEST_ENV := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 # What meets the libraries most: the model, processors, registration, training, files.
-CORE_TESTS := $(addprefix tests/test_,$(addsuffix .py,versions configuration_sam_hq image_processing_sam_hq \
-	processing_sam_hq prompt_validation modeling_sam_hq registration builtin_peer overlays mask_generation mask_rle losses \
-	hub_code checkpoint_conversion plotting training_lora training_augmentation onnx_runtime_arguments))
+CORE_TESTS := $(addsuffix .py,$(addprefix tests/,$(addprefix test_,versions configuration_sam_hq \
+	image_processing_sam_hq processing_sam_hq modeling_sam_hq registration builtin_peer) model/test_prompt_validation \
+	model/test_losses sam_hq_numpy/test_overlays sam_hq_numpy/test_mask_rle generation/test_pipeline hub/test_code_export \
+	hub/test_conversion plotting/test_figures training/test_lora training/test_augmentation \
+	sam_hq_onnx/test_runner_arguments))
 
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
