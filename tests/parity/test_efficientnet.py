@@ -10,15 +10,13 @@ from sam_hq.training.encoder_weights import VARIANTS as SIZES
 from sam_hq.training.encoder_weights import load_encoder_weights
 
 
-@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_features_are_those_of_the_package(variant, implementation, tmp_path):
+def test_features_are_those_of_the_package(variant, tmp_path):
     weights = {name: torch.from_numpy(value) for name, value in seeded_weights(load_shapes(variant)).items()}
     torch.save(weights, tmp_path / "weights.pth")
     depths, widths = SIZES[variant]
     vision = {"model_type": "sam_hq_efficientnet", "num_hidden_layers": depths, "hidden_sizes": widths}
     model = SamHQModel(SamHQConfig(vision_config=vision)).eval()
-    model.set_attn_implementation(implementation)
     load_encoder_weights(model, tmp_path / "weights.pth")
     with torch.no_grad():
         maps = model.vision_encoder.feature_maps(torch.from_numpy(pixel_values()))
