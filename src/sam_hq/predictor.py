@@ -209,7 +209,7 @@ class SamHQPredictor:
         prompts = _processor_arguments(points, labels, boxes, masks)
         if prompts is None:
             return None
-        inputs = self.processor(original_sizes=[embeddings.original_size], return_tensors="pt", **prompts)
+        inputs = self.processor(original_sizes=[embeddings.original_size], **prompts)
         if tuple(inputs.pop("reshaped_input_sizes")[0].tolist()) != tuple(embeddings.reshaped_size):
             raise ValueError(
                 f"the embeddings are of an image resized to {tuple(embeddings.reshaped_size)} (height, width), which "

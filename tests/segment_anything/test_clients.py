@@ -157,6 +157,14 @@ def test_features_can_be_kept_and_set_again(small, image):
         predictor.predict(box=np.array([10, 20, 90, 80]))
 
 
+def test_a_wrapped_checkpoint_is_unwrapped(tmp_path, light):
+    weights = {f"module.{name}": torch.from_numpy(value) for name, value in seeded_state_dict("vit_tiny").items()}
+    torch.save({"model": weights, "epoch": 3}, tmp_path / "trained.pth")
+    with pytest.warns(UserWarning, match="module"):
+        sam = sam_model_registry["vit_tiny"](tmp_path / "trained.pth")
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(sam.parameters(), light.parameters(), strict=True))
+
+
 def test_a_plain_sam_checkpoint_is_refused(tmp_path):
     hq_parts = ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
     weights = {

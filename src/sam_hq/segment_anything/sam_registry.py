@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from ..configuration_sam_hq import SamHQConfig
-from ..hub.conversion import convert_weights, infer_config, processor_for, read_weights, variants
+from ..hub.checkpoint_files import read_sam_weights
+from ..hub.conversion import convert_weights, infer_config, processor_for, variants
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from .sam import Sam
@@ -34,7 +35,7 @@ def _build(variant: str | None, checkpoint: str | Path | None = None) -> Sam:
         loaded = SamHQPredictor.from_pretrained(checkpoint, device="cpu")
         _check_variant(variant, loaded.model.config, checkpoint)
         return Sam(loaded.model, loaded.processor)
-    weights = read_weights(checkpoint)
+    weights = read_sam_weights(checkpoint)
     found, config = infer_config(weights)
     if variant is not None and found != variant:
         raise ValueError(f"{str(checkpoint)!r} holds the weights of {found}, not of {variant}")
