@@ -205,7 +205,7 @@ def _from_scratch(config_file: str, seed: int) -> tuple[Any, Any]:
     from sam_hq.training.initialisation import start_from_scratch
 
     try:
-        fields = json.loads(Path(config_file).read_text())
+        fields = json.loads(Path(config_file).read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"--config {config_file!r} is not JSON: {error}") from error
     if not isinstance(fields, dict):

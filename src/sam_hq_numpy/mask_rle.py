@@ -87,7 +87,8 @@ class RunLengthMask:
         if isinstance(counts, (str, bytes)):
             counts = _decompress(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
         counts = np.asarray(counts, dtype=np.int64).reshape(-1)
-        if (counts < 0).any() or counts.sum() != height * width:
+        # Each for itself too: a sum of huge ones may wrap around to the right number.
+        if ((counts < 0) | (counts > height * width)).any() or counts.sum() != height * width:
             raise ValueError(
                 f"`counts` must be lengths that sum to {height} x {width} = {height * width}, got a sum of "
                 f"{counts.sum()} with a smallest of {counts.min(initial=0)}."

@@ -261,10 +261,9 @@ def _with_other_bytes(image: Image.Image, file: IO[bytes]) -> Image.Image | None
     other = {";16L": ";16B", ";16B": ";16L", ";16N": ";16B" if sys.byteorder == "little" else ";16L"}
     place = file.tell()
     file.seek(0)
-    again = Image.open(file)
-    tiles: Any = getattr(again, "tile", None)
+    again: Any = Image.open(file)
     changed = []
-    for tile in tiles:
+    for tile in again.tile:
         arguments = tile[3]
         mode = arguments[0] if isinstance(arguments, tuple) else arguments
         if mode[-4:] not in other:
@@ -272,9 +271,8 @@ def _with_other_bytes(image: Image.Image, file: IO[bytes]) -> Image.Image | None
             return None
         turned = mode[:-4] + other[mode[-4:]]
         changed.append((*tile[:3], (turned, *arguments[1:]) if isinstance(arguments, tuple) else turned))
-    again.tile = [
-        type(tile)(*parts) if hasattr(tile, "_fields") else parts for tile, parts in zip(tiles, changed, strict=True)
-    ]
+    tile_type = type(again.tile[0])  # a plain tuple before Pillow 11
+    again.tile = [parts if tile_type is tuple else tile_type(*parts) for parts in changed]
     again.load()
     file.seek(place)
     return again

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sam_hq.evaluation.segmentation_data import open_dataset
+from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.stored_masks import read_mask
 
 SIZE = (96, 120)
@@ -219,6 +220,11 @@ def test_segmentations_that_cannot_be_drawn_are_counted_and_the_others_stay(tmp_
     np.testing.assert_array_equal(masks[0], box_mask(10, 10, 30, 40))
     named = [name for reason, names in dataset.report.cases.items() for name in names if "unreadable mask" in reason]
     assert sorted(named) == sorted(f"x.png, annotation {number}" for number in range(len(BAD)))
+
+
+def test_run_lengths_whose_sum_wraps_around_are_refused():
+    with pytest.raises(ValueError, match="must be lengths that sum to"):
+        RunLengthMask.from_dict({"size": [4, 4], "counts": [2**62, 2**62, 2**62, 2**62, 16]})
 
 
 @pytest.mark.parametrize("size", [(10**9, 10**9), (96, 121), (-96, 120), ("96", "120")])

@@ -38,7 +38,7 @@ def read_outlines(path: str | Path) -> dict[str, list[RunLengthMask]]:
         ValueError: It is no such file.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         names = {image["id"]: image["file_name"] for image in content["images"]}
         outlines: dict[str, list[RunLengthMask]] = {}
         for entry in content["annotations"]:
@@ -105,7 +105,7 @@ class PhotoObjects:
         path = Path(sources_dir) / OBJECTS_FILE
         if not path.is_file():
             raise FileNotFoundError(f"{str(path)!r} is missing: outlines are taken in by add_photo_objects")
-        self._photos = sorted(json.loads(path.read_text()).items())
+        self._photos = sorted(json.loads(path.read_text(encoding="utf-8")).items())
         self._objects = [(photo, index) for photo, (_, found) in enumerate(self._photos) for index in range(len(found))]
 
     def render(self, seed: int | tuple[int, ...]) -> CompositeSample:
