@@ -1,0 +1,1 @@
+"""Masks of an image written in the formats that other tools read: one module a format."""

@@ -1,0 +1,1 @@
+"""Boxes and points of many images as other tools write them: one module a format, `reading` to tell them apart."""

@@ -1,0 +1,204 @@
+"""What shows the objects of many images, whatever file it came from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+# Beyond this, coordinates overflow in the model's arithmetic.
+_LARGEST = 1e9
+
+
+@dataclass(frozen=True)
+class ObjectPrompt:
+    """What shows one object, in pixels of the upright image.
+
+    Args:
+        name: What the object is called in messages.
+        category_id: Of the object.
+        box: x0 y0 x1 y1, or None.
+        points: x y of each point.
+        labels: 1 on the object, 0 not; one per point.
+        is_relative: Whether coordinates are shares of the image's width and height.
+        facts: What else the file says, as JSON can hold it: `score`, `source_id`.
+    """
+
+    name: str
+    category_id: int = 1
+    box: tuple[float, float, float, float] | None = None
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    is_relative: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def in_pixels(self, size: Sequence[int]) -> ObjectPrompt:
+        """The same with coordinates in pixels.
+
+        Args:
+            size: Height and width of the image.
+        """
+        if not self.is_relative:
+            return self
+        height, width = size
+        box = None if self.box is None else tuple(v * s for v, s in zip(self.box, (width, height) * 2, strict=True))
+        points = tuple((x * width, y * height) for x, y in self.points)
+        return replace(self, box=box, points=points, is_relative=False)
+
+    def fault(self, size: Sequence[int]) -> str | None:
+        """What makes the prompt useless for an image, or None.
+
+        Args:
+            size: Height and width of the image.
+        """
+        height, width = size
+        values = [*(self.box or ()), *(value for point in self.points for value in point)]
+        if not values:
+            return "neither a box nor a point"
+        if not all(abs(value) <= _LARGEST for value in values):  # neither is a NaN
+            return "coordinates that are not finite or too large"
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            if x1 <= x0 or y1 <= y0:
+                return "a box without area, or with swapped corners"
+            if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+                return "a box outside the image"
+            if x1 <= 1 and y1 <= 1 and max(size) > 2 and x1 - x0 < 1 and y1 - y0 < 1:
+                return "a box of less than a pixel, as if its coordinates were shares of the image"
+        if any(x < 0 or y < 0 or x > width or y > height for x, y in self.points):
+            return "a point outside the image"
+        return None
+
+
+@dataclass
+class PromptSet:
+    """The prompts of many images.
+
+    Args:
+        objects: For each image that has an entry, its objects; an image may be listed without any.
+        categories: Names by id.
+        image_ids: Ids of images, where the file gives them.
+        bad: (name, reason) of entries that cannot be used.
+        without_image: Names of images that entries belong to, but which are not among the images of the job.
+    """
+
+    objects: dict[Path, list[ObjectPrompt]] = field(default_factory=dict)
+    categories: dict[int, str] = field(default_factory=dict)
+    image_ids: dict[Path, int] = field(default_factory=dict)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    without_image: dict[str, int] = field(default_factory=dict)
+
+    def add(self, image: Path, found: ObjectPrompt) -> None:
+        """Add an object to an image."""
+        self.objects.setdefault(image, []).append(found)
+
+    def miss(self, name: str) -> None:
+        """Count an entry whose image is not there."""
+        self.without_image[name] = self.without_image.get(name, 0) + 1
+
+
+class ImageNames:
+    """Finds the image that a file means by a name, among those of the job.
+
+    Args:
+        images: The images of the job.
+    """
+
+    def __init__(self, images: Sequence[Path]) -> None:
+        self._by_name: dict[str, list[Path]] = {}
+        self._by_stem: dict[str, list[Path]] = {}
+        for image in images:
+            self._by_name.setdefault(image.name, []).append(image)
+            self._by_stem.setdefault(image.stem, []).append(image)
+
+    def find(self, name: str) -> Path | None:
+        """The image of a file name with its suffix, with or without folders before it.
+
+        Args:
+            name: Such as `a.jpg` or `images/train/a.jpg`; the suffix may be missing.
+
+        Raises:
+            ValueError: If it may be one of several images.
+        """
+        parts = (PureWindowsPath(name) if "\\" in name and "/" not in name else PurePosixPath(name)).parts
+        if not parts:
+            return None
+        candidates = self._by_name.get(parts[-1]) or self._by_stem.get(parts[-1]) or []
+        return _chosen(name, parts[:-1], candidates)
+
+    def find_stem(self, name: str) -> Path | None:
+        """The image of a label file, whose name is the image's up to the suffix.
+
+        Args:
+            name: Path of the label file without its suffix.
+
+        Raises:
+            ValueError: If it may be one of several images.
+        """
+        parts = PurePosixPath(name).parts
+        return _chosen(name, parts[:-1], self._by_stem.get(parts[-1], [])) if parts else None
+
+
+def _chosen(name: str, folders: Sequence[str], candidates: list[Path]) -> Path | None:
+    """The candidate whose folders agree with those of the name the furthest."""
+    if len(candidates) <= 1:
+        return candidates[0] if candidates else None
+
+    def agreement(image: Path) -> int:
+        pairs = zip(reversed(folders), reversed(image.parent.parts), strict=False)
+        return next((depth for depth, (wanted, there) in enumerate(pairs) if wanted != there), len(folders))
+
+    ranked = sorted(candidates, key=agreement, reverse=True)
+    if agreement(ranked[0]) == agreement(ranked[1]):
+        raise ValueError(f"{name!r} may be {str(ranked[0])!r} or {str(ranked[1])!r}: give the images' folders in it")
+    return ranked[0]
+
+
+def number(value: Any) -> float:
+    """A coordinate or score as a float.
+
+    Args:
+        value: What the file holds.
+
+    Raises:
+        ValueError: If it is no number; NaN and infinity are.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{str(value)[:40]!r} is no number")
+    try:
+        return float(value)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{str(value)[:40]!r} is no number") from error
+
+
+def whole_number(value: Any) -> int:
+    """An id as an int.
+
+    Args:
+        value: What the file holds; `3.0` is 3.
+
+    Raises:
+        ValueError: If it is no whole number.
+    """
+    as_float = number(value)
+    if not math.isfinite(as_float) or as_float != int(as_float):
+        raise ValueError(f"{str(value)[:40]!r} is no whole number")
+    return int(value) if isinstance(value, int) else int(as_float)
+
+
+def corners(values: Any, as_size: bool = False) -> tuple[float, float, float, float]:
+    """A box from four values.
+
+    Args:
+        values: x0 y0 x1 y1, or x y width height.
+        as_size: Whether the last two are width and height.
+
+    Raises:
+        ValueError: If they are not four numbers.
+    """
+    if not isinstance(values, list | tuple) or len(values) != 4:
+        raise ValueError(f"a box of {str(values)[:60]}, not of four numbers")
+    x, y, x1, y1 = map(number, values)
+    return (x, y, x + x1, y + y1) if as_size else (x, y, x1, y1)

@@ -1,0 +1,159 @@
+"""Rows with a box or a point each: CSV files, and the records that supervision's and Ultralytics' results are saved as."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .prompts import ImageNames, ObjectPrompt, PromptSet, corners, number, whole_number
+
+_IMAGE = ("file_name", "filename", "image", "image_path", "image_name", "path", "file", "img", "source")
+_CORNERS = (
+    ("x0", "y0", "x1", "y1"),
+    ("x1", "y1", "x2", "y2"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x_min", "y_min", "x_max", "y_max"),
+    ("left", "top", "right", "bottom"),
+)
+_SIZES = (
+    ("x", "y", "width", "height"),
+    ("x", "y", "w", "h"),
+    ("left", "top", "width", "height"),
+    ("bbox_x", "bbox_y", "bbox_width", "bbox_height"),
+)
+_ID = ("category_id", "class_id", "cls", "label_id")
+_NAME = ("category_name", "category", "class_name", "label", "name")
+_SCORE = ("score", "confidence", "conf", "probability")
+COLUMNS = "an image (file_name), a box (x0, y0, x1, y1 or x, y, width, height) or a point (x, y), and optionally \
+category, category_id, score, object and point_label"
+
+
+def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequence[Path]) -> PromptSet:
+    """The prompts of rows.
+
+    Args:
+        rows: Of each row what it is called in messages, its values by column, and the image where no column names it.
+        images: The images of the job.
+
+    Raises:
+        ValueError: If an image's name is ambiguous.
+    """
+    found, names = PromptSet(), ImageNames(images)
+    listed: list[tuple[Path, ObjectPrompt, int | None, str | None, Any]] = []
+    for name, raw, default_image in rows:
+        row = {_key(key): value for key, value in raw.items() if key is not None and value not in (None, "")}
+        image_name = str(_first(row, _IMAGE) or default_image)
+        image = names.find(image_name)
+        if image is None:
+            found.miss(image_name)
+            continue
+        found.objects.setdefault(image, [])
+        if set(row) <= {*_IMAGE}:
+            continue  # an image without objects
+        try:
+            category, label = _category(row)
+            prompt = _prompt(row, name)
+        except ValueError as error:
+            found.bad.append((name, str(error)))
+            continue
+        listed.append((image, prompt, category, label, row.get("object")))
+    found.categories = _categories([(category, label) for _, _, category, label, _ in listed])
+    ids = {label: number_ for number_, label in reversed(found.categories.items())}
+    grouped: dict[tuple[Path, str, int], ObjectPrompt] = {}
+    for image, prompt, category, label, group in listed:
+        number_ = category if category is not None else ids[label or "object"]
+        whole = _with_category(prompt, number_)
+        if group is None:
+            found.add(image, whole)
+        elif (key := (image, str(group), number_)) in grouped:
+            grouped[key] = _joined(grouped[key], whole)
+        else:
+            grouped[key] = whole
+    for (image, _, _), whole in grouped.items():
+        found.add(image, whole)
+    return found
+
+
+def _prompt(row: Mapping[str, Any], name: str) -> ObjectPrompt:
+    facts = {}
+    if (score := _first(row, _SCORE)) is not None:
+        facts["score"] = number(score)
+    if (box := _box(row)) is not None:
+        return ObjectPrompt(name, box=box, facts=facts)
+    if "x" in row and "y" in row:
+        label = whole_number(row.get("point_label", 1))
+        if label not in (0, 1):
+            raise ValueError(f"a point_label of {label}, which must be 1 or 0")
+        return ObjectPrompt(name, points=((number(row["x"]), number(row["y"])),), labels=(label,), facts=facts)
+    raise ValueError(f"columns {', '.join(row)}, but a row needs {COLUMNS}")
+
+
+def _box(row: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    for columns in _CORNERS:
+        if all(column in row for column in columns):
+            return corners([row[column] for column in columns])
+    for columns in _SIZES:
+        if all(column in row for column in columns):
+            return corners([row[column] for column in columns], as_size=True)
+    if "bbox" in row:  # COCO's
+        return corners(_parsed(row["bbox"]), as_size=True)
+    if "box" in row:  # Ultralytics'
+        box = _parsed(row["box"])
+        return corners([box.get(key) for key in ("x1", "y1", "x2", "y2")] if isinstance(box, dict) else box)
+    return None
+
+
+def _parsed(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value.replace("'", '"'))
+    except ValueError as error:
+        raise ValueError(f"a box of {value[:60]!r}, not of four numbers") from error
+
+
+def _category(row: Mapping[str, Any]) -> tuple[int | None, str | None]:
+    """The id and the name of a row's category; `class` may be either."""
+    number_, label = _first(row, _ID), _first(row, _NAME)
+    if (given := row.get("class")) is not None:
+        try:
+            number_ = whole_number(given) if number_ is None else number_
+        except ValueError:
+            label = label or str(given)
+    return None if number_ is None else whole_number(number_), None if label is None else str(label)
+
+
+def _categories(pairs: Sequence[tuple[int | None, str | None]]) -> dict[int, str]:
+    """Names by id: the ids of the file, and for names without one the next that are free."""
+    categories: dict[int, str] = {}
+    for number_, label in pairs:
+        if number_ is not None and (number_ not in categories or categories[number_] == str(number_)):
+            categories[number_] = label or str(number_)
+    unnumbered = {label or "object" for number_, label in pairs if number_ is None} - set(categories.values())
+    start = max(categories, default=0) + 1
+    return {**categories, **{start + place: label for place, label in enumerate(sorted(unnumbered))}}
+
+
+def _with_category(prompt: ObjectPrompt, category: int) -> ObjectPrompt:
+    return ObjectPrompt(prompt.name, category, prompt.box, prompt.points, prompt.labels, facts=prompt.facts)
+
+
+def _joined(first: ObjectPrompt, second: ObjectPrompt) -> ObjectPrompt:
+    return ObjectPrompt(
+        first.name,
+        first.category_id,
+        first.box or second.box,
+        first.points + second.points,
+        first.labels + second.labels,
+        facts={**second.facts, **first.facts},
+    )
+
+
+def _key(column: str) -> str:
+    return column.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _first(row: Mapping[str, Any], columns: Sequence[str]) -> Any:
+    return next((row[column] for column in columns if column in row), None)

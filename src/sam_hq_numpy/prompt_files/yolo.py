@@ -1,0 +1,84 @@
+"""YOLO's label files: a text file per image, a line per object, coordinates as shares of width and height."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .prompts import ImageNames, ObjectPrompt, PromptSet, number, whole_number
+
+
+def from_labels(files: Sequence[Path], folder: Path, names_file: Path | None, images: Sequence[Path]) -> PromptSet:
+    """The boxes of label files; polygons count as their bounding boxes.
+
+    Args:
+        files: The label files.
+        folder: The folder they are in, from which images of one name are told apart.
+        names_file: The `data.yaml` with the names of the classes, or None.
+        images: The images of the job.
+
+    Raises:
+        ValueError: If a file cannot be read, or an image's name is ambiguous.
+    """
+    found, names = PromptSet(), ImageNames(images)
+    if names_file is not None:
+        found.categories = class_names(names_file)
+    for file in files:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        image = names.find_stem(file.relative_to(folder).with_suffix("").as_posix())
+        if image is None:
+            found.miss(file.name)
+            continue
+        found.objects.setdefault(image, [])
+        for place, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            name = f"{file.name}, line {place}"
+            try:
+                found.add(image, _prompt(line.split(), name))
+            except ValueError as error:
+                found.bad.append((name, str(error)))
+    for category in sorted({each.category_id for listed in found.objects.values() for each in listed}):
+        found.categories.setdefault(category, str(category))
+    return found
+
+
+def class_names(file: Path) -> dict[int, str]:
+    """The classes of a `data.yaml`, by number.
+
+    Args:
+        file: The file.
+
+    Raises:
+        ValueError: If it names no classes.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(file)!r} is not YAML: {error}") from error
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise ValueError(f"{str(file)!r} has no 'names' of classes")
+    return {whole_number(key): str(name) for key, name in names.items()}
+
+
+def _prompt(words: Sequence[str], name: str) -> ObjectPrompt:
+    """Five numbers are a box, six a box and its score, more a polygon."""
+    if len(words) < 5:
+        raise ValueError(f"{len(words)} numbers, but a box has 5")
+    category, values = whole_number(words[0]), [number(word) for word in words[1:]]
+    facts = {}
+    if len(values) <= 5:
+        x, y, width, height = values[:4]
+        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        if len(values) == 5:
+            facts["score"] = values[4]
+    else:
+        if len(values) % 2:
+            facts["score"] = values.pop()
+        box = (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
+    return ObjectPrompt(name, category, box, is_relative=True, facts=facts)

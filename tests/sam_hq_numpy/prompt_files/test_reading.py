@@ -1,0 +1,163 @@
+"""The same boxes in every format, and what is wrong with files that cannot be read."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam_hq_numpy.prompt_files.prompts import ImageNames, ObjectPrompt
+from sam_hq_numpy.prompt_files.reading import read_prompts
+from support.box_formats import CATEGORIES, WRITERS, write_detections
+
+WITHOUT_SCORES = ("write_coco", "write_labelme")
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    paths = [folder / f"photo {index}.png" for index in range(4)]
+    for index, path in enumerate(paths):
+        Image.new("RGB", (100 + index, 80)).save(path)
+    return paths
+
+
+@pytest.fixture
+def boxes(images):
+    random = np.random.default_rng(0)
+    found = {}
+    for image in images[:3]:
+        low = random.uniform(0, 40, (5, 2))
+        spans = np.concatenate([low, low + random.uniform(2, 30, (5, 2))], axis=1)
+        ids = random.choice(list(CATEGORIES), 5)
+        found[image] = [(tuple(box), int(category), 0.5) for box, category in zip(spans.tolist(), ids, strict=True)]
+    return found
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_every_format_gives_the_same_boxes(boxes, images, tmp_path, write):
+    found = read_prompts(write(boxes, tmp_path), images)
+    assert (found.bad, found.without_image) == ([], {})
+    assert {image for image, objects in found.objects.items() if objects} == set(boxes)
+    for image, wanted in boxes.items():
+        with Image.open(image) as opened:
+            size = opened.size[::-1]
+        objects = [each.in_pixels(size) for each in found.objects[image]]
+        np.testing.assert_allclose([each.box for each in objects], [box for box, _, _ in wanted], rtol=0, atol=1e-9)
+        assert all(each.fault(size) is None for each in objects)
+        if write is not write_detections:  # which has no names
+            assert [found.categories[each.category_id] for each in objects] == [
+                CATEGORIES[category] for _, category, _ in wanted
+            ]
+        scores = [] if write.__name__ in WITHOUT_SCORES else [0.5] * 5
+        assert [each.facts["score"] for each in objects if "score" in each.facts] == scores
+    if write.__name__ == "write_coco":
+        assert found.image_ids == {image: 100 + index for index, image in enumerate(boxes)}
+        assert found.categories == CATEGORIES
+
+
+def test_detections_take_names_and_ids_from_the_ground_truth(images, tmp_path):
+    described = {
+        "images": [{"id": 7, "file_name": images[2].name}, {"id": 9, "file_name": "gone.jpg"}],
+        "categories": [{"id": 3, "name": "cat"}],
+        "annotations": [],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(described))
+    results = [{"image_id": key, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5} for key in (7, 9, 10)]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    found = read_prompts(tmp_path / "results.json", images, tmp_path / "truth.json")
+    assert [(each.box, each.category_id) for each in found.objects[images[2]]] == [((1, 2, 4, 6), 3)]
+    assert found.categories == {3: "cat"}
+    assert found.image_ids == {images[2]: 7}
+    assert found.without_image == {"image 9": 1, "image 10": 1}
+
+
+def test_points_of_csv_and_of_labelme(images, tmp_path):
+    (tmp_path / "points.csv").write_text(
+        f"image,x,y,point_label,object\n{images[0].name},1,2,1,a\n{images[0].name},3,4,0,a\n{images[0].name},5,6,1,\n"
+    )
+    found = read_prompts(tmp_path / "points.csv", images).objects[images[0]]
+    assert {(each.points, each.labels) for each in found} == {(((5, 6),), (1,)), (((1, 2), (3, 4)), (1, 0))}
+    shapes = [
+        {"label": "a", "points": [[1, 2]], "shape_type": "point", "group_id": 4},
+        {"label": "a", "points": [[3, 4]], "shape_type": "point", "group_id": 4},
+        {"label": "a", "points": [[5, 6]], "shape_type": "point", "group_id": None},
+    ]
+    (tmp_path / "label.json").write_text(json.dumps({"imagePath": images[0].name, "shapes": shapes}))
+    found = read_prompts(tmp_path / "label.json", images).objects[images[0]]
+    assert {each.points for each in found} == {((1, 2), (3, 4)), ((5, 6),)}
+
+
+BAD_ROWS = {
+    "nan": '[{"file_name": "photo 0", "box": [NaN, 0, 4, 4]}]',
+    "huge": '[{"file_name": "photo 0", "box": [0, 0, 1e300, 4]}]',
+    "four hundred digits": f'[{{"file_name": "photo 0", "box": [0, 0, 1{"0" * 400}, 4]}}]',
+    "three numbers": '[{"file_name": "photo 0", "box": [1, 2, 3]}]',
+    "words": '[{"file_name": "photo 0", "box": ["a", 2, 3, 4]}]',
+    "true": '[{"file_name": "photo 0", "box": [true, 2, 3, 4]}]',
+    "swapped": '[{"file_name": "photo 0", "box": [9, 9, 3, 4]}]',
+    "empty": '[{"file_name": "photo 0", "box": [3, 3, 3, 4]}]',
+    "outside": '[{"file_name": "photo 0", "box": [200, 3, 300, 4]}]',
+    "shares": '[{"file_name": "photo 0", "box": [0.1, 0.1, 0.5, 0.5]}]',
+    "no box": '[{"file_name": "photo 0", "label": "cat"}]',
+    "half a class": '[{"file_name": "photo 0", "box": [1, 2, 3, 4], "class_id": 1.5}]',
+    "coco without a box": '[{"image_id": 0, "file_name": "photo 0.png", "bbox": null, "category_id": 1}]',
+    "coco category": '[{"image_id": 0, "file_name": "photo 0.png", "bbox": [1, 2, 3, 4], "category_id": "x"}]',
+}
+
+
+@pytest.mark.parametrize("fault", BAD_ROWS)
+def test_a_bad_box_is_named_and_the_others_stay(images, tmp_path, fault):
+    good = {"file_name": images[0].name, "box": [1, 2, 30, 40]}
+    if fault.startswith("coco"):
+        good = {"image_id": 0, "file_name": images[0].name, "bbox": [1, 2, 29, 38], "category_id": 1}
+    rows = BAD_ROWS[fault][:-1] + ", " + json.dumps(good) + "]"
+    (tmp_path / "rows.json").write_text(rows)
+    found = read_prompts(tmp_path / "rows.json", images)
+    faults = [each.fault((80, 100)) for each in found.objects[images[0]]]
+    assert faults.count(None) == 1
+    assert len(faults) - 1 + len(found.bad) == 1
+    assert all(name for name, _ in found.bad)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("absent.json", None),
+        ("boxes.json", "{"),
+        ("boxes.json", "3"),
+        ("boxes.json", "[" * 100000),
+        ("boxes.json", '{"a": 1}'),
+        ("boxes.json", '{"images": [], "annotations": 3}'),
+        ("boxes.json", '{"images": [{"id": 1}], "annotations": []}'),
+        ("boxes.docx", "x"),
+        ("data.yaml", "names: 3"),
+        ("data.yaml", "a: [b"),
+        ("folder", ""),
+    ],
+)
+def test_files_that_are_not_understood_are_refused(images, tmp_path, name, content):
+    if name == "folder":
+        (tmp_path / name).mkdir()
+    elif content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises((ValueError, OSError), match=r"absent|not JSON|understood|COCO file|names|not YAML"):
+        read_prompts(tmp_path / name, images)
+
+
+def test_which_image_a_name_means(tmp_path):
+    paths = [tmp_path / name for name in ("a/x.jpg", "b/x.jpg", "a/y.png", "x.y.png")]
+    names = ImageNames(paths)
+    assert names.find("b/x.jpg") == paths[1]
+    assert names.find("C:\\data\\a\\x.jpg") == paths[0]
+    assert names.find("elsewhere/y.png") == paths[2]
+    assert names.find_stem("a/y") == paths[2]
+    assert names.find("x.y") == paths[3]
+    assert names.find("z.jpg") is names.find("") is None
+    with pytest.raises(ValueError, match="may be"):
+        names.find("x.jpg")
+
+
+def test_a_box_that_overhangs_the_image_is_fine():
+    assert ObjectPrompt("a", box=(-3, -2, 120, 90)).fault((80, 100)) is None
