@@ -1,0 +1,127 @@
+"""From files, folders and patterns to the list of images they stand for."""
+
+import glob
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+
+# The file that makes a folder one of `sam-hq generate` or `sam-hq annotate`, and the folders of pictures it may hold.
+JOB_NAME = "job.json"
+JOB_FOLDERS = ("records", "failures", "masks", "overlays", "objects", "cutouts", "labelme", "geojson", "yolo")
+# Kinds that Pillow knows without being able to decode them by itself.
+_NOT_DECODED = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "WMF"}
+_KEY_BYTES = 80
+
+
+@dataclass
+class ImageListing:
+    """The images behind inputs.
+
+    Args:
+        images: Their paths, each once, in the order of the inputs, those of a folder or pattern sorted.
+        skipped: Other files in folders, by suffix.
+        own: How many files were left out because a job of `sam-hq` wrote them.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    own: int = 0
+
+    def remarks(self) -> list[str]:
+        """What was left out, a line for each reason."""
+        said = []
+        if self.skipped:
+            kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in self.skipped.most_common())
+            said.append(f"skipped {self.skipped.total()} files that are no images: {kinds}")
+        if self.own:
+            said.append(f"skipped {self.own} pictures that jobs of sam-hq wrote")
+        return said
+
+
+def list_images(inputs: Sequence[str | Path]) -> ImageListing:
+    """List the images behind inputs.
+
+    Args:
+        inputs: Files, taken whatever their suffix; folders, searched with all below for the suffixes that Pillow
+            decodes, hidden files and folders left out; patterns with `*`, `?`, `[…]` and `**`.
+
+    Raises:
+        ValueError: If an input stands for nothing.
+    """
+    listing, images = ImageListing(), {}
+    is_job = lru_cache(maxsize=None)(_is_job)  # of this call alone: folders become jobs meanwhile
+    for given in inputs:
+        found, before = False, listing.own
+        for path in _found(str(given)):
+            if _is_own(path, is_job):
+                listing.own += path.suffix.lower() in image_suffixes()
+                continue
+            if Path(given).is_dir() and path.suffix.lower() not in image_suffixes():
+                listing.skipped[path.suffix.lower()] += 1
+                continue
+            found = True
+            images.setdefault(path.resolve(), path)
+        if not found:
+            own = " but those that jobs of sam-hq wrote" if listing.own > before else ""
+            raise ValueError(f"input {str(given)!r} is no file, and no folder or pattern with images in it{own}")
+    listing.images = list(images.values())
+    return listing
+
+
+@lru_cache
+def image_suffixes() -> frozenset[str]:
+    """The suffixes of images that Pillow decodes, in lower case with their dot."""
+    Image.init()
+    return frozenset(
+        suffix.lower()
+        for suffix, kind in Image.registered_extensions().items()
+        if kind in Image.OPEN and kind not in _NOT_DECODED
+    )
+
+
+def image_key(image: Path) -> str:
+    """A file name for what belongs to an image: its own, cut to 80 bytes, and a hash of its full path.
+
+    Args:
+        image: The path of the image.
+    """
+    stem = os.fsencode(image.stem)[:_KEY_BYTES].decode("utf-8", "ignore")
+    return f"{stem}-{hashlib.sha256(os.fsencode(image.resolve())).hexdigest()[:12]}"
+
+
+def _found(given: str) -> Iterator[Path]:
+    path = Path(given)
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        yield from _below(path)
+    else:
+        for match in sorted(glob.glob(given, recursive=True)):
+            if not os.path.isdir(match):
+                yield Path(match)
+            else:
+                yield from (found for found in _below(Path(match)) if found.suffix.lower() in image_suffixes())
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file():
+            yield path
+
+
+def _is_own(path: Path, is_job: Callable[[Path], bool]) -> bool:
+    """Whether a job wrote a file: it lies in one of the folders of a job's folder, or is one of its lists."""
+    parents = path.absolute().parents
+    if any(child.name in JOB_FOLDERS and is_job(child.parent) for child in parents):
+        return True
+    return path.suffix == ".json" and is_job(parents[0])
+
+
+def _is_job(folder: Path) -> bool:
+    return (folder / JOB_NAME).is_file() and (folder / "records").is_dir()
