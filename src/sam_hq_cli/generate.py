@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from accelerate import PartialState
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    from sam_hq.jobs.listing import list_photos
+    from sam_hq_numpy.listing import list_photos
 
     options = generation_options(args)
     photos = list_photos(args.inputs)

@@ -10,7 +10,7 @@ from demo_fixtures import photo_file
 from sam_hq.demo.demo_service import found_labels, found_masks
 from sam_hq.demo.model_turns import ModelTurns
 from sam_hq.generation.generator import SamHQMaskGenerator
-from sam_hq.jobs.label_maps import label_map
+from sam_hq_numpy.formats.label_maps import label_map
 
 ALL = {"points_per_side": 5, "least_score": 0.0, "least_stability": 0.0}
 

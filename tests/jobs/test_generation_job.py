@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import random
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from pycocotools.coco import COCO
 
 from sam_hq.generation.candidates import MaskCandidates
 from sam_hq.jobs.generation_job import GenerationJob, JobOutputs
-from sam_hq.jobs.journal import GenerationJournal
+from sam_hq.jobs import journal
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.mask_rle import RunLengthMask
 
@@ -41,7 +42,7 @@ class BrightPixels:
                 masks=masks,
                 boxes=torch.tensor([mask.box() for mask in masks]),
                 scores=torch.tensor([0.9, 0.8]),
-                stability=torch.tensor([0.99, 0.98]),
+                stability=torch.tensor([0.99 if mask.area else torch.nan for mask in masks]),
                 points=[[[1.5, 2.5]], [[3.5, 4.5]]],
                 crop_boxes=torch.tensor([[0, 0, width, height]] * 2),
                 is_cut=torch.zeros(2, dtype=torch.bool),
@@ -62,11 +63,15 @@ def photos(tmp_path):
     return paths
 
 
+def relative(folder, photos):
+    return [os.path.relpath(photo, folder) for photo in photos]
+
+
 def check_coco(folder, photos):
     coco = COCO(str(folder / "annotations.json"))
-    assert sorted(image["file_name"] for image in coco.imgs.values()) == sorted(map(str, photos))
+    assert sorted(image["file_name"] for image in coco.imgs.values()) == sorted(relative(folder, photos))
     for image in coco.imgs.values():
-        bright = np.asarray(Image.open(image["file_name"])).mean(-1) > 127
+        bright = np.asarray(Image.open(folder / image["file_name"])).mean(-1) > 127
         annotations = coco.imgToAnns[image["id"]]
         masks = [coco.annToMask(annotation).astype(bool) for annotation in annotations]
         np.testing.assert_array_equal(masks, [bright, ~bright])
@@ -78,12 +83,12 @@ def check_coco(folder, photos):
 
 
 def test_a_finished_job_is_one_coco_file_and_the_pictures(photos, tmp_path, capsys):
-    job = GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(label_maps=True, overlays=True))
+    job = GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(("label-map", "overlay")))
     job.run(progress=False)
-    assert job.write_coco() == 12
-    assert job.failures() == {}
+    summary = job.finish()
+    assert (summary.done, summary.missing, summary.failures, summary.again) == (12, 0, {}, {})
     coco = check_coco(tmp_path / "job", photos)
-    assert [coco.imgs[index]["file_name"] for index in range(1, 13)] == list(map(str, photos))
+    assert [coco.imgs[index]["file_name"] for index in range(1, 13)] == relative(tmp_path / "job", photos)
     assert len(list((tmp_path / "job" / "overlays").glob("*.jpg"))) == 12
     (labels,) = (tmp_path / "job" / "masks").glob("03-*.png")
     labels = np.asarray(Image.open(labels))
@@ -97,7 +102,7 @@ def test_a_job_begun_again_does_only_what_is_left(photos, tmp_path):
     GenerationJob(BrightPixels(log), photos[:5], tmp_path / "job").run(progress=False)
     again = GenerationJob(BrightPixels(log, points_per_batch=7), photos, tmp_path / "job")
     again.run(progress=False)
-    again.write_coco()
+    again.finish()
     assert Counter(log.read_text().split()) == Counter(map(str, range(12)))
     check_coco(tmp_path / "job", photos)
 
@@ -106,31 +111,29 @@ def test_other_settings_in_the_same_folder_are_refused(photos, tmp_path):
     GenerationJob(BrightPixels(), photos, tmp_path / "job")
     with pytest.raises(ValueError, match=r"pred_iou_thresh=0.88 instead of 0.5"):
         GenerationJob(BrightPixels(pred_iou_thresh=0.5), photos, tmp_path / "job")
-    with pytest.raises(ValueError, match="label_maps=False instead of True"):
-        GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(label_maps=True))
+    with pytest.raises(ValueError, match=r"formats=\[\] instead of \['label-map'\]"):
+        GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(("label-map",)))
 
 
 def test_photographs_refused_for_their_size_are_tried_again_with_a_higher_limit(photos, tmp_path):
     small = GenerationJob(BrightPixels(max_pixels=30 * 25), photos, tmp_path / "job")
     small.run(progress=False)
-    assert set(small.failures()) == set(photos[6:])
+    assert set(small.finish().failures) == set(photos[6:])
     larger = GenerationJob(BrightPixels(max_pixels=30 * 31), photos, tmp_path / "job")
     larger.run(progress=False)
-    assert larger.failures() == {}
-    larger.write_coco()
+    assert larger.finish().failures == {}
+    larger.finish()
     check_coco(tmp_path / "job", photos)
 
 
-def test_the_stability_of_an_empty_mask_leaves_the_coco_file_valid(photos, tmp_path):
-    journal = GenerationJournal(tmp_path / "job")
-    journal.begin({})
-    empty = {"bbox": [0, 0, 0, 0], "area": 0, "stability_score": float("nan")}
-    journal.finish(photos[0], (20, 30), [empty])
-    journal.write_coco(photos)
-    (annotation,) = json.loads((tmp_path / "job" / "annotations.json").read_text(), parse_constant=pytest.fail)[
-        "annotations"
-    ]
-    assert annotation["stability_score"] is None
+def test_the_stability_of_an_empty_mask_leaves_the_coco_file_valid(tmp_path):
+    Image.new("RGB", (6, 5), "white").save(tmp_path / "white.png")
+    job = GenerationJob(BrightPixels(), [tmp_path / "white.png"], tmp_path / "job", JobOutputs(("coco-polygons",)))
+    job.run(progress=False)
+    job.finish()
+    written = json.loads((tmp_path / "job" / "annotations.json").read_text(), parse_constant=pytest.fail)
+    assert [each["stability_score"] is None for each in written["annotations"]] == [False, True]
+    COCO(str(tmp_path / "job" / "annotations.json")).annToMask(written["annotations"][1])
 
 
 def test_photographs_that_cannot_be_read_are_reported_and_tried_again(photos, tmp_path):
@@ -139,13 +142,13 @@ def test_photographs_that_cannot_be_read_are_reported_and_tried_again(photos, tm
     photos[7].write_bytes(b"")
     job = GenerationJob(BrightPixels(), photos, tmp_path / "job")
     job.run(progress=False)
-    assert set(job.failures()) == {photos[4], photos[7]}
-    assert all(job.failures().values())
-    job.write_coco()
+    assert set(job.finish().failures) == {photos[4], photos[7]}
+    assert all(job.finish().failures.values())
+    job.finish()
     check_coco(tmp_path / "job", [photo for index, photo in enumerate(photos) if index not in (4, 7)])
     photos[4].write_bytes(whole)
     job.run(progress=False)
-    assert set(job.failures()) == {photos[7]}
+    assert set(job.finish().failures) == {photos[7]}
 
 
 @pytest.mark.parametrize("process_count", [1, 2, 5, 20])
@@ -154,7 +157,7 @@ def test_shares_are_disjoint_and_make_up_the_job(photos, tmp_path, process_count
     for index in range(process_count):
         GenerationJob(BrightPixels(log), photos, tmp_path / "job").run(index, process_count, progress=False)
     assert Counter(log.read_text().split()) == Counter(map(str, range(12)))
-    GenerationJob(BrightPixels(), photos, tmp_path / "job").write_coco()
+    GenerationJob(BrightPixels(), photos, tmp_path / "job").finish()
     check_coco(tmp_path / "job", photos)
 
 
@@ -164,15 +167,15 @@ def test_photographs_of_one_name_in_two_folders_stay_apart(photos, tmp_path):
     other.write_bytes(photos[1].read_bytes())
     job = GenerationJob(BrightPixels(), [photos[0], other], tmp_path / "job")
     job.run(progress=False)
-    job.write_coco()
+    job.finish()
     check_coco(tmp_path / "job", [photos[0], other])
 
 
 def work(photos, folder, log):
-    job = GenerationJob(BrightPixels(log, pause=0.01), photos, folder, JobOutputs(label_maps=True))
-    job._refresh_coco = job.write_coco  # after every photograph, so that the kill hits the writing too
+    job = GenerationJob(BrightPixels(log, pause=0.01), photos, folder, JobOutputs(("label-map",)))
+    job._refresh_coco = job.finish  # after every photograph, so that the kill hits the writing too
     job.run(progress=False)
-    job.write_coco()
+    job.finish()
 
 
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_there_twice(photos, tmp_path):
@@ -203,12 +206,12 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_there_twice(photos,
 def test_a_coco_file_written_while_others_work_is_of_whole_photographs(photos, tmp_path, monkeypatch):
     job = GenerationJob(BrightPixels(), photos, tmp_path / "job")
     job.run(0, 2, progress=False)
-    read = GenerationJournal._read_records
+    read = journal._read
 
-    def finish_more_meanwhile(self, done):
+    def finish_more_meanwhile(places):
         GenerationJob(BrightPixels(), photos, tmp_path / "job").run(1, 2, progress=False)
-        return read(self, done)
+        return read(places)
 
-    monkeypatch.setattr(GenerationJournal, "_read_records", finish_more_meanwhile)
-    assert job.write_coco() == 6
+    monkeypatch.setattr(journal, "_read", finish_more_meanwhile)
+    assert job.finish().done == 6
     check_coco(tmp_path / "job", photos[::2])

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..generation.generator import SamHQMaskGenerator
-from ..jobs.label_maps import label_map
+from sam_hq_numpy.formats.label_maps import label_map
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor

@@ -10,11 +10,12 @@ from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
+from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.listing import image_key
 
 from ..images.large_photos import PhotoRegions
 from .journal import JobJournal, content_digest
-from .outputs import JobOutputs, ObjectOfImage
+from .outputs import JobOutputs
 
 # The COCO file is put together anew while the job runs, in at most this share of its time.
 _COCO_TIME_SHARE = 0.02
@@ -88,7 +89,6 @@ class ImageJob(ABC, Generic[Found]):
         self.outputs = outputs
         self.max_pixels = max_pixels
         self.image_ids: Mapping[Path, int] = {}
-        self.categories = dict(categories)
         self.journal = JobJournal(folder)
         self.journal.begin({**settings, **outputs.settings()}, categories, outputs.weights)
         self._opened: deque[OpenedImage] = deque()
@@ -100,12 +100,15 @@ class ImageJob(ABC, Generic[Found]):
         """Yield what is found in each image, in order; images are to be taken one by one as they are needed."""
 
     @abstractmethod
-    def objects(self, opened: OpenedImage, found: Found) -> list[ObjectOfImage]:
+    def objects(self, opened: OpenedImage, found: Found) -> list[ImageObject]:
         """The objects of an image."""
 
     def made_from(self, image: Path) -> dict[str, str]:
         """Digests of all that the record of an image is made from."""
         return {"image": content_digest(image), "weights": self.outputs.weights}
+
+    def write_more(self, opened: OpenedImage, found: Found) -> None:
+        """Write what else belongs to an image, before its record."""
 
     def more(self, opened: OpenedImage, found: Found) -> dict[str, Any]:  # noqa: ARG002
         """What else the record of an image shall hold."""
@@ -144,7 +147,7 @@ class ImageJob(ABC, Generic[Found]):
         held: list[Path] = []
         opened = self._open_each(iter(images), held, bar)
         try:
-            for found in self._guarded(opened):
+            for found in self._guarded(opened, bar):
                 self._write(self._opened.popleft(), found)
                 bar.update()
                 self._refresh_coco()
@@ -154,7 +157,7 @@ class ImageJob(ABC, Generic[Found]):
             self._opened.clear()
         return held
 
-    def _guarded(self, opened: Iterator[OpenedImage]) -> Iterator[Found]:
+    def _guarded(self, opened: Iterator[OpenedImage], bar: Any) -> Iterator[Found]:
         """What is found; where an image of a batch is at fault, each of the batch is tried alone."""
         while True:
             try:
@@ -171,6 +174,7 @@ class ImageJob(ABC, Generic[Found]):
                     alone = list(self.find(iter([image])))
                 except Exception as error:  # whatever is wrong with one image, the others are still to be done
                     self._fail(self._opened.pop().path, error)
+                    bar.update()
                 else:
                     yield from alone
 
@@ -199,8 +203,9 @@ class ImageJob(ABC, Generic[Found]):
         """Write all of an image, its record last."""
         key, height_width = image_key(opened.path), opened.photo.size
         objects = self.objects(opened, found)
+        self.write_more(opened, found)
         files, annotations = self.outputs.write(
-            self.journal.folder, key, self.journal.relative_name(opened.path), opened, objects, self.categories
+            self.journal.folder, key, opened.path, opened.photo, objects, self.journal.categories
         )
         facts = {"height": height_width[0], "width": height_width[1], **files}
         self.journal.finish(opened.path, facts, annotations, opened.made_from, **self.more(opened, found))

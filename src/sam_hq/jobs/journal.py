@@ -1,24 +1,30 @@
-"""The folder of a mask-generation job: one record per finished photograph, from which the COCO file is put together.
+"""The folder of a job: one record per finished image, from which the COCO file is put together.
 
-A record is written aside and renamed when everything else of its photograph is on disk, so that a job killed at any
-moment has whole records and nothing half-done that counts. The COCO file is written the same way: whatever stands at
-its name is valid.
+A record is written aside and renamed when everything else of its image is on disk, so that a job killed at any moment
+has whole records and nothing half-done that counts. The COCO file is written the same way: whatever has its name is
+valid. A record says what it was made from; where that has changed it does not count.
 """
 
 import hashlib
 import json
-import math
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from sam_hq_numpy.atomic_writing import new_file
+from sam_hq_numpy.formats.coco import INFO
+from sam_hq_numpy.listing import JOB_NAME, image_key
+
+from .claims import Claims
 
 COCO_NAME = "annotations.json"
-_JOB_NAME = "job.json"
+# How `new_file` calls what it writes aside.
+_PARTIAL = re.compile(r"\.(.+?)(\.\w+)?\.[0-9a-f]{12}\.partial.*")
 
 
-class GenerationJournal:
+class JobJournal:
     """What of a job is done, and what failed.
 
     Args:
@@ -27,138 +33,251 @@ class GenerationJournal:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self.claims: Claims
+        self.discarded: dict[str, int] = {}
         self._records = self.folder / "records"
         self._failures = self.folder / "failures"
+        self._about: dict[str, Any] = {}
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
-        """Start a job, or go on with one that was begun with the same settings.
+    def begin(self, settings: Mapping[str, Any], categories: Mapping[int, str], model: str = "") -> None:
+        """Start a job, or resume one with the same settings.
 
         Args:
-            settings: All that changes the results, as JSON can hold it.
+            settings: All that changes the results but the images, prompts and weights, as JSON can hold it.
+            categories: Names by id; those of earlier runs are kept.
+            model: Digest of the weights; records of other weights are removed and count in `discarded`.
 
         Raises:
-            ValueError: If the folder holds a job with other settings.
+            ValueError: If the folder holds a job with other settings, or a category has another name there.
         """
-        path = self.folder / _JOB_NAME
         settings = json.loads(json.dumps(settings))
-        if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            changed = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
-            if changed:
-                was = ", ".join(f"{name}={before.get(name)!r} instead of {settings.get(name)!r}" for name in changed)
-                raise ValueError(
-                    f"{str(self.folder)!r} holds a job with {was}: name another folder, or delete this one"
-                )
-        for folder in (self._records, self._failures):
-            folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            with new_file(path) as aside:
-                aside.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.claims = Claims(self.folder / ".claims")
+        with self.claims.of_folder():
+            before = self._read_about()
+            if before is not None:
+                self._check_settings(before, settings, categories)
+                if before["model"] != model:
+                    self._discard_all("weights")
+            for folder in (self._records, self._failures):
+                folder.mkdir(exist_ok=True)
+            self._clean()
+            named = {int(number): name for number, name in (before or {}).get("categories", {}).items()}
+            self._about = {"settings": settings, "model": model, "categories": {**named, **categories}}
+            self._write_about()
 
-    def is_done(self, photo: Path) -> bool:
-        """Whether a photograph's record is written."""
-        return (self._records / f"{photo_key(photo)}.json").exists()
-
-    def finish(self, photo: Path, size: tuple[int, int], records: Iterable[Mapping[str, Any]]) -> None:
-        """Write the record of a photograph; with this it is done.
+    def state(self, image: Path, made_from: Mapping[str, str]) -> bool:
+        """Whether an image is done. A record made from something else is removed, and counts in `discarded`.
 
         Args:
-            photo: Its path.
-            size: Height and width.
-            records: The authors' records, with segmentations as COCO's run lengths.
+            image: Its path.
+            made_from: Digests of what its record is made from, by name.
+        """
+        path = self._record(image)
+        try:
+            before = json.loads(path.read_text(encoding="utf-8")).get("made_from")
+        except FileNotFoundError:
+            return False
+        except (ValueError, AttributeError):
+            before = None  # of another program, or of an earlier release
+        if before == made_from:
+            return True
+        changed = next((name for name, value in made_from.items() if (before or {}).get(name) != value), "settings")
+        self.discarded[changed] = self.discarded.get(changed, 0) + 1
+        path.unlink(missing_ok=True)
+        return False
+
+    def is_recorded(self, image: Path) -> bool:
+        """Whether an image has a record, whatever it was made from."""
+        return self._record(image).exists()
+
+    def finish(
+        self, image: Path, facts: Mapping[str, Any], annotations: Sequence[Mapping], made_from: Mapping[str, str], **more: Any
+    ) -> None:
+        """Write the record of an image; with this it is done.
+
+        Args:
+            image: Its path.
+            facts: As COCO's `images` holds it: `height`, `width`, and files that were written.
+            annotations: As COCO holds them, without ids.
+            made_from: Digests of what they are made from.
+            **more: What else the record shall hold, as JSON can.
         """
         record = {
-            "image": {"file_name": photo.as_posix(), "height": size[0], "width": size[1]},
-            "annotations": [
-                {
-                    **each,
-                    "bbox": _with_last_pixel(each["bbox"], each["area"]),
-                    "stability_score": _number_or_null(each["stability_score"]),
-                    "category_id": 1,
-                    "iscrowd": 0,
-                }
-                for each in records
-            ],
+            "made_from": dict(made_from),
+            **more,
+            "image": {"file_name": self.relative_name(image), **facts},
+            "annotations": annotations,
         }
-        with new_file(self._records / f"{photo_key(photo)}.json") as aside:
-            aside.write_text(json.dumps(record), encoding="utf-8")
-        (self._failures / f"{photo_key(photo)}.json").unlink(missing_ok=True)
+        with new_file(self._record(image)) as aside:
+            aside.write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
+        (self._failures / f"{image_key(image)}.json").unlink(missing_ok=True)
 
-    def fail(self, photo: Path, reason: str) -> None:
-        """Note that a photograph cannot be read; a job that goes on tries it again.
+    def fail(self, image: Path, reason: str) -> None:
+        """Note that an image cannot be used; a job that is resumed tries it again.
 
         Args:
-            photo: Its path.
+            image: Its path.
             reason: Why.
         """
-        with new_file(self._failures / f"{photo_key(photo)}.json") as aside:
-            aside.write_text(json.dumps({"file_name": photo.as_posix(), "reason": reason}), encoding="utf-8")
+        with new_file(self._failures / f"{image_key(image)}.json") as aside:
+            aside.write_text(json.dumps({"file_name": self.relative_name(image), "reason": reason}), encoding="utf-8")
 
-    def failures(self, photos: Sequence[Path]) -> dict[Path, str]:
-        """The photographs of a list that could not be read, with the reasons."""
-        paths = {photo: self._failures / f"{photo_key(photo)}.json" for photo in photos}
-        return {
-            photo: json.loads(path.read_text(encoding="utf-8"))["reason"]
-            for photo, path in paths.items()
-            if path.exists()
-        }
+    def failures(self, images: Sequence[Path]) -> dict[Path, str]:
+        """The images of a list that could not be used, with the reasons."""
+        found = {}
+        for image in images:
+            path = self._failures / f"{image_key(image)}.json"
+            if path.exists():
+                found[image] = str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+        return found
 
-    def write_coco(self, photos: Sequence[Path]) -> int:
+    def relative_name(self, path: Path) -> str:
+        """A path from the job's folder, with forward slashes."""
+        path = path.parent.resolve() / path.name
+        try:
+            return Path(os.path.relpath(path, self.folder.resolve())).as_posix()
+        except ValueError:  # on another drive
+            return path.as_posix()
+
+    def write_coco(self, images: Sequence[Path], ids: Mapping[Path, int]) -> tuple[int, int]:
         """Put the COCO file together from the records there are, one record in memory at a time.
 
         Args:
-            photos: All photographs of the job; image ids count in their order from 1, done or not.
+            images: All images of the job, done or not.
+            ids: Of images that have one; others are numbered from 1 in their order, past ids that are taken.
 
         Returns:
-            How many photographs are in it.
+            How many images of the list are in it, and how many of earlier runs.
         """
-        # Other processes may finish photographs meanwhile: images and annotations are to be of the same ones.
-        done = [(image_id, photo) for image_id, photo in enumerate(photos, start=1) if self.is_done(photo)]
-        with new_file(self.folder / COCO_NAME) as aside, aside.open("w", encoding="utf-8") as file:
-            file.write('{"info": {"description": "masks found by SAM-HQ"},\n"licenses": [],\n')
-            file.write('"categories": [{"id": 1, "name": "object", "supercategory": "object"}],\n"images": [')
-            _write_items(file, ({"id": image_id, **record["image"]} for image_id, record in self._read_records(done)))
-            file.write('],\n"annotations": [')
-            annotations = (
-                (image_id, annotation)
-                for image_id, record in self._read_records(done)
-                for annotation in record["annotations"]
+        # Others may finish images meanwhile: the list is made once, and only one process writes at a time.
+        with self.claims.of_folder():
+            if not self._path.exists():
+                self._write_about()  # somebody emptied the folder
+            done = [image for image in images if self.is_recorded(image)]
+            keys = {image_key(image) for image in images}
+            earlier = sorted(path for path in self._records.glob("*.json") if path.stem not in keys)
+            numbers = _numbered(images, ids)
+            places = [(numbers[image], self._record(image)) for image in done]
+            places += enumerate(earlier, start=max(numbers.values(), default=0) + 1)
+            with new_file(self.folder / COCO_NAME) as aside, aside.open("w", encoding="utf-8") as file:
+                _write_coco(file, places, self.categories)
+        return len(done), len(earlier)
+
+    def read_record(self, image: Path) -> dict[str, Any]:
+        """The record of an image that is done."""
+        return json.loads(self._record(image).read_text(encoding="utf-8"))
+
+    @property
+    def categories(self) -> dict[int, str]:
+        """Names by id, of this run and of earlier ones."""
+        return {int(number): name for number, name in self._about["categories"].items()}
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / JOB_NAME
+
+    def _record(self, image: Path) -> Path:
+        return self._records / f"{image_key(image)}.json"
+
+    def _read_about(self) -> dict[str, Any] | None:
+        if not self._path.exists():
+            return None
+        try:
+            about = json.loads(self._path.read_text(encoding="utf-8"))
+        except ValueError:
+            about = None
+        if not isinstance(about, dict) or not {"settings", "model", "categories"} <= set(about):
+            raise ValueError(f"{str(self._path)!r} is of an earlier release or no job's: name another folder")
+        return about
+
+    def _check_settings(
+        self, before: Mapping[str, Any], settings: Mapping[str, Any], categories: Mapping[int, str]
+    ) -> None:
+        pairs = [
+            (name, before["settings"].get(name), settings.get(name)) for name in sorted({*before["settings"], *settings})
+        ]
+        pairs += [
+            (f"category {number}", before["categories"].get(str(number), name), name)
+            for number, name in categories.items()
+        ]
+        changed = [f"{name}={was!r} instead of {now!r}" for name, was, now in pairs if was != now]
+        if changed:
+            raise ValueError(
+                f"{str(self.folder)!r} holds a job with {', '.join(changed)}: name another folder, or delete this one"
             )
-            _write_items(
-                file,
-                (
-                    {"id": annotation_id, "image_id": image_id, **annotation}
-                    for annotation_id, (image_id, annotation) in enumerate(annotations, start=1)
-                ),
-            )
-            file.write("]}\n")
-        return len(done)
 
-    def _read_records(self, photos: Sequence[tuple[int, Path]]) -> Iterator[tuple[int, dict]]:
-        for image_id, photo in photos:
-            yield image_id, json.loads((self._records / f"{photo_key(photo)}.json").read_text(encoding="utf-8"))
+    def _write_about(self) -> None:
+        with new_file(self._path) as aside:
+            aside.write_text(json.dumps(self._about, indent=1), encoding="utf-8")
+
+    def _clean(self) -> None:
+        """Remove what killed processes left half-written: what nobody has claimed."""
+        for path in self.folder.rglob(".*.partial*"):
+            name = _PARTIAL.fullmatch(path.name)
+            if name is None:
+                continue
+            key = path.parent.name if path.parent.parent.name == "objects" else name[1]
+            if path.parent == self.folder:  # written by whoever holds the claim on the folder, as this process does
+                path.unlink(missing_ok=True)
+            elif self.claims.take(key):
+                path.unlink(missing_ok=True)
+                self.claims.give_back(key)
+
+    def _discard_all(self, reason: str) -> None:
+        records = list(self._records.glob("*.json"))
+        for path in records:
+            path.unlink(missing_ok=True)
+        if records:
+            self.discarded[reason] = len(records)
 
 
-def photo_key(photo: Path) -> str:
-    """A file name for what belongs to a photograph: its own, and a hash of its full path against mix-ups.
+def content_digest(path: Path) -> str:
+    """Name what a file holds, whatever it is called and however old it is.
 
     Args:
-        photo: The path of the photograph.
+        path: The file.
     """
-    return f"{photo.stem[:80]}-{hashlib.sha256(str(photo.resolve()).encode()).hexdigest()[:12]}"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
-def _with_last_pixel(bbox: Sequence[float], area: int) -> list[float]:
-    """COCO's box, whose width and height count pixels, from the authors', which end at the last pixel."""
-    x, y, width, height = bbox
-    return [x, y, width + 1, height + 1] if area else [x, y, 0, 0]
+def _numbered(images: Sequence[Path], ids: Mapping[Path, int]) -> dict[Path, int]:
+    taken = set(ids.values())
+    numbers, number = {}, 0
+    for image in images:
+        if image in ids:
+            numbers[image] = ids[image]
+            continue
+        number += 1
+        while number in taken:
+            number += 1
+        numbers[image] = number
+    return numbers
 
 
-def _number_or_null(value: float) -> float | None:
-    """The value as JSON can hold it: the stability of an empty mask is not a number."""
-    return value if math.isfinite(value) else None
+def _write_coco(file: TextIO, places: Sequence[tuple[int, Path]], categories: Mapping[int, str]) -> None:
+    file.write(f'{{"info": {json.dumps(INFO)},\n"licenses": [],\n"categories": [')
+    _write_items(file, ({"id": number, "name": categories[number]} for number in sorted(categories)))
+    file.write('],\n"images": [')
+    _write_items(file, ({"id": number, **record["image"]} for number, record in _read(places)))
+    file.write('],\n"annotations": [')
+    annotations = ((number, annotation) for number, record in _read(places) for annotation in record["annotations"])
+    _write_items(
+        file,
+        ({"id": place, "image_id": number, **each} for place, (number, each) in enumerate(annotations, start=1)),
+    )
+    file.write("]}\n")
 
 
-def _write_items(file: TextIO, items: Iterable[dict]) -> None:
+def _read(places: Sequence[tuple[int, Path]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, path in places:
+        try:
+            yield number, json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue  # somebody deleted the record meanwhile
+
+
+def _write_items(file: TextIO, items: Iterable[Mapping]) -> None:
     for index, item in enumerate(items):
         file.write((",\n" if index else "\n") + json.dumps(item))

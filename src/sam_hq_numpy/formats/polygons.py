@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from sam_hq.mask_rle import RunLengthMask
+    from sam_hq_numpy.mask_rle import RunLengthMask
 
 DEFAULT_TOLERANCE = 1.0
 # A simplified outline that keeps less of the mask than this gets a finer tolerance: small objects need it.

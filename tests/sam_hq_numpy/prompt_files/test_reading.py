@@ -8,7 +8,7 @@ from PIL import Image
 
 from sam_hq_numpy.prompt_files.prompts import ImageNames, ObjectPrompt
 from sam_hq_numpy.prompt_files.reading import read_prompts
-from support.box_formats import CATEGORIES, WRITERS, write_detections
+from box_formats import CATEGORIES, WRITERS, write_detections
 
 WITHOUT_SCORES = ("write_coco", "write_labelme")
 

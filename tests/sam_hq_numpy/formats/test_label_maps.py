@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sam_hq.jobs.label_maps import draw_label_map, label_map
+from sam_hq_numpy.formats.label_maps import draw_label_map, label_map
 from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.overlays import object_color
 

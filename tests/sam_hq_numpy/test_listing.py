@@ -1,6 +1,6 @@
 import pytest
 
-from sam_hq.jobs.listing import list_photos
+from sam_hq_numpy.listing import list_images
 
 
 @pytest.fixture
@@ -17,26 +17,26 @@ def names(paths, folder):
 
 
 def test_folders_are_searched_with_all_below_but_what_is_hidden(folder):
-    assert names(list_photos([folder]), folder) == ["a.PNG", "b.jpg", "deep/er/c.webp", "frame_2.png"]
+    assert names(list_images([folder]).images, folder) == ["a.PNG", "b.jpg", "deep/er/c.webp", "frame_2.png"]
 
 
 def test_files_are_taken_whatever_their_suffix_and_in_the_order_given(folder):
-    assert names(list_photos([folder / "notes.txt", str(folder / "a.PNG")]), folder) == ["notes.txt", "a.PNG"]
+    assert names(list_images([folder / "notes.txt", str(folder / "a.PNG")]).images, folder) == ["notes.txt", "a.PNG"]
 
 
 def test_patterns_are_expanded(folder):
-    assert names(list_photos([str(folder / "*.jpg"), str(folder / "**" / "c.*")]), folder) == [
+    assert names(list_images([str(folder / "*.jpg"), str(folder / "**" / "c.*")]).images, folder) == [
         "b.jpg",
         "deep/er/c.webp",
     ]
 
 
 def test_every_photograph_comes_once(folder):
-    photos = list_photos([folder / "b.jpg", folder, folder / "deep" / ".." / "a.PNG"])
+    photos = list_images([folder / "b.jpg", folder, folder / "deep" / ".." / "a.PNG"]).images
     assert names(photos, folder) == ["b.jpg", "a.PNG", "deep/er/c.webp", "frame_2.png"]
 
 
 @pytest.mark.parametrize("missing", ["nothing.jpg", "*.bmp", ".hidden/*.png"])
 def test_an_input_that_stands_for_nothing_is_refused(folder, missing):
     with pytest.raises(ValueError, match="no file, and no folder or pattern"):
-        list_photos([folder / "b.jpg", folder / missing])
+        list_images([folder / "b.jpg", folder / missing])
