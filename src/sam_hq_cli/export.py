@@ -131,6 +131,6 @@ def _calibration_photos(args: argparse.Namespace) -> list[Path]:
         raise ValueError(
             f"--calibrate is for --format onnx --dtype int8, got --format {args.format} --dtype {args.dtype}"
         )
-    from sam_hq_numpy.listing import list_photos
+    from sam_hq_numpy.listing import list_images
 
-    return list_photos(args.calibrate)
+    return list_images(args.calibrate).images

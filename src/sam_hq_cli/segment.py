@@ -181,10 +181,10 @@ def kept_embeddings(place: str | None, photo: str, size: tuple[int, int]) -> Pho
     """
     if place is None:
         return None
-    from sam_hq.jobs.journal import photo_key
     from sam_hq.photo_embeddings import PhotoEmbeddings
+    from sam_hq_numpy.listing import image_key
 
-    path = Path(place) / f"{photo_key(Path(photo))}.safetensors" if Path(place).is_dir() else Path(place)
+    path = Path(place) / f"{image_key(Path(photo))}.safetensors" if Path(place).is_dir() else Path(place)
     if not path.is_file():
         raise ValueError(f"there are no embeddings at {str(path)!r}")
     kept = PhotoEmbeddings.load(path)

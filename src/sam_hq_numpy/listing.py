@@ -54,7 +54,8 @@ def list_images(inputs: Sequence[str | Path]) -> ImageListing:
     Raises:
         ValueError: If an input stands for nothing.
     """
-    listing, images = ImageListing(), {}
+    listing = ImageListing()
+    images: dict[Path, Path] = {}
     is_job = lru_cache(maxsize=None)(_is_job)  # of this call alone: folders become jobs meanwhile
     for given in inputs:
         found, before = False, listing.own

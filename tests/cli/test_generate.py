@@ -56,7 +56,7 @@ def check_against_the_engine(directory, photos, output):
     )
     coco = COCO(str(output / "annotations.json"))
     for image in coco.imgs.values():
-        records = generator.generate(image["file_name"])
+        records = generator.generate(output / image["file_name"])
         annotations = coco.imgToAnns[image["id"]]
         assert len(records) == len(annotations) == 9
         for record, annotation in zip(records, annotations, strict=True):
@@ -73,7 +73,7 @@ def test_a_folder_with_a_bad_file(directory, photos, tmp_path, capsys):
     more = ["--png", "--overlay", "--embeddings", embeddings, "--batch-size", 3]
     assert run_generate(directory, photos, output, *more) == 1
     printed = capsys.readouterr()
-    assert "4 photographs, 1 skipped" in printed.out
+    assert "4 images, 1 skipped" in printed.out
     assert "broken.jpg" in printed.err
     assert check_against_the_engine(directory, photos, output) == {"0.png", "1.png", "2.png", "3.png"}
     assert len(list((output / "masks").glob("*.png"))) == len(list((output / "overlays").glob("*.jpg"))) == 4
@@ -157,7 +157,7 @@ def test_two_processes_share_a_job(directory, photos, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*launch, *words, *FLAGS], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("4 photographs, 0 skipped") == 1
+    assert done.stdout.count("4 images, 0 skipped") == 1
     assert check_against_the_engine(directory, photos, output) == {"0.png", "1.png", "2.png", "3.png"}
     assert len(json.loads((output / "annotations.json").read_text())["annotations"]) == 36
     np.testing.assert_equal(len(list((output / "records").iterdir())), 4)

@@ -14,8 +14,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from sam_hq.generation.candidates import MaskCandidates
-from sam_hq.jobs.generation_job import GenerationJob, JobOutputs
 from sam_hq.jobs import journal
+from sam_hq.jobs.generation_job import GenerationJob, JobOutputs
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.mask_rle import RunLengthMask
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..generation.generator import SamHQMaskGenerator
 from sam_hq_numpy.formats.label_maps import label_map
+
+from ..generation.generator import SamHQMaskGenerator
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sam_hq_numpy.formats.label_maps import label_map
 from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.overlays import draw_masks, object_color
 
-from sam_hq_numpy.formats.label_maps import label_map
 from .photo_session import PhotoSession
 
 _Rows = Sequence[tuple[RunLengthMask, dict[str, Any]]]

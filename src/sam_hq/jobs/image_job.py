@@ -1,5 +1,6 @@
 """Work on many images, as a job that can be stopped, resumed and shared between processes."""
 
+import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import torch
 from tqdm.auto import tqdm
 
 from sam_hq_numpy.formats.objects import ImageObject
@@ -48,6 +50,7 @@ class JobSummary:
         missing: How many are neither done nor noted as failures: others' shares, or the folder was emptied.
         failures: Those that could not be used, with the reasons.
         again: How many were done again, by what of them had changed.
+        bad_prompts: (name, reason) of objects that were skipped.
     """
 
     done: int
@@ -55,6 +58,7 @@ class JobSummary:
     missing: int
     failures: Mapping[Path, str]
     again: Mapping[str, int]
+    bad_prompts: Sequence[tuple[str, str]] = ()
 
 
 class ImageJob(ABC, Generic[Found]):
@@ -222,3 +226,16 @@ class ImageJob(ABC, Generic[Found]):
             self.journal.write_coco(self.images, self.image_ids)
             self._last_coco = time.monotonic()
             self._coco_seconds = self._last_coco - start
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """Name a model's weights, whatever the model is called and wherever it is.
+
+    Args:
+        model: The model.
+    """
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]

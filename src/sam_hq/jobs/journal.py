@@ -92,7 +92,12 @@ class JobJournal:
         return self._record(image).exists()
 
     def finish(
-        self, image: Path, facts: Mapping[str, Any], annotations: Sequence[Mapping], made_from: Mapping[str, str], **more: Any
+        self,
+        image: Path,
+        facts: Mapping[str, Any],
+        annotations: Sequence[Mapping],
+        made_from: Mapping[str, str],
+        **more: Any,
     ) -> None:
         """Write the record of an image; with this it is done.
 
@@ -195,7 +200,8 @@ class JobJournal:
         self, before: Mapping[str, Any], settings: Mapping[str, Any], categories: Mapping[int, str]
     ) -> None:
         pairs = [
-            (name, before["settings"].get(name), settings.get(name)) for name in sorted({*before["settings"], *settings})
+            (name, before["settings"].get(name), settings.get(name))
+            for name in sorted({*before["settings"], *settings})
         ]
         pairs += [
             (f"category {number}", before["categories"].get(str(number), name), name)

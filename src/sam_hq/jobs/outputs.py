@@ -11,23 +11,12 @@ from typing import Any
 from PIL import Image
 
 from sam_hq_numpy.atomic_writing import new_file
-from sam_hq_numpy.formats import coco, geojson, labelme, pictures, yolo
+from sam_hq_numpy.formats import FORMATS, coco, geojson, labelme, pictures, yolo
 from sam_hq_numpy.formats.label_maps import draw_label_map, label_map
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.formats.polygons import DEFAULT_TOLERANCE
 
 from ..images.large_photos import PhotoRegions
-
-FORMATS = {
-    "coco-polygons": "annotations.json holds polygons instead of run lengths",
-    "yolo": "yolo/: labels, links to the images and data.yaml",
-    "labelme": "labelme/*.json",
-    "geojson": "geojson/*.geojson, in pixels",
-    "objects": "objects/*/*.png, a black and white picture per object",
-    "label-map": "masks/*.png, 16 bits, pixel value = number of the object in its image",
-    "cutout": "cutouts/*.png, transparent outside the objects",
-    "overlay": "overlays/*.jpg, the image with its objects drawn over it",
-}
 
 
 @dataclass(frozen=True)
@@ -107,9 +96,7 @@ class JobOutputs:
             self._write_yolo(folder / "yolo", key, image, photo.size, objects, categories)
         return files, annotations
 
-    def _pictures(
-        self, folder: Path, key: str, photo: PhotoRegions, objects: Sequence[ImageObject]
-    ) -> dict[str, str]:
+    def _pictures(self, folder: Path, key: str, photo: PhotoRegions, objects: Sequence[ImageObject]) -> dict[str, str]:
         files, masks = {}, [found.mask for found in objects]
         if {"label-map", "overlay"} & set(self.formats):
             labels = label_map(masks, photo.size)

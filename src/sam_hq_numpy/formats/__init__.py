@@ -1,1 +1,13 @@
 """Masks of an image written in the formats that other tools read: one module a format."""
+
+# What a job can write beside its COCO file, and where.
+FORMATS = {
+    "coco-polygons": "annotations.json holds polygons instead of run lengths",
+    "yolo": "yolo/: labels, links to the images and data.yaml",
+    "labelme": "labelme/*.json",
+    "geojson": "geojson/*.geojson, in pixels",
+    "objects": "objects/*/*.png, a black and white picture per object",
+    "label-map": "masks/*.png, 16 bits, pixel value = number of the object in its image",
+    "cutout": "cutouts/*.png, transparent outside the objects",
+    "overlay": "overlays/*.jpg, the image with its objects drawn over it",
+}

@@ -144,7 +144,12 @@ def trace(mask: np.ndarray) -> list[Polygon]:
         One polygon per piece, from top to bottom.
     """
     framed = np.pad(mask.astype(bool), 1)
-    above_left, above_right, below_left, below_right = framed[:-1, :-1], framed[:-1, 1:], framed[1:, :-1], framed[1:, 1:]
+    above_left, above_right, below_left, below_right = (
+        framed[:-1, :-1],
+        framed[:-1, 1:],
+        framed[1:, :-1],
+        framed[1:, 1:],
+    )
     # Outlines turn where one or three of the four pixels around a corner are inside. Where two diagonal ones are, two
     # turns meet.
     saddles = (above_left == below_right) & (above_right == below_left) & (above_left != above_right)

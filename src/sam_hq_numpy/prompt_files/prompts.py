@@ -43,7 +43,7 @@ class ObjectPrompt:
         if not self.is_relative:
             return self
         height, width = size
-        box = None if self.box is None else tuple(v * s for v, s in zip(self.box, (width, height) * 2, strict=True))
+        box = self.box and (self.box[0] * width, self.box[1] * height, self.box[2] * width, self.box[3] * height)
         points = tuple((x * width, y * height) for x, y in self.points)
         return replace(self, box=box, points=points, is_relative=False)
 

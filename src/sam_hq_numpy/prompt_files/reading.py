@@ -15,8 +15,10 @@ from .rows import COLUMNS, from_rows
 from .yolo import from_labels
 
 _NAMES_FILES = ("data.yaml", "data.yml", "dataset.yaml")
-UNDERSTOOD = f"""a COCO file (ground truth, or a list of detections), a folder of YOLO labels or its data.yaml, LabelMe \
-files, or CSV, supervision's or Ultralytics' results with {COLUMNS}"""
+UNDERSTOOD = (
+    "a COCO file (ground truth, or a list of detections), a folder of YOLO labels or its data.yaml, LabelMe files, or "
+    f"CSV, supervision's or Ultralytics' results with {COLUMNS}"
+)
 
 
 def read_prompts(source: str | Path, images: Sequence[Path], described_by: str | Path | None = None) -> PromptSet:

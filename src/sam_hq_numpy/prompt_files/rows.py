@@ -1,4 +1,4 @@
-"""Rows with a box or a point each: CSV files, and the records that supervision's and Ultralytics' results are saved as."""
+"""Rows with a box or a point each: CSV files, and what supervision and Ultralytics save their results as."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ _SIZES = (
 _ID = ("category_id", "class_id", "cls", "label_id")
 _NAME = ("category_name", "category", "class_name", "label", "name")
 _SCORE = ("score", "confidence", "conf", "probability")
-COLUMNS = "an image (file_name), a box (x0, y0, x1, y1 or x, y, width, height) or a point (x, y), and optionally \
-category, category_id, score, object and point_label"
+COLUMNS = (
+    "an image (file_name), a box (x0, y0, x1, y1 or x, y, width, height) or a point (x, y), and optionally category, "
+    "category_id, score, object and point_label"
+)
 
 
 def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequence[Path]) -> PromptSet:

@@ -16,7 +16,7 @@ from sam_hq_numpy.formats.polygons import MIN_IOU, fill
 from sam_hq_numpy.mask_rle import RunLengthMask
 
 SIZE = (90, 120)
-CATEGORIES = {3: "cat: \"tom\"", 17: "Vögel"}
+CATEGORIES = {3: 'cat: "tom"', 17: "Vögel"}
 IMAGE = {"id": 8, "file_name": "a.jpg", "height": SIZE[0], "width": SIZE[1]}
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from box_formats import CATEGORIES, WRITERS, write_detections
 from sam_hq_numpy.prompt_files.prompts import ImageNames, ObjectPrompt
 from sam_hq_numpy.prompt_files.reading import read_prompts
-from box_formats import CATEGORIES, WRITERS, write_detections
 
 WITHOUT_SCORES = ("write_coco", "write_labelme")
 
