@@ -18,7 +18,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-COMMANDS = ("segment", "generate", "convert", "train", "evaluate", "export", "demo")
+COMMANDS = ("segment", "annotate", "generate", "convert", "train", "evaluate", "export", "demo")
 
 
 def version() -> str:

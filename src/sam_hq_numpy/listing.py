@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image
+from .photo_files import image_suffixes
 
 # The file that makes a folder one of `sam-hq generate` or `sam-hq annotate`, and the folders of pictures it may hold.
 JOB_NAME = "job.json"
 JOB_FOLDERS = ("records", "failures", "masks", "overlays", "objects", "cutouts", "labelme", "geojson", "yolo")
-# Kinds that Pillow knows without being able to decode them by itself.
-_NOT_DECODED = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "WMF"}
 _KEY_BYTES = 80
 
 
@@ -73,17 +71,6 @@ def list_images(inputs: Sequence[str | Path]) -> ImageListing:
             raise ValueError(f"input {str(given)!r} is no file, and no folder or pattern with images in it{own}")
     listing.images = list(images.values())
     return listing
-
-
-@lru_cache
-def image_suffixes() -> frozenset[str]:
-    """The suffixes of images that Pillow decodes, in lower case with their dot."""
-    Image.init()
-    return frozenset(
-        suffix.lower()
-        for suffix, kind in Image.registered_extensions().items()
-        if kind in Image.OPEN and kind not in _NOT_DECODED
-    )
 
 
 def image_key(image: Path) -> str:

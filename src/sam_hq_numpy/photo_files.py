@@ -122,6 +122,26 @@ def decoded_rgb(
     return np.repeat(gray[..., None], 3, axis=2)
 
 
+def upright_size(source: Any, max_pixels: int | None = None) -> tuple[int, int]:
+    """Height and width of an upright photo, without decoding it.
+
+    Args:
+        source: As in `decoded_photo`, but no Pillow image.
+        max_pixels: As in `decoded_photo`.
+
+    Raises:
+        UnreadableImageError: A photo that cannot be opened.
+        ValueError: One that is too large or empty.
+    """
+    name = source_name(source)
+    with _opened(source, name, max_pixels, None) as image:
+        check_pixel_count(*image.size, max_pixels)
+        width, height = image.size
+        with _reported("read", name):
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+        return (width, height) if turned else (height, width)
+
+
 def array_rgb(
     image: np.ndarray,
     *,

@@ -208,8 +208,10 @@ def test_a_coco_file_written_while_others_work_is_of_whole_photographs(photos, t
     job.run(0, 2, progress=False)
     read = journal._read
 
+    other = GenerationJob(BrightPixels(), photos, tmp_path / "job")
+
     def finish_more_meanwhile(places):
-        GenerationJob(BrightPixels(), photos, tmp_path / "job").run(1, 2, progress=False)
+        other.run(1, 2, progress=False)
         return read(places)
 
     monkeypatch.setattr(journal, "_read", finish_more_meanwhile)

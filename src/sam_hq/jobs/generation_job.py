@@ -12,8 +12,8 @@ from sam_hq_numpy.listing import image_key
 
 from ..generation.candidates import MaskCandidates
 from ..generation.generator import SamHQMaskGenerator
-from ..images.embedding_files import PhotoEmbeddings, save_embeddings
 from ..images.large_photos import PhotoRegions
+from ..photo_embeddings import PhotoEmbeddings
 from .image_job import ImageJob, OpenedImage
 from .outputs import JobOutputs
 
@@ -57,8 +57,8 @@ class GenerationJob(ImageJob[_Found]):
             raise ValueError("embeddings are those of whole images, which tile_size never makes: leave one out")
         self.generator = generator
         self.batch_size = batch_size
-        max_pixels = generator.options.max_pixels
-        super().__init__(images, folder, outputs, _settings(generator), {1: "object"}, max_pixels)
+        super().__init__(images, folder, outputs, _settings(generator), {1: "object"}, generator.options.max_pixels)
+        self.input_range = generator.options.input_range
 
     def find(self, images: Iterator[OpenedImage]) -> Iterator[_Found]:
         """Yield the masks of each image, with its embeddings where they are kept."""
@@ -85,7 +85,7 @@ class GenerationJob(ImageJob[_Found]):
         """Keep the embeddings."""
         if self.outputs.embeddings is not None and found[1] is not None:
             embeddings = replace(found[1], source=opened.path.as_posix(), model=self.outputs.model_name)
-            save_embeddings(self.outputs.embeddings / f"{image_key(opened.path)}.safetensors", embeddings)
+            embeddings.save(self.outputs.embeddings / f"{image_key(opened.path)}.safetensors")
 
 
 def _settings(generator: SamHQMaskGenerator) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.listing import image_key
+from sam_hq_numpy.value_ranges import InputRange
 
 from ..images.large_photos import PhotoRegions
 from .journal import JobJournal, content_digest
@@ -92,6 +93,7 @@ class ImageJob(ABC, Generic[Found]):
         self.images = list(images)
         self.outputs = outputs
         self.max_pixels = max_pixels
+        self.input_range: InputRange = None
         self.image_ids: Mapping[Path, int] = {}
         self.journal = JobJournal(folder)
         self.journal.begin({**settings, **outputs.settings()}, categories, outputs.weights)
@@ -194,7 +196,7 @@ class ImageJob(ABC, Generic[Found]):
                     self.journal.claims.give_back(key)
                     bar.update()
                     continue
-                photo = PhotoRegions(image, self.max_pixels)
+                photo = PhotoRegions(image, self.max_pixels, self.input_range)
                 photo.region((0, 0, 1, 1))  # fails for colours that cannot become RGB
             except Exception as error:  # Pillow's decoders raise whatever they meet
                 self._fail(image, error)
