@@ -40,6 +40,7 @@ class PhotoEmbeddings:
         source: Where the photo was, for people.
         model: Name or path of the model that made them, for people.
         digest: `encoder_digest` of the model that made them; empty if not known.
+        image: Digest of the image's file; empty if not known.
     """
 
     image_embeddings: torch.Tensor
@@ -49,6 +50,7 @@ class PhotoEmbeddings:
     source: str = ""
     model: str = ""
     digest: str = ""
+    image: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; it appears whole or not at all.
@@ -63,6 +65,7 @@ class PhotoEmbeddings:
             "source": self.source,
             "model": self.model,
             "digest": self.digest,
+            "image": self.image,
         }
         tensors = {"image_embeddings": self.image_embeddings, "hq_features": self.hq_features}
         with new_file(path) as aside:
@@ -87,7 +90,7 @@ class PhotoEmbeddings:
                     raise ValueError(f"its format is {about.get('format')!r}, but must be {_FORMAT!r}")
                 tensors = {name: file.get_tensor(name) for name in ("image_embeddings", "hq_features")}
                 sizes = [tuple(json.loads(about[name])) for name in ("original_size", "reshaped_size")]
-                names = {name: about[name] for name in ("source", "model", "digest")}
+                names = {name: about.get(name, "") for name in ("source", "model", "digest", "image")}
                 return cls(**tensors, original_size=sizes[0], reshaped_size=sizes[1], **names)
         except FileNotFoundError:
             raise

@@ -14,9 +14,11 @@ import argparse
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 COMMANDS = ("segment", "annotate", "generate", "convert", "train", "evaluate", "export", "demo")
 
@@ -33,6 +35,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `sam-hq` with every sub-command that is installed."""
     parser = argparse.ArgumentParser(prog="sam-hq", description="Segment Anything in High Quality.")
     parser.add_argument("--version", action="version", version=f"sam-hq {version()}")
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        help='print the completion of a shell: eval "$(sam-hq --print-completion bash)"',
+    )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         if importlib.util.find_spec(f"sam_hq_cli.{name}") is None:
@@ -41,8 +49,24 @@ def build_parser() -> argparse.ArgumentParser:
         known = set(subparsers.choices)
         command.add_parser(subparsers)
         for added in set(subparsers.choices) - known:
-            subparsers.choices[added].set_defaults(run=lambda args, command=command: command.run(args))
+            own = subparsers.choices[added]
+            own.set_defaults(run=lambda args, command=command: command.run(args), refuse=own.error)
     return parser
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints what makes a shell complete our words, and ends."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _namespace: Any, values: Any, _option: str | None = None
+    ) -> None:
+        """Print and exit."""
+        try:
+            import shtab
+        except ImportError:
+            parser.error("--print-completion needs shtab: pip install 'sam-hq[completion]'")
+        print(shtab.complete(parser, values))
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after `sam-hq`; those of the process if None.
     """
-    args = build_parser().parse_args(argv)
+    from sam_hq_cli.segment import expanded
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    args, unknown = build_parser().parse_known_args(expanded(words) if words[:1] == ["segment"] else words)
+    if unknown:
+        args.refuse(f"unknown arguments: {' '.join(unknown)}")  # with the usage of the sub-command
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes the rest as *_

@@ -1,4 +1,4 @@
-"""Masks of one photograph as files: numbered pixels, arrays or COCO annotations."""
+"""Masks of one image as a file: in the format that its suffix names."""
 
 from __future__ import annotations
 
@@ -8,83 +8,103 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
 
-MASK_SUFFIXES = (".png", ".npz", ".json")
+    from sam_hq_numpy.formats.objects import ImageObject
+
+# Format of each suffix, and all that a suffix can hold.
+MASK_FORMATS = {
+    ".png": ("label-map", "cutout"),
+    ".npz": ("arrays",),
+    ".json": ("coco", "coco-polygons", "labelme"),
+    ".geojson": ("geojson",),
+    ".txt": ("yolo",),
+}
 
 
-def write_masks(path: Path, image_name: str, masks: np.ndarray, scores: np.ndarray) -> None:
-    """Write masks in the format that the suffix names.
+def mask_format(path: str, asked: str | None) -> str:
+    """The format of a file of masks.
 
     Args:
-        path: ends in .png, .npz or .json.
-        image_name: of the photograph, for COCO.
-        masks: (P, M, H, W) boolean. A .png holds only the best candidate of each object, later objects on top.
-        scores: (P, M).
+        path: The value of --masks.
+        asked: The value of --masks-format.
 
     Raises:
-        ValueError: if a .png cannot number all the objects.
+        ValueError: If the suffix is unknown or holds another format.
     """
-    import numpy as np
-
-    if path.suffix == ".npz":
-        np.savez_compressed(path, masks=masks, scores=scores)
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(coco(image_name, masks, scores)), encoding="utf-8")
-    else:
-        _numbered(masks).save(path)
+    formats = MASK_FORMATS.get(Path(path).suffix.lower())
+    if formats is None:
+        raise ValueError(f"--masks {path!r} must end in {', '.join(MASK_FORMATS)}")
+    if asked is not None and asked not in formats:
+        raise ValueError(f"--masks {path!r} holds {' or '.join(formats)}, not {asked}")
+    return asked or formats[0]
 
 
-def coco(image_name: str, masks: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    """Return masks as a COCO data set of one image, with the score and the candidate's rank beside COCO's own fields.
+def found_objects(masks: np.ndarray, scores: np.ndarray) -> list[ImageObject]:
+    """Masks and scores as the writers take them, the candidates of an object one after the other.
 
     Args:
-        image_name: of the photograph.
         masks: (P, M, H, W) boolean.
         scores: (P, M).
     """
+    from sam_hq_numpy.formats.objects import ImageObject
     from sam_hq_numpy.mask_rle import RunLengthMask
 
-    height, width = masks.shape[-2:]
-    annotations: list[dict[str, Any]] = []
-    for number, (candidates, values) in enumerate(zip(masks, scores, strict=True), start=1):
-        for rank, (mask, score) in enumerate(zip(candidates, values, strict=True), start=1):
-            runs = RunLengthMask.from_mask(mask)
-            left, top, right, bottom = runs.box()
-            size = [right - left + 1, bottom - top + 1] if runs.area else [0, 0]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": 1,
-                    "category_id": 1,
-                    "iscrowd": 0,
-                    "segmentation": runs.to_coco(),
-                    "area": runs.area,
-                    "bbox": [left, top, *size],
-                    "object": number,
-                    "candidate": rank,
-                    "score": float(score),
-                }
-            )
-    return {
-        "images": [{"id": 1, "file_name": image_name, "width": width, "height": height}],
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": "object"}],
-    }
+    return [
+        ImageObject(
+            RunLengthMask.from_mask(mask), facts={"object": number, "candidate": rank, "predicted_iou": float(score)}
+        )
+        for number, (candidates, values) in enumerate(zip(masks, scores, strict=True), start=1)
+        for rank, (mask, score) in enumerate(zip(candidates, values, strict=True), start=1)
+    ]
 
 
-def _numbered(masks: np.ndarray) -> Image.Image:
-    """One picture in which a pixel's value is its object's number, shown in the overlay's colours."""
+def write_masks(
+    path: Path, kind: str, image_name: str, pixels: np.ndarray, masks: np.ndarray, scores: np.ndarray
+) -> None:
+    """Write the masks of one image.
+
+    Args:
+        path: Where to.
+        kind: From `mask_format`. Pictures and YOLO labels hold only the best candidate of each object.
+        image_name: Of the image.
+        pixels: (H, W, 3) of the image.
+        masks: (P, M, H, W) boolean.
+        scores: (P, M).
+    """
     import numpy as np
-    from PIL import Image
 
-    from sam_hq_numpy.overlays import object_color
+    from sam_hq_numpy.formats import geojson, labelme, pictures, yolo
 
-    if len(masks) > 255:
-        raise ValueError(f"a .png numbers up to 255 objects, but there are {len(masks)}; write .npz or .json")
-    numbers = np.zeros(tuple(masks.shape[-2:]), dtype=np.uint8)
-    for number, candidates in enumerate(masks, start=1):
-        numbers[candidates[0]] = number
-    picture = Image.fromarray(numbers, mode="P")
-    picture.putpalette([0, 0, 0] + [value for index in range(len(masks)) for value in object_color(index)])
-    return picture
+    size = masks.shape[-2:]
+    objects = found_objects(masks, scores)
+    best = [found for found in objects if found.facts["candidate"] == 1]
+    documents: dict[str, Any] = {"labelme": labelme.document, "geojson": geojson.document}
+    if kind == "arrays":
+        with path.open("wb") as file:
+            np.savez_compressed(file, masks=masks, scores=scores)
+    elif kind == "label-map":
+        pictures.numbered([found.mask for found in best], size).save(path, "PNG")
+    elif kind == "cutout":
+        pictures.cutout(pixels, [found.mask for found in best]).save(path, "PNG")
+    elif kind == "yolo":
+        path.write_text(yolo.label_lines(best, size, {1: 0}), encoding="utf-8")
+    elif kind in documents:
+        path.write_text(json.dumps(documents[kind](image_name, size, objects)), encoding="utf-8")
+    else:
+        path.write_text(json.dumps(coco_dataset(image_name, size, objects, kind)), encoding="utf-8")
+
+
+def coco_dataset(image_name: str, size: Any, objects: list[ImageObject], kind: str = "coco") -> dict[str, Any]:
+    """Objects as a COCO data set of one image.
+
+    Args:
+        image_name: Of the image.
+        size: Height and width.
+        objects: The objects.
+        kind: `coco`, with run lengths, or `coco-polygons`.
+    """
+    from sam_hq_numpy.formats import coco
+    from sam_hq_numpy.formats.polygons import DEFAULT_TOLERANCE
+
+    image = {"file_name": image_name, "height": size[0], "width": size[1]}
+    return coco.dataset([(image, objects)], {1: "object"}, DEFAULT_TOLERANCE if kind == "coco-polygons" else None)

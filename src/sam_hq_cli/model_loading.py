@@ -69,7 +69,8 @@ def chosen_device(asked: str | None) -> torch.device:
         raise ValueError(f"device is {asked!r}, but must be such as cpu, cuda, cuda:1 or mps") from error
     count = torch.accelerator.device_count() if there is not None and there.type == device.type else 0
     if device.type != "cpu" and (device.index or 0) >= count:
-        raise ValueError(f"device is {asked!r}, but this machine has {count} of {device.type}")
+        there_is = f"only {count} of kind {device.type}" if count else f"no {device.type} device"
+        raise ValueError(f"device is {asked!r}, but this machine has {there_is}")
     return device
 
 

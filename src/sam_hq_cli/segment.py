@@ -1,62 +1,61 @@
-"""`sam-hq segment`: one photograph and its prompts to masks, scores and an overlay."""
+"""`sam-hq segment`: images and their prompts to masks, scores and overlays."""
 
 from __future__ import annotations
 
 import argparse
+import glob
 import itertools
-import time
+import json
+import math
+import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sam_hq_cli.console import Prompts, overlay, report
 from sam_hq_cli.input_ranges import add_input_range, input_range
-from sam_hq_cli.mask_files import MASK_SUFFIXES, write_masks
-from sam_hq_cli.model_loading import chosen_device, is_exported, load_model, load_processor, model_name
+from sam_hq_cli.mask_files import MASK_FORMATS, coco_dataset, found_objects, mask_format, write_masks
+from sam_hq_cli.model_loading import is_exported
 from sam_hq_cli.picture_files import check_picture_suffix
 
 if TYPE_CHECKING:
-    import torch
-
-    from sam_hq.photo_embeddings import PhotoEmbeddings
+    import numpy as np
 
 DESCRIPTION = """\
-Segment the objects that boxes and points show, in pixels of the upright photograph (x to the right, y down).
+Segment the objects that boxes and points show, in pixels of the upright image (x to the right, y down).
 
 Every --box is an object of its own. Without a box, all points together show one object. With one box, all points
 belong to it. With several boxes, a point belongs to each box it lies in. Without any prompt the model is asked for one
-object of its own choice."""
+object of its own choice. With several images the prompts hold for each of them.
+
+Where nothing says what to write, the overlay is written to IMAGE.segmented.jpg in the current folder."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the sub-command `segment`."""
     parser = subparsers.add_parser(
         "segment",
-        help="segment objects in a photograph by boxes and points",
+        help="segment objects in images by boxes and points",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("image", metavar="IMAGE", help="a photograph")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="files, quoted patterns with * ? **, URLs, or - for standard input"
+    )
     parser.add_argument(
         "--model",
         metavar="DIR_OR_ID",
         help="a SAM-HQ directory or Hub id (default: the embedded one), or a directory that `sam-hq export` wrote, "
         "which runs without torch",
     )
+    repeated: dict[str, Any] = {"type": float, "action": "append", "default": []}
     parser.add_argument(
-        "--box", nargs=4, type=float, action="append", default=[], metavar=("X0", "Y0", "X1", "Y1"), help="an object"
+        "--box", nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="an object; also as X0,Y0,X1,Y1", **repeated
     )
+    parser.add_argument("--point", nargs=2, metavar=("X", "Y"), help="a point on the object; also as X,Y", **repeated)
     parser.add_argument(
-        "--point", nargs=2, type=float, action="append", default=[], metavar=("X", "Y"), help="a point on the object"
-    )
-    parser.add_argument(
-        "--negative-point",
-        nargs=2,
-        type=float,
-        action="append",
-        default=[],
-        metavar=("X", "Y"),
-        help="a point that is not on the object",
+        "--negative-point", nargs=2, metavar=("X", "Y"), help="a point that is not on the object", **repeated
     )
     parser.add_argument("--multimask", action="store_true", help="three candidates per object, the best first")
     parser.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone, without adding SAM's")
@@ -64,19 +63,49 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--device",
         help="such as cpu, cuda, cuda:1 or mps (default: the fastest there is); of an exported model cpu or cuda",
     )
-    parser.add_argument("--max-pixels", type=int, help="accept photographs up to this size (default: Pillow's limit)")
+    parser.add_argument("--max-pixels", type=int, help="accept images up to this size (default: Pillow's limit)")
     add_input_range(parser)
     parser.add_argument(
         "--embeddings",
         metavar="FILE_OR_DIR",
-        help="embeddings of the photograph, or the folder of them, that `sam-hq generate --embeddings` kept",
+        help="embeddings of the image, or the folder of them, that `sam-hq generate --embeddings` kept",
     )
-    parser.add_argument("--output", metavar="OVERLAY", help="write the photograph with masks and prompts drawn over it")
+    parser.add_argument(
+        "--output", metavar="OVERLAY", help="write the image with masks and prompts drawn over it; of several: a folder"
+    )
     parser.add_argument(
         "--masks",
         metavar="FILE",
-        help="write the masks: .png (pixel value = object number), .npz (masks, scores) or .json (COCO, RLE)",
+        help="write the masks: .png (pixel value = object number), .npz (masks, scores), .json (COCO, run lengths), "
+        ".geojson or .txt (YOLO); of several images: a folder, with --masks-format",
     )
+    kinds = [kind for of_suffix in MASK_FORMATS.values() for kind in of_suffix]
+    parser.add_argument("--masks-format", choices=kinds, metavar="NAME", help=f"of --masks: {', '.join(kinds)}")
+    parser.add_argument(
+        "--json", action="store_true", help="print a line of JSON per image, and write no overlay unasked"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def expanded(words: Sequence[str]) -> list[str]:
+    """Command-line words with `--box 1,2,3,4` as `--box 1 2 3 4`, and points likewise.
+
+    Args:
+        words: Those after `sam-hq`.
+    """
+    found: list[str] = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in _NUMBERS and equals:
+            found += [option, *value.split(",")]
+        elif found and found[-1] in _NUMBERS and "," in word:
+            found += [part for part in word.split(",") if part]
+        else:
+            found.append(word)
+    return found
+
+
+_NUMBERS = ("--box", "--point", "--negative-point")
 
 
 def objects_from(
@@ -90,8 +119,9 @@ def objects_from(
         negative_points: x, y each.
 
     Raises:
-        ValueError: if there are several boxes and a point lies in none of them.
+        ValueError: if a box or point cannot be meant, or there are several boxes and a point lies in none of them.
     """
+    _check_prompts(boxes, positive_points + negative_points)
     points = positive_points + negative_points
     labels = [1] * len(positive_points) + [0] * len(negative_points)
     if len(boxes) <= 1:
@@ -108,130 +138,177 @@ def objects_from(
 
 
 def run(args: argparse.Namespace) -> None:
-    """Segment one photograph, print scores and times, write what was asked for."""
+    """Segment each image, print scores and times, write what was asked for."""
     prompts = objects_from(args.box, args.point, args.negative_point)
     stretched = input_range(args.input_range)
-    _check_outputs(args.image, args.output, args.masks)
-    if args.model is not None and is_exported(args.model):
-        from sam_hq_cli.onnx_segment import run_exported
+    if len(args.images) == 1:
+        _check_apart({"IMAGE": args.images[0], "--output": args.output, "--masks": args.masks})
+    places = planned(args, sources(args.images))
+    exported = args.model is not None and is_exported(args.model)
 
-        run_exported(args, prompts)
-        return
+    from sam_hq_numpy.photo_files import decoded_rgb
 
-    import numpy as np
-    from PIL import Image
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
-
-    from sam_hq.images.image_loading import load_rgb
-    from sam_hq.predictor import SamHQPredictor
-    from sam_hq_numpy.atomic_writing import new_file
-
-    disable_progress_bar()
-    set_verbosity_error()
-    name = model_name(args.model)
-    device = chosen_device(args.device)
+    model: Any = None
     with ExitStack() as outputs:
-        # Opened before the work, so that a place where nothing can be written is known at once.
-        overlay_file = outputs.enter_context(new_file(args.output)) if args.output else None
-        masks_file = outputs.enter_context(new_file(args.masks)) if args.masks else None
-        pixels, _ = load_rgb(args.image, max_pixels=args.max_pixels, input_range=stretched)
-        photo = Image.fromarray(np.asarray(pixels))
-        processor = load_processor(name)
-        # Prompts are refused before the model is loaded for them.
-        processor(original_sizes=[(photo.height, photo.width)], **prompts.processor_arguments)
-
-        kept = kept_embeddings(args.embeddings, args.image, (photo.height, photo.width))
-        clock = Clock(device)
-        predictor = SamHQPredictor(load_model(name, device), processor)
-        clock.lap("load")
-        embeddings = predictor.embed(photo, max_pixels=args.max_pixels) if kept is None else kept
-        clock.lap("image")
-        answer = predictor.decode(
-            embeddings,
-            points=prompts.points or None,
-            labels=prompts.labels or None,
-            boxes=prompts.boxes or None,
-            multimask_output=args.multimask,
-            hq_token_only=args.hq_token_only,
-        )
-        clock.lap("prompts")
-        masks = predictor.photo_masks(embeddings, answer.pred_masks[0]).cpu()  # (P, M, H, W)
-        scores = answer.iou_scores[0].float().cpu()  # (P, M)
-        clock.lap("masks")
-
-        report(args.image, photo, f"{name}, {device}", masks.numpy(), scores.numpy(), clock.laps)
-        if overlay_file:
-            overlay(photo, masks.numpy(), prompts).save(overlay_file)
-        if masks_file:
-            write_masks(masks_file, Path(args.image).name, masks.numpy(), scores.numpy())
-    for written in filter(None, (args.output, args.masks)):
-        print(f"wrote    {written}")
+        files = [[_opened(outputs, path) for path in of_image] for _, *of_image in places]
+        for (source, *names), (overlay_file, masks_file) in zip(places, files, strict=True):
+            given = sys.stdin.buffer.read() if source == "-" else source
+            pixels = decoded_rgb(given, max_pixels=args.max_pixels, input_range=stretched)
+            if model is None:  # after the first image, which may be unreadable
+                model = _loaded(args, exported)
+            masks, scores, laps = model.segment(pixels, source, prompts)
+            laps = {"load": model.load_seconds, **laps}
+            _show(args, source, pixels, model.name, masks, scores, laps)
+            if overlay_file is not None:
+                _write_overlay(overlay_file, pixels, masks, prompts)
+            if masks_file is not None:
+                kind = mask_format(str(names[1]), args.masks_format)
+                write_masks(masks_file, kind, _name(source), pixels, masks, scores)
+    if not args.quiet and not args.json:
+        for written in (name for _, *names in places for name in names if name is not None):
+            print(f"wrote    {written}")
 
 
-def kept_embeddings(place: str | None, photo: str, size: tuple[int, int]) -> PhotoEmbeddings | None:
-    """Return embeddings that were kept; None if none are asked for.
+def sources(given: Sequence[str]) -> list[str]:
+    """The images behind IMAGE: files, patterns, URLs and `-`.
 
     Args:
-        place: their file, or the folder they are in.
-        photo: the photograph's path.
-        size: its height and width.
+        given: The values of IMAGE.
 
     Raises:
-        ValueError: if there are none, or they are those of another photograph.
+        ValueError: If one is missing or a folder.
     """
-    if place is None:
-        return None
-    from sam_hq.photo_embeddings import PhotoEmbeddings
-    from sam_hq_numpy.listing import image_key
+    from sam_hq_numpy.listing import SEGMENTED
 
-    path = Path(place) / f"{image_key(Path(photo))}.safetensors" if Path(place).is_dir() else Path(place)
-    if not path.is_file():
-        raise ValueError(f"there are no embeddings at {str(path)!r}")
-    kept = PhotoEmbeddings.load(path)
-    if tuple(kept.original_size) != size:
-        raise ValueError(
-            f"{str(path)!r} holds the embeddings of {kept.source!r}, a photograph of {kept.original_size[1]} x "
-            f"{kept.original_size[0]} pixels, but {photo!r} has {size[1]} x {size[0]}"
-        )
-    return kept
+    found: list[str] = []
+    for name in given:
+        if name == "-" or name.startswith(("http://", "https://", "data:")) or Path(name).is_file():
+            found.append(name)
+        elif Path(name).is_dir():
+            raise ValueError(f"IMAGE {name!r} is a folder; name images in it, or use sam-hq generate or annotate")
+        elif matches := [match for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file()]:
+            found += matches
+        else:
+            raise ValueError(f"there is no image {name!r}")
+    if len(found) > 1:  # those of an earlier call, which a pattern finds too
+        found = [name for name in found if SEGMENTED not in Path(name).suffixes] or found
+    return list(dict.fromkeys(found))
 
 
-class Clock:
-    """Times of the steps, waiting for the device at the end of each.
+def planned(args: argparse.Namespace, images: Sequence[str]) -> list[tuple[str, Path | None, Path | None]]:
+    """Where the overlay and the masks of each image go.
 
     Args:
-        device: where the work is done.
+        args: Of the command.
+        images: From `sources`.
+
+    Raises:
+        ValueError: If a file cannot hold what it shall, or one would overwrite another.
     """
+    output, masks = args.output, args.masks
+    if len(images) == 1:
+        if output is not None:
+            check_picture_suffix("--output", output)
+        elif masks is None and not args.json:
+            output = _default_overlay(images[0])
+        if masks is not None:
+            mask_format(masks, args.masks_format)
+        return [(images[0], None if output is None else Path(output), None if masks is None else Path(masks))]
+    for option, folder in (("--output", output), ("--masks", masks)):
+        if folder is not None and (Path(folder).suffix or Path(folder).is_file()):
+            raise ValueError(f"{option} {folder!r} must be a folder, there are {len(images)} images")
+    suffix = next((end for end, kinds in MASK_FORMATS.items() if (args.masks_format or "label-map") in kinds), ".png")
+    write_overlays = output is not None or (masks is None and not args.json)
+    plan = []
+    for image in images:
+        name = Path(_default_overlay(image)).name
+        stem = name.split(".segmented")[0]
+        overlay_path = Path(output or ".") / name if write_overlays else None
+        plan.append((image, overlay_path, None if masks is None else Path(masks) / f"{stem}{suffix}"))
+    for place in (1, 2):
+        paths = [str(each[place]) for each in plan if each[place] is not None]
+        if len(set(paths)) < len(paths):
+            raise ValueError("several images have one name, so one would overwrite the other: segment them apart")
+    return plan
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.laps: dict[str, float] = {}
-        self._start = time.perf_counter()
 
-    def lap(self, step: str) -> None:
-        """End a step.
+def _loaded(args: argparse.Namespace, exported: bool) -> Any:
+    if exported:
+        from sam_hq_cli.onnx_segment import ExportedModel
 
-        Args:
-            step: its name.
-        """
-        import torch
+        return ExportedModel(args)
+    from sam_hq_cli.torch_segment import TorchModel
 
-        if self.device.type != "cpu":
-            torch.accelerator.synchronize(self.device)
-        now = time.perf_counter()
-        self.laps[step], self._start = now - self._start, now
+    return TorchModel(args)
 
 
-def _check_outputs(image: str, output: str | None, masks: str | None) -> None:
-    if output is not None:
-        check_picture_suffix("--output", output)
-    if masks is not None and Path(masks).suffix not in MASK_SUFFIXES:
-        raise ValueError(f"--masks {masks!r} must end in {', '.join(MASK_SUFFIXES)}")
-    names = {"IMAGE": image, "--output": output, "--masks": masks}
+def _opened(outputs: ExitStack, path: Path | None) -> Path | None:
+    """A file opened before the work, so that a place where nothing can be written is known at once."""
+    from sam_hq_numpy.atomic_writing import new_file
+
+    return None if path is None else outputs.enter_context(new_file(path))
+
+
+def _show(
+    args: argparse.Namespace,
+    source: str,
+    pixels: np.ndarray,
+    model: str,
+    masks: np.ndarray,
+    scores: np.ndarray,
+    laps: dict[str, float],
+) -> None:
+    if args.json:
+        content = coco_dataset(_name(source), pixels.shape[:2], found_objects(masks, scores))
+        image = {name: value for name, value in content["images"][0].items() if name != "id"}
+        objects = [
+            {name: value for name, value in each.items() if name not in ("id", "image_id", "category_id", "iscrowd")}
+            for each in content["annotations"]
+        ]
+        print(json.dumps({**image, "objects": objects}))
+    elif not args.quiet:
+        from PIL import Image
+
+        report(source[:200], Image.fromarray(pixels), model, masks, scores, laps)
+
+
+def _write_overlay(path: Path, pixels: np.ndarray, masks: np.ndarray, prompts: Prompts) -> None:
+    from PIL import Image
+
+    overlay(Image.fromarray(pixels), masks, prompts).save(path)
+
+
+def _name(source: str) -> str:
+    """What an image is called in files: the end of its path or URL."""
+    if source == "-" or source.startswith("data:"):
+        return "stdin" if source == "-" else "image"
+    return source.partition("?")[0].rstrip("/").rpartition("/")[2] or "image"
+
+
+def _default_overlay(source: str) -> str:
+    from sam_hq_numpy.listing import SEGMENTED
+
+    stem = Path(_name(source)).stem.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
+    return f"{stem}{SEGMENTED}.jpg"
+
+
+def _check_apart(names: dict[str, str | None]) -> None:
     places = {option: Path(name).absolute() for option, name in names.items() if name is not None}
     for first, second in itertools.combinations(places, 2):
         if places[first] == places[second]:
             raise ValueError(f"{first} and {second} are both {names[second]!r}, and one would overwrite the other")
+
+
+def _check_prompts(boxes: list[list[float]], points: list[list[float]]) -> None:
+    for box in boxes:
+        given = " ".join(f"{value:g}" for value in box)
+        if not all(map(math.isfinite, box)):
+            raise ValueError(f"--box {given} must be of finite numbers")
+        if box[2] < box[0] or box[3] < box[1]:
+            raise ValueError(f"--box {given} must have its upper left corner first: X0 <= X1 and Y0 <= Y1")
+    for x, y in points:
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise ValueError(f"the point {x:g} {y:g} must be of finite numbers")
 
 
 def _lies_in(x: float, y: float, box: list[float]) -> bool:

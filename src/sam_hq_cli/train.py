@@ -81,28 +81,71 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     data.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
 
 
+# Option, type and help; names and defaults are those of `sam_hq.training.settings.TrainingSettings`.
+NUMBERS: tuple[tuple[str, type, str], ...] = (
+    ("steps", int, "updates of the weights (1000)"),
+    ("batch_size", int, "images per process and forward pass (4)"),
+    ("objects", int, "objects per image (4)"),
+    ("accumulation", int, "forward passes per update (1)"),
+    ("learning_rate", float, "peak of the learning rate (0.001)"),
+    ("encoder_learning_rate", float, "the encoder's own (as --learning-rate)"),
+    ("warmup", int, "updates until the peak (50)"),
+    ("decay_share", float, "share of the steps, at the end, in which the rate falls to 0 (0.3)"),
+    ("weight_decay", float, "of matrices and kernels (0.05)"),
+    ("clip_norm", float, "largest norm of the gradient (1)"),
+    ("ema_decay", float, "decay of the running mean of the weights that is validated and saved; 0: no mean (0)"),
+    ("num_points", int, "points per mask in the loss (12544)"),
+    ("dense_weight", float, "weight of a second loss on the encoder alone, for training from scratch (0)"),
+    ("smallest_crop", float, "shortest crop as a share of the image; 1: no crops (0.55)"),
+    ("damage_share", float, "share of the images that are damaged on purpose (0)"),
+    ("lora_rank", int, "rank of the updates with --trainable lora (8)"),
+    ("validate_every", int, "updates between validations and checkpoints (250)"),
+    ("log_every", int, "updates between lines of the log (10)"),
+    ("keep_checkpoints", int, "states that are kept to resume from (2)"),
+    ("workers", int, "processes that prepare batches (0)"),
+    ("seed", int, "seed of everything random (0)"),
+)
+
+
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     """Options that become fields of `TrainingSettings` of the same name; those left out keep their defaults there."""
-    group = parser.add_argument_group("settings", "defaults and meanings: sam_hq.training.settings.TrainingSettings")
-    group.add_argument("--trainable", choices=("hq", "decoder", "sam", "all", "lora"))
-    for name in ("steps", "batch-size", "objects", "accumulation", "warmup", "num-points", "lora-rank"):
-        group.add_argument(f"--{name}", type=int)
-    for name in ("validate-every", "log-every", "keep-checkpoints", "workers", "seed"):
-        group.add_argument(f"--{name}", type=int)
-    for name in ("learning-rate", "encoder-learning-rate", "decay-share", "weight-decay", "clip-norm", "ema-decay"):
-        group.add_argument(f"--{name}", type=float)
-    for name in ("smallest-crop", "damage-share", "dense-weight"):
-        group.add_argument(f"--{name}", type=float)
-    group.add_argument("--scale-jitter", nargs=2, type=float, metavar=("LOW", "HIGH"), help="the paper's: 0.1 2.0")
-    group.add_argument("--whole-images", action="store_true", default=None, help="no crops, flips or other colours")
+    group = parser.add_argument_group("settings", "defaults in parentheses")
     group.add_argument(
-        "--embedding-cache", metavar="DIR", help="keep a frozen encoder's embeddings here; means --whole-images"
+        "--trainable",
+        choices=("hq", "decoder", "sam", "all", "lora"),
+        help="what is trained: the HQ parts, the whole decoder, SAM's own parts, everything, or low-rank updates (hq)",
     )
-    group.add_argument("--precision", choices=("no", "bf16", "fp16"))
-    group.add_argument("--gradient-checkpointing", action="store_true", default=None)
-    group.add_argument("--trackers", nargs="+", metavar="NAME", help="of accelerate, such as tensorboard or wandb")
+    for name, kind, text in NUMBERS:
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     group.add_argument(
-        "--prompt-shares", nargs="+", metavar="KIND=SHARE", help="of box, points, box_points, mask and clicks"
+        "--scale-jitter",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="instead of crops, smallest and largest longer side of an image as shares of the model's input; the "
+        "paper's: 0.1 2.0 (none)",
+    )
+    group.add_argument(
+        "--whole-images", action="store_true", default=None, help="no crops, flips or other colours (off)"
+    )
+    group.add_argument(
+        "--embedding-cache",
+        metavar="DIR",
+        help="keep a frozen encoder's embeddings here; means --whole-images (none)",
+    )
+    group.add_argument("--precision", choices=("no", "bf16", "fp16"), help="mixed precision; no: float32 (no)")
+    group.add_argument(
+        "--gradient-checkpointing",
+        action="store_true",
+        default=None,
+        help="compute activations again instead of keeping them: slower, less memory (off)",
+    )
+    group.add_argument("--trackers", nargs="+", metavar="NAME", help="of accelerate, such as tensorboard, wandb (none)")
+    group.add_argument(
+        "--prompt-shares",
+        nargs="+",
+        metavar="KIND=SHARE",
+        help="of box, points, box_points, mask and clicks, adding up to 1 (a mixture of all)",
     )
 
 

@@ -14,6 +14,8 @@ from .photo_files import image_suffixes
 # The file that makes a folder one of `sam-hq generate` or `sam-hq annotate`, and the folders of pictures it may hold.
 JOB_NAME = "job.json"
 JOB_FOLDERS = ("records", "failures", "masks", "overlays", "objects", "cutouts", "labelme", "geojson", "yolo")
+# Before the suffix of the pictures that `sam-hq segment` writes where no name is given.
+SEGMENTED = ".segmented"
 _KEY_BYTES = 80
 
 
@@ -52,16 +54,16 @@ def list_images(inputs: Sequence[str | Path]) -> ImageListing:
     Raises:
         ValueError: If an input stands for nothing.
     """
-    listing = ImageListing()
+    listing, suffixes = ImageListing(), frozenset(image_suffixes())
     images: dict[Path, Path] = {}
     is_job = lru_cache(maxsize=None)(_is_job)  # of this call alone: folders become jobs meanwhile
     for given in inputs:
         found, before = False, listing.own
-        for path in _found(str(given)):
+        for path in _found(str(given), suffixes):
             if _is_own(path, is_job):
-                listing.own += path.suffix.lower() in image_suffixes()
+                listing.own += path.suffix.lower() in suffixes
                 continue
-            if Path(given).is_dir() and path.suffix.lower() not in image_suffixes():
+            if Path(given).is_dir() and path.suffix.lower() not in suffixes:
                 listing.skipped[path.suffix.lower()] += 1
                 continue
             found = True
@@ -83,7 +85,17 @@ def image_key(image: Path) -> str:
     return f"{stem}-{hashlib.sha256(os.fsencode(image.resolve())).hexdigest()[:12]}"
 
 
-def _found(given: str) -> Iterator[Path]:
+def content_digest(path: Path) -> str:
+    """Name what a file holds, whatever it is called and however old it is.
+
+    Args:
+        path: The file.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _found(given: str, suffixes: frozenset[str]) -> Iterator[Path]:
     path = Path(given)
     if path.is_file():
         yield path
@@ -94,7 +106,7 @@ def _found(given: str) -> Iterator[Path]:
             if not os.path.isdir(match):
                 yield Path(match)
             else:
-                yield from (found for found in _below(Path(match)) if found.suffix.lower() in image_suffixes())
+                yield from (found for found in _below(Path(match)) if found.suffix.lower() in suffixes)
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -104,7 +116,9 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _is_own(path: Path, is_job: Callable[[Path], bool]) -> bool:
-    """Whether a job wrote a file: it lies in one of the folders of a job's folder, or is one of its lists."""
+    """Whether a command of ours wrote a file: its name says so, or it lies in a folder of a job or is its list."""
+    if SEGMENTED in path.suffixes:
+        return True
     parents = path.absolute().parents
     if any(child.name in JOB_FOLDERS and is_job(child.parent) for child in parents):
         return True

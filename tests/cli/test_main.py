@@ -71,3 +71,21 @@ def test_warnings_are_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sam_hq_cli.convert, "run", lambda args: warnings.warn("mind\nthis", stacklevel=1))
     assert cli.main(["convert", "in.pth", "out"]) == 0
     assert capsys.readouterr().err == "sam-hq: warning: mind this\n"
+
+
+def test_unknown_arguments_show_the_usage_of_their_command(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["segment", "a.png", "--boxx", "3"])
+    assert end.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("usage: sam-hq segment")
+    assert "unknown arguments: --boxx 3" in printed
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_every_command_and_option(shell, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--print-completion", shell])
+    assert end.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in (*cli.COMMANDS, "--masks-format", "--shard"))

@@ -1,7 +1,10 @@
+import io
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -77,10 +80,53 @@ def test_several_boxes_are_several_objects(directory, tmp_path, capsys):
     assert all(word in out for word in ("load ", "image ", "prompts ", " s\n", f"wrote    {file}"))
 
 
-def test_without_a_prompt_there_is_one_object(directory, tmp_path, capsys):
+def test_without_a_prompt_there_is_one_object_and_an_overlay(directory, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     assert segment(directory) == 0
-    assert capsys.readouterr().out.count("score") == 1
-    assert os.listdir(tmp_path) == []
+    printed = capsys.readouterr().out
+    assert printed.count("score") == 1
+    assert "wrote    scissors.segmented.jpg" in printed
+    assert os.listdir(tmp_path) == ["scissors.segmented.jpg"]
+    assert segment(directory, "--quiet", "--output", tmp_path / "out.PNG") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_several_images_patterns_standard_input_and_json(directory, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--model", str(directory), "--device", "cpu", "--box", "20,30,100,120", "--box=5,6,50,70"]
+    for name in ("kitten.jpg", "koala.jpg"):
+        shutil.copy(PHOTOS / name, tmp_path)
+    for _ in range(2):
+        assert main(["segment", "*.jpg", *words]) == 0
+    written = ["kitten.jpg", "kitten.segmented.jpg", "koala.jpg", "koala.segmented.jpg"]
+    assert sorted(os.listdir(tmp_path)) == written
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": io.BytesIO((PHOTOS / "panda.jpg").read_bytes())}))
+    assert main(["segment", "kitten.jpg", "-", *words, "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["file_name"] for line in lines] == ["kitten.jpg", "stdin"]
+    assert all(len(line["objects"]) == 2 and "predicted_iou" in line["objects"][0] for line in lines)
+    kinds = (("coco-polygons", "json"), ("labelme", "json"), ("geojson", "geojson"), ("yolo", "txt"), ("cutout", "png"))
+    for kind, suffix in kinds:
+        assert main(["segment", "*.jpg", *words, "--masks", kind, "--masks-format", kind]) == 0
+        assert sorted(os.listdir(tmp_path / kind)) == [f"kitten.{suffix}", f"koala.{suffix}"]
+    assert main(["segment", "*.jpg", *words, "--output", "one.png"]) == 2
+    assert "--output 'one.png' must be a folder" in capsys.readouterr().err
+
+
+def test_what_cannot_be_is_refused_before_torch_is_loaded(tmp_path):
+    code = """
+import sys
+from sam_hq_cli.main import main
+for words in (["absent.jpg"], ["."], [sys.argv[1], "--box", "9", "9", "1", "1"], [sys.argv[1], "--masks", "a.gif"]):
+    assert main(["segment", *words]) == 2, words
+    assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(PHOTO)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "there is no image 'absent.jpg'" in done.stderr
+    assert "'.' is a folder" in done.stderr
+    assert "--box 9 9 1 1" in done.stderr
 
 
 def test_which_points_belong_to_which_box():
@@ -110,24 +156,26 @@ def test_coco_file_is_read_by_pycocotools(directory, tmp_path):
         np.testing.assert_array_equal(data.annToMask(entry), mask)
         assert entry["area"] == mask.sum()
         assert entry["bbox"] == coco_masks.toBbox(coco_masks.encode(np.asfortranarray(mask))).tolist()
-        assert entry["score"] == pytest.approx(score, abs=1e-5)
+        assert entry["predicted_iou"] == pytest.approx(score, abs=1e-5)
     assert data.imgs[1]["file_name"] == PHOTO.name
 
 
-def test_png_numbers_the_objects_and_the_last_lies_on_top(tmp_path):
+def test_png_numbers_the_objects_and_small_ones_lie_on_top(tmp_path):
     masks = np.zeros((3, 2, 4, 5), dtype=bool)
     masks[0, 0, :, :3] = True
     masks[1, 0, 1:3, 2:] = True
     masks[:, 1] = True  # second candidates are not shown
-    write_masks(tmp_path / "masks.png", "photo.jpg", masks, np.zeros((3, 2)))
+    pixels = np.zeros((4, 5, 3), dtype=np.uint8)
+    write_masks(tmp_path / "masks.png", "label-map", "photo.jpg", pixels, masks, np.zeros((3, 2)))
     picture = Image.open(tmp_path / "masks.png")
     wanted = np.zeros((4, 5), dtype=np.uint8)
     wanted[:, :3] = 1
     wanted[1:3, 2:] = 2
     np.testing.assert_array_equal(np.asarray(picture), wanted)
     assert picture.convert("RGB").getpixel((0, 0)) == object_color(0)
-    with pytest.raises(ValueError, match=r"255 objects, but there are 256; write \.npz or \.json"):
-        write_masks(tmp_path / "many.png", "photo.jpg", np.repeat(masks[:1], 256, axis=0), np.zeros((256, 2)))
+    many = np.repeat(masks[:1], 256, axis=0)
+    write_masks(tmp_path / "many.png", "label-map", "photo.jpg", pixels, many, np.zeros((256, 2)))
+    assert np.asarray(Image.open(tmp_path / "many.png")).max() == 256
 
 
 def test_overlay_shows_every_candidate(directory, tmp_path):
@@ -150,8 +198,8 @@ BAD = {
     "truncated photo": (["segment", "cut.png"], "cut.png"),
     "too many pixels": (["segment", str(PHOTO), "--max-pixels", "1000"], "1000|1,000"),
     "no such model": (["segment", str(PHOTO), "--model", "./absent"], "absent"),
-    "box turned round": (["segment", str(PHOTO), "--box", "200", "30", "20", "220"], "input_boxes"),
-    "box with NaN": (["segment", str(PHOTO), "--box", "nan", "30", "200", "220"], "input_boxes"),
+    "box turned round": (["segment", str(PHOTO), "--box", "200", "30", "20", "220"], "--box 200 30 20 220"),
+    "box with NaN": (["segment", str(PHOTO), "--box", "nan", "30", "200", "220"], "--box nan 30"),
     "no such device": (["segment", str(PHOTO), "--device", "toaster"], "device is 'toaster'"),
     "absent device": (["segment", str(PHOTO), "--device", "xpu:77"], "device is 'xpu:77', but this machine has"),
     "masks suffix": (["segment", str(PHOTO), "--masks", "masks.gif"], r"--masks 'masks.gif' must end in .png, .npz"),

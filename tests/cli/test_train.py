@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import sys
@@ -14,7 +15,9 @@ from conftest import small_config, small_model
 from parity.efficientnet import load_shapes, seeded_weights
 from sam_hq.hub.conversion import processor_for
 from sam_hq.hub.key_map import our_name
+from sam_hq.training.settings import TrainingSettings
 from sam_hq_cli.main import main
+from sam_hq_cli.train import NUMBERS
 from sam_hq_numpy.mask_rle import RunLengthMask
 from training_data import large_shapes, shapes, write_pairs
 
@@ -215,3 +218,12 @@ def test_a_missing_extra_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "resvg_py", None)
     assert main(["train-data", "--packages", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == "sam-hq: error: clip art needs resvg-py: pip install 'sam-hq[data]'\n"
+
+
+def test_help_names_the_default_of_every_number():
+    fields = {field.name: field.default for field in dataclasses.fields(TrainingSettings)}
+    for name, kind, text in NUMBERS:
+        assert type(fields[name]) is kind
+        assert f"({fields[name]:g})" in text or f"({fields[name]})" in text, name
+    numbers = {name for name, default in fields.items() if type(default) in (int, float)}
+    assert {name for name, _, _ in NUMBERS} == numbers

@@ -141,12 +141,12 @@ def test_names_that_are_long_or_not_utf_8(tmp_path):
 
 
 def test_max_pixels_reaches_every_decoder(photos, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     formats = JobOutputs(("overlay", "cutout"))
     paths = []
     for suffix in (".png", ".tif", ".jpg", ".webp", ".gif"):
         paths.append(tmp_path / f"a{suffix}")
         Image.open(photos[0]).save(paths[-1])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     summary = run(paths, tmp_path / "job", outputs=formats, max_pixels=1000)
     assert (summary.done, summary.failures) == (5, {})
     assert set(run(paths, tmp_path / "other", max_pixels=500).failures) == set(paths)

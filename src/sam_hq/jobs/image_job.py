@@ -13,11 +13,11 @@ import torch
 from tqdm.auto import tqdm
 
 from sam_hq_numpy.formats.objects import ImageObject
-from sam_hq_numpy.listing import image_key
+from sam_hq_numpy.listing import content_digest, image_key
 from sam_hq_numpy.value_ranges import InputRange
 
 from ..images.large_photos import PhotoRegions
-from .journal import JobJournal, content_digest
+from .journal import JobJournal
 from .outputs import JobOutputs
 
 # The COCO file is put together anew while the job runs, in at most this share of its time.

@@ -5,7 +5,6 @@ has whole records and nothing half-done that counts. The COCO file is written th
 valid. A record says what it was made from; where that has changed it does not count.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -236,16 +235,6 @@ class JobJournal:
             path.unlink(missing_ok=True)
         if records:
             self.discarded[reason] = len(records)
-
-
-def content_digest(path: Path) -> str:
-    """Name what a file holds, whatever it is called and however old it is.
-
-    Args:
-        path: The file.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def _numbered(images: Sequence[Path], ids: Mapping[Path, int]) -> dict[Path, int]:

@@ -1,0 +1,172 @@
+"""Boxes and points of many images to masks, as a job."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sam_hq_numpy.atomic_writing import new_file
+from sam_hq_numpy.formats.objects import ImageObject
+from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.prompt_files.prompts import ObjectPrompt, PromptSet
+
+from ..images.mask_ops import encode_masks
+from ..photo_embeddings import PhotoEmbeddings
+from ..predictor import SamHQPredictor
+from .image_job import ImageJob, JobSummary, OpenedImage
+from .outputs import JobOutputs
+
+SKIPPED_NAME = "skipped.json"
+# Pixels of masks at the photo's size held at once.
+_MASK_PIXELS = 128 * 1024 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """What became of the prompts of one image.
+
+    Args:
+        objects: The prompts that could be used, in pixels.
+        masks: One per object.
+        scores: Predicted IoU of each.
+        bad: (name, reason) of the prompts that could not be used.
+    """
+
+    objects: list[ObjectPrompt]
+    masks: list[RunLengthMask]
+    scores: list[float]
+    bad: list[tuple[str, str]]
+
+
+class AnnotationJob(ImageJob[Annotated]):
+    """Segments the objects that boxes and points show in many images, and writes the masks into a folder.
+
+    Args:
+        predictor: Segments them.
+        images: Paths, in the order of the image ids; those without prompts get a record without objects.
+        prompts: What shows the objects, from `sam_hq_numpy.prompt_files.reading.read_prompts`.
+        folder: Where to.
+        outputs: What to write beside the records.
+        batch_size: How many images pass the encoder together.
+        objects_per_batch: How many objects pass the decoder together.
+        multimask_output: Whether the best of three candidates is taken rather than the mask for clear prompts.
+        hq_token_only: Whether masks are the HQ token's alone.
+        max_pixels: Larger images are refused before they are decoded; None: Pillow's own limit.
+
+    Raises:
+        ValueError: If the folder holds a job with other settings, or a batch is smaller than 1.
+    """
+
+    def __init__(
+        self,
+        predictor: SamHQPredictor,
+        images: Sequence[Path],
+        prompts: PromptSet,
+        folder: str | Path,
+        outputs: JobOutputs | None = None,
+        batch_size: int = 1,
+        objects_per_batch: int = 64,
+        multimask_output: bool = False,
+        hq_token_only: bool = False,
+        max_pixels: int | None = None,
+    ) -> None:
+        if batch_size < 1 or objects_per_batch < 1:
+            raise ValueError(f"batches must be of at least 1, got {batch_size} images and {objects_per_batch} objects")
+        self.predictor = predictor
+        self.prompts = prompts
+        self.batch_size = batch_size
+        self.objects_per_batch = objects_per_batch
+        self.chosen = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
+        settings = {"job": "annotate", **self.chosen}
+        super().__init__(images, folder, outputs or JobOutputs(), settings, prompts.categories, max_pixels)
+        self.image_ids = prompts.image_ids
+
+    def made_from(self, image: Path) -> dict[str, str]:
+        """Digests of all that the record of an image is made from."""
+        objects = [asdict(each) for each in self.prompts.objects.get(image, [])]
+        digest = hashlib.sha256(json.dumps(objects, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        return {**super().made_from(image), "prompts": digest}
+
+    def find(self, images: Iterator[OpenedImage]) -> Iterator[Annotated]:
+        """Yield the masks of each image; those without a usable prompt are not embedded."""
+        while batch := list(islice(images, self.batch_size)):
+            sorted_out = [self._usable(opened) for opened in batch]
+            pairs = zip(batch, sorted_out, strict=True)
+            wanted = [opened.photo.pixels() for opened, (usable, _) in pairs if usable]
+            limit = max((each.shape[0] * each.shape[1] for each in wanted), default=0)  # they were opened already
+            embedded = iter(self.predictor.embed(wanted, self.batch_size, max_pixels=limit) if wanted else [])
+            for usable, bad in sorted_out:
+                masks, scores = self._segment(next(embedded), usable) if usable else ([], [])
+                yield Annotated(usable, masks, scores, bad)
+
+    def objects(self, opened: OpenedImage, found: Annotated) -> list[ImageObject]:  # noqa: ARG002
+        """The masks of an image, with what its file of prompts said of each."""
+        return [
+            ImageObject(
+                mask,
+                prompt.category_id,
+                self.journal.categories[prompt.category_id],
+                {**prompt.facts, "predicted_iou": round(score, 6)},
+            )
+            for prompt, mask, score in zip(found.objects, found.masks, found.scores, strict=True)
+        ]
+
+    def more(self, opened: OpenedImage, found: Annotated) -> dict[str, Any]:  # noqa: ARG002
+        """The prompts that could not be used."""
+        return {"skipped": found.bad}
+
+    def finish(self, process_index: int = 0, process_count: int = 1) -> JobSummary:
+        """Put the COCO file and the list of skipped objects together from all that is done."""
+        summary = super().finish(process_index, process_count)
+        done = [image for image in self.images if self.journal.is_recorded(image)]
+        of_images = (each for image in done for each in self.journal.read_record(image)["skipped"])
+        bad = [*self.prompts.bad, *((name, reason) for name, reason in of_images)]
+        bad += [(name, f"{count} objects, but no such image") for name, count in self.prompts.without_image.items()]
+        with new_file(self.journal.folder / SKIPPED_NAME) as aside:
+            aside.write_text(json.dumps([{"object": name, "reason": reason} for name, reason in bad], indent=1))
+        return JobSummary(**{**vars(summary), "bad_prompts": bad})
+
+    def _usable(self, opened: OpenedImage) -> tuple[list[ObjectPrompt], list[tuple[str, str]]]:
+        usable, bad = [], []
+        for each in self.prompts.objects.get(opened.path, []):
+            prompt = each.in_pixels(opened.photo.size)
+            fault = prompt.fault(opened.photo.size)
+            if fault is None:
+                usable.append(prompt)
+            else:
+                bad.append((each.name, fault))
+        return usable, bad
+
+    def _segment(
+        self, embeddings: PhotoEmbeddings, objects: Sequence[ObjectPrompt]
+    ) -> tuple[list[RunLengthMask], list[float]]:
+        """The masks of one image, group by group of objects that are shown alike."""
+        height, width = embeddings.original_size
+        group = max(1, min(self.objects_per_batch, _MASK_PIXELS // (height * width)))
+        masks: dict[int, RunLengthMask] = {}
+        scores: dict[int, float] = {}
+        for alike in _shown_alike(objects):
+            for start in range(0, len(alike), group):
+                chosen = alike[start : start + group]
+                shown = [objects[index] for index in chosen]
+                answer = self.predictor.predict(
+                    embeddings,
+                    boxes=None if shown[0].box is None else [list(each.box or ()) for each in shown],
+                    points=[[list(point) for point in each.points] for each in shown] if shown[0].points else None,
+                    labels=[list(each.labels) for each in shown] if shown[0].points else None,
+                    **self.chosen,
+                )
+                masks.update(zip(chosen, encode_masks(answer.masks[:, 0]), strict=True))
+                scores.update(zip(chosen, answer.scores[:, 0].tolist(), strict=True))
+        return [masks[index] for index in range(len(objects))], [scores[index] for index in range(len(objects))]
+
+
+def _shown_alike(objects: Sequence[ObjectPrompt]) -> list[list[int]]:
+    """Positions of the objects with a box alone, with points alone, and with both."""
+    groups: dict[tuple[bool, bool], list[int]] = {}
+    for index, each in enumerate(objects):
+        groups.setdefault((each.box is not None, bool(each.points)), []).append(index)
+    return list(groups.values())

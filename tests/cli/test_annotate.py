@@ -1,0 +1,69 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from conftest import PHOTOS, small_config, small_model
+from sam_hq.hub.conversion import processor_for
+from sam_hq_cli.main import main
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("model")
+    small_model("vit").save_pretrained(directory)
+    processor_for(small_config("vit")).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("kitten.jpg", "koala.jpg", "panda.jpg"):
+        Image.open(PHOTOS / name).resize((90, 70)).save(folder / name)
+    return folder
+
+
+def test_a_csv_to_masks_in_shards_and_again(directory, photos, tmp_path, capsys):
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text(
+        "file_name,x0,y0,x1,y1,label\nkitten.jpg,1,2,60,50,cat\nkoala.jpg,5,5,80,60,bear\nkoala.jpg,9,9,3,3,bear\n"
+    )
+    words = ["annotate", str(photos), "--boxes", str(boxes), "--output", str(tmp_path / "out"), "--model"]
+    words += [str(directory), "--device", "cpu", "--formats", "yolo", "labelme"]
+    assert main([*words, "--on-bad", "raise"]) == 2
+    assert "boxes.csv, line 4: a box without area" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    for shard in ("1/2", "2/2"):
+        assert main([*words, "--shard", shard]) == 0
+    printed = capsys.readouterr()
+    assert "3 objects of 2 categories in 2 of 3 images" in printed.out
+    assert "boxes.csv, line 4: a box without area" in printed.err
+    coco = COCO(str(tmp_path / "out" / "annotations.json"))
+    assert (len(coco.imgs), len(coco.anns)) == (3, 2)
+    assert sorted(each["name"] for each in coco.cats.values()) == ["bear", "cat"]
+    records = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "records").iterdir()}
+    assert main(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "records").iterdir()} == records
+    assert len(json.loads((tmp_path / "out" / "skipped.json").read_text())) == 1
+
+
+def test_what_cannot_be_is_refused_before_torch_is_loaded(photos, tmp_path):
+    (tmp_path / "other.csv").write_text("file_name,x0,y0,x1,y1\nelsewhere.jpg,1,2,3,4\n")
+    (tmp_path / "text.json").write_text("no JSON")
+    code = """
+import sys
+from sam_hq_cli.main import main
+for boxes in sys.argv[2:]:
+    assert main(["annotate", sys.argv[1], "--boxes", boxes, "--output", "out"]) == 2, boxes
+    assert "torch" not in sys.modules
+"""
+    files = [str(tmp_path / name) for name in ("absent.json", "other.csv", "text.json")]
+    done = subprocess.run([sys.executable, "-c", code, photos, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for complaint in ("no file or folder", "is of none of the 3 images, but of elsewhere.jpg", "is not JSON"):
+        assert complaint in done.stderr
