@@ -54,9 +54,8 @@ def run(args: argparse.Namespace) -> int:
     prompts = read_boxes(args, images)
     state = processes(args.device)
     model, processor, outputs = load(args, state)
-    from sam_hq.predictor import SamHQPredictor
-
     from sam_hq.jobs.annotation_job import AnnotationJob
+    from sam_hq.predictor import SamHQPredictor
 
     predictor = SamHQPredictor(model, processor)
     return run_job(

@@ -86,6 +86,7 @@ def generation_options(args: argparse.Namespace) -> dict[str, Any]:
 
     options = {name: getattr(args, name) for name, _, _ in NUMBERS if getattr(args, name) is not None}
     options.update(hq_token_only=args.hq_token_only, multimask_output=not args.single_mask)
-    options["input_range"] = input_range(args.input_range)
+    if (stretched := input_range(args.input_range)) is not None:
+        options["input_range"] = stretched
     MaskGenerationOptions().updated(options)
     return options

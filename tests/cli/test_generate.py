@@ -67,7 +67,8 @@ def check_against_the_engine(directory, photos, output):
     return {os.path.basename(image["file_name"]) for image in coco.imgs.values()}
 
 
-def test_a_folder_with_a_bad_file(directory, photos, tmp_path, capsys):
+def test_a_folder_with_a_bad_file(directory, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     (photos / "broken.jpg").write_bytes((PHOTOS / "kitten.jpg").read_bytes()[:500])
     output, embeddings = tmp_path / "out", tmp_path / "embeddings"
     more = ["--png", "--overlay", "--embeddings", embeddings, "--batch-size", 3]

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools.coco import COCO
-from sam_hq.predictor import SamHQPredictor
 
 from box_formats import CATEGORIES, WRITERS, upright_size, write_coco, write_csv
 from conftest import PHOTOS, small_config, small_model
 from sam_hq.hub.conversion import processor_for
 from sam_hq.jobs.annotation_job import AnnotationJob
 from sam_hq.jobs.outputs import JobOutputs
+from sam_hq.predictor import SamHQPredictor
 from sam_hq_numpy.prompt_files.reading import read_prompts
 
 NAMES = ("kitten.jpg", "koala.jpg", "panda.jpg", "moose.jpg", "crab.jpg", "lemur.png", "liberty.png", "kingfisher.png")

@@ -70,7 +70,8 @@ def outline(mask: RunLengthMask, tolerance: float = DEFAULT_TOLERANCE) -> Outlin
     while tolerance >= _FINEST_TOLERANCE:
         polygons = [_simplified(polygon, tolerance) for polygon in exact]
         filled = fill([ring for polygon in polygons for ring in polygon.rings], pixels.shape)
-        iou = np.count_nonzero(filled & pixels) / max(1, np.count_nonzero(filled | pixels)) if exact else 1.0
+        union = int(np.count_nonzero(filled | pixels))
+        iou = int(np.count_nonzero(filled & pixels)) / union if union else 1.0
         if iou >= MIN_IOU:
             return Outline([_moved(polygon, corner) for polygon in polygons], tolerance, iou)
         tolerance /= 2
@@ -191,7 +192,8 @@ def _followed(vertical: list[int]) -> list[list[int]]:
     for start in range(len(vertical)):
         if visited[start]:
             continue
-        ring, turn = [], start
+        turn = start
+        ring: list[int] = []
         while not visited[turn]:
             beside = turn ^ 1
             visited[turn] = visited[beside] = 1
