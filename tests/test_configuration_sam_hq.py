@@ -195,7 +195,7 @@ def test_a_file_of_the_built_in_class_loads_and_ours_loads_there(tmp_path):
 
 def test_the_built_in_class_refuses_the_light_encoder(tmp_path):
     small_config("tiny_vit").save_pretrained(tmp_path)
-    with pytest.raises(Exception, match=r"num_attention_heads|window_size"):
+    with pytest.raises(Exception, match=r"sam_hq_tiny_vit.*sam_hq.SamHQModel"):
         BuiltinConfig.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"num_attention_heads|window_size"):
         SamHQVisionConfig.from_pretrained(tmp_path)
@@ -286,3 +286,35 @@ def test_impossible_sizes_are_refused_by_name(config_class, fields):
 
 def test_a_tiny_vit_file_may_state_its_patch_size():
     assert SamHQTinyVitConfig(patch_size=16).patch_size == 16
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("mask_decoder_config", name)
+        for name in ("iou_head_depth", "iou_head_hidden_dim", "mlp_dim", "num_hidden_layers")
+    ]
+    + [("mask_decoder_config", "num_multimask_outputs"), ("prompt_encoder_config", "mask_input_channels")]
+    + [
+        ("vision_config", name)
+        for name in ("num_hidden_layers", "hidden_size", "mlp_dim", "num_channels", "window_size")
+    ],
+)
+def test_numbers_that_no_model_has_are_refused_before_anything_is_built(part, name, tmp_path):
+    fields = {"vision_config": VIT, "mask_decoder_config": DECODER, "prompt_encoder_config": {}}
+    with pytest.raises(ValueError, match=f"{name}.* must be at most"):
+        SamHQConfig(**{**fields, part: {**fields[part], name: 8 * 10**8}})
+    small_config("vit").save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    content[part][name] = 8 * 10**8
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"{name}.* must be at most"):
+        SamHQConfig.from_pretrained(tmp_path)
+
+
+def test_allowed_numbers_that_make_no_allowed_model_are_refused():
+    with pytest.raises(ValueError, match=r"vision_config describes about .* weights, but must be one of at most"):
+        SamHQVisionConfig(hidden_size=16384, num_hidden_layers=512, num_attention_heads=16)
+    for ratio in (float("inf"), float("nan"), -1.0, 1e9):
+        with pytest.raises(ValueError, match=r"mlp_ratio is .* must be a number above 0"):
+            SamHQVisionConfig(mlp_ratio=ratio)

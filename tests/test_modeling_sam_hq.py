@@ -1,5 +1,7 @@
 """What the model answers: candidates, branches, caches, padding, gradients, and what it refuses."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -202,9 +204,11 @@ def test_attention_weights_and_hidden_states(shared):
     for weights in (*outputs.mask_decoder_attentions, *outputs.vision_attentions):
         close(weights.sum(dim=-1), torch.ones(weights.shape[:-1]))
     assert len(outputs.vision_hidden_states) == (8 if hasattr(shared.vision_encoder, "fusion") else 5)
-    with pytest.raises(ValueError, match=r"output_attentions.*'sdpa'.*eager"):
-        ask(shared, "sdpa", output_attentions=True)
-    with pytest.raises(ValueError, match=r"'flash'"):
+    with pytest.warns(UserWarning, match=r"output_attentions.*'sdpa'.*eager"):
+        outputs = ask(shared, "sdpa", output_attentions=True)
+    assert outputs.vision_attentions is None
+    assert outputs.mask_decoder_attentions is None
+    with pytest.raises(ValueError, match=r"Specified `attn_implementation=\"flash\"` is not supported"):
         shared.set_attn_implementation("flash")
     with pytest.raises(ValueError, match=r"vision"):
         shared.set_attn_implementation({"vision": "eager"})
@@ -334,3 +338,71 @@ def test_embeddings_kept_at_another_precision_are_taken_back():
 def test_prompts_that_are_no_tensors_are_named():
     with pytest.raises(TypeError, match="input_points must be a tensor, got list"):
         small_model()(torch.randn(1, 3, 128, 128), input_points=[[[[1, 2]]]])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e25])
+def test_numbers_that_overflow_are_named(model, value):
+    side = model.config.vision_config.image_size
+    pixels = torch.zeros(1, 3, side, side)
+    box, mask = torch.tensor([[[5.0, 5.0, 60.0, 60.0]]]), torch.zeros(1, 1, side // 4, side // 4)
+    pixels[0, 1, 2, 3] = mask[0, 0, 5, 6] = value
+    with pytest.raises(ValueError, match="pixel_values must be finite"):
+        model(pixels)
+    with pytest.raises(ValueError, match="pixel_values must be finite"):
+        model.get_image_embeddings(pixels)
+    with pytest.raises(ValueError, match="input_masks must be finite"):
+        model(torch.zeros_like(pixels), input_masks=mask)
+    with pytest.raises(ValueError, match="input_points must be finite"):
+        model(torch.zeros_like(pixels), input_points=torch.full((1, 1, 1, 2), value * 1e15, dtype=torch.float64))
+    with torch.no_grad():
+        embeddings, intermediate = model.get_image_embeddings(torch.zeros_like(pixels))
+    if not torch.isfinite(torch.tensor(value)):
+        embeddings[0, 0, 0, 0] = value
+        with pytest.raises(ValueError, match="image_embeddings must be finite"):
+            model(image_embeddings=embeddings, intermediate_embeddings=intermediate, input_boxes=box)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        torch.zeros(1, 1, 4).to_sparse(),
+        torch.zeros(1, 1, 4, device="meta"),
+        torch.quantize_per_tensor(torch.zeros(1, 1, 4), 0.1, 0, torch.quint8),
+        torch.zeros(1, 1, 4, dtype=torch.complex64),
+        torch.zeros(1, 1, 4, dtype=torch.bool),
+    ],
+)
+def test_tensors_whose_numbers_cannot_be_read_are_named(model, prompt):
+    side = model.config.vision_config.image_size
+    with pytest.raises(TypeError, match="input_boxes must"):
+        model(torch.zeros(1, 3, side, side), input_boxes=prompt)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_prompts_for_no_object_give_no_masks(model, grad):
+    side = model.config.vision_config.image_size
+    pixels = torch.rand(2, 3, side, side)
+    none = {
+        "input_points": torch.zeros(2, 0, 1, 2),
+        "input_boxes": torch.zeros(2, 0, 4),
+        "input_masks": torch.zeros(2, 0, side // 4, side // 4),
+    }
+    with torch.set_grad_enabled(grad):
+        for prompts in ({name: prompt} for name, prompt in none.items()):
+            outputs = model(pixels, **prompts)
+            assert outputs.pred_masks.shape == (2, 0, 3, side // 4, side // 4)
+            assert outputs.iou_scores.shape == (2, 0, 3)
+        assert model(pixels, **none, hq_token_only=True).pred_masks.shape == (2, 0, 1, side // 4, side // 4)
+
+
+def test_an_hq_token_trained_on_the_sum_alone_is_said(model):
+    side = model.config.vision_config.image_size
+    pixels, box = torch.zeros(1, 3, side, side), torch.tensor([[[5.0, 5.0, 60.0, 60.0]]])
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(pixels, input_boxes=box, hq_token_only=True)
+        model.config.hq_token_trained_alone = False
+        model(pixels, input_boxes=box)
+    with torch.no_grad(), pytest.warns(UserWarning, match="hq_token_only=True, but .* only as a correction") as said:
+        model(pixels, input_boxes=box, hq_token_only=True)
+    assert len(said) == 1

@@ -113,6 +113,7 @@ def ragged_batches(draw):
     return photos, batch, arguments
 
 
+@pytest.mark.filterwarnings("ignore::sam_hq_numpy.prompt_warnings.PromptWarning")
 @settings(max_examples=60, deadline=None)
 @given(ragged_batches())
 def test_ragged_prompts_are_padded_and_scaled(processor, case):
@@ -242,9 +243,10 @@ BOX, POINT = [[[1, 2, 3, 4]]], [[[1, 2]]]
         ({"images": []}, "images is empty"),
         ({"images": WIDE, "input_labels": [[1]]}, "input_labels were given without input_points"),
         ({"images": WIDE, "input_points": []}, "input_points is for 0 images"),
-        ({"images": WIDE, "input_points": [None]}, "input_points has no object in any image"),
-        ({"images": [WIDE, TALL], "input_boxes": [[], []]}, "input_boxes has no object in any image"),
-        ({"images": [WIDE, TALL], "input_masks": [[], None]}, "input_masks has no object in any image"),
+        ({"images": WIDE, "input_points": [[[1e39, 5]]]}, "input_points must be finite in 32 bits"),
+        ({"images": WIDE, "input_boxes": [[[1, 2, 3, 1e39]]]}, "input_boxes must be finite in 32 bits"),
+        ({"images": WIDE, "input_masks": torch.full((1, 1, 32, 32), 1e25)}, "finite logits of at most 10000, got 1e"),
+        ({"images": WIDE, "input_points": POINT, "point_pad_value": 0}, "point_pad_value must be -10 or None, got 0"),
         ({"images": WIDE, "input_points": [[[[1, 2]], []]]}, r"input_points\[0\]\[1\] has no point"),
         ({"images": WIDE, "input_points": [[[1, float("nan")]]]}, "input_points must be finite"),
         ({"images": WIDE, "input_points": POINT, "input_labels": [[3]]}, "input_labels may hold"),
@@ -261,6 +263,39 @@ BOX, POINT = [[[1, 2, 3, 4]]], [[[1, 2]]]
 def test_bad_input_is_named(processor, arguments, message):
     with pytest.raises(ValueError, match=message):
         processor(**arguments)
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        {"input_points": [[]]},
+        {"input_points": [None], "input_labels": [[]]},
+        {"input_boxes": [[]]},
+        {"input_boxes": np.zeros((1, 0, 4))},
+        {"input_masks": [[]]},
+        {"input_points": [[]], "input_boxes": [None]},
+    ],
+)
+def test_an_image_without_objects_is_one_of_a_batch_by_itself(processor, prompts):
+    inputs = processor(WIDE, **prompts)
+    assert inputs["valid_objects"].shape == (1, 0)
+    box = [[1, 2, 30, 40]]
+    batch = processor([TALL, WIDE], input_boxes=[box, []])
+    assert batch["valid_objects"].tolist() == [[True], [False]]
+    shapes = {
+        "input_points": (1, 0, 1, 2),
+        "input_labels": (1, 0, 1),
+        "input_boxes": (1, 0, 4),
+        "input_masks": (1, 0, 32, 32),
+    }
+    for name in {*prompts, *(["input_labels"] if "input_points" in prompts else [])}:
+        assert inputs[name].shape == shapes[name]
+
+
+def test_padding_has_the_models_label_alone(processor):
+    points = [[[[5, 6], [7, 8]], [[9, 10]]]]
+    inputs = processor(WIDE, input_points=points, point_pad_value=-10, text_kwargs={})
+    assert inputs["input_labels"].tolist() == [[[1, 1], [1, -10]]]
 
 
 def test_options_nobody_knows_are_refused(processor):

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import numpy as np
 import pytest
@@ -142,6 +143,29 @@ def test_pipeline_refuses_the_builtin_model(builtin_model, our_directory):
     image_processor = AutoImageProcessor.from_pretrained(our_directory)
     with pytest.raises(ValueError, match=r"built-in SamHQModel.*sam_hq\.SamHQModel\.from_pretrained"):
         pipeline("mask-generation", model=builtin_model, image_processor=image_processor)
+
+
+def test_the_builtin_model_says_every_time_that_it_is_faulty(builtin_model):
+    config = builtin_model.config
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"built-in SamHQModel, .* faulty.*sam_hq\.replace_builtin\(\)"):
+            transformers.SamHQModel(config)
+
+    class Derived(transformers.SamHQModel):
+        pass
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Derived(config)
+        sam_hq.SamHQModel(small_config("vit"))
+
+
+@pytest.mark.parametrize("backbone", ["tiny_vit", "efficientnet"])
+def test_encoders_that_the_builtin_model_lacks_are_refused_with_a_sentence(backbone, tmp_path):
+    config = small_config(backbone)
+    small_model(backbone).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=rf"{config.vision_config.model_type}.*sam_hq\.SamHQModel"):
+        transformers.SamHQModel.from_pretrained(tmp_path)
 
 
 def test_pipeline_does_not_fall_back_to_the_builtin_model(our_directory, tmp_path):

@@ -7,10 +7,38 @@ Source: "Segment Anything in High Quality" (arXiv 2306.01567), §3; "TinyViT" (a
 (arXiv 1905.11946) for the light encoders.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
+
+# Far beyond every model there is. A damaged or malicious file must not make a loop of years, or ask for all memory.
+_LARGEST = {
+    "attention_downsample_rate": 1024,
+    "depths": 512,
+    "fine_channels": 4096,
+    "fusion_width": 16384,
+    "hidden_size": 16384,
+    "hidden_sizes": 16384,
+    "image_size": 16384,
+    "iou_head_depth": 64,
+    "iou_head_hidden_dim": 16384,
+    "local_conv_size": 255,
+    "mask_input_channels": 4096,
+    "mlp_dim": 65536,
+    "num_attention_heads": 1024,
+    "num_channels": 256,
+    "num_hidden_layers": 512,
+    "num_multimask_outputs": 64,
+    "num_pos_feats": 8192,
+    "output_channels": 16384,
+    "patch_size": 4096,
+    "stem_width": 16384,
+    "vit_dim": 16384,
+    "window_size": 1024,
+}
+_MOST_WEIGHTS = 4e9
 
 
 class SamHQVisionConfig(PreTrainedConfig):
@@ -70,9 +98,11 @@ class SamHQVisionConfig(PreTrainedConfig):
         if isinstance(self.global_attn_indexes, (str, bytes)) or not isinstance(self.global_attn_indexes, Sequence):
             raise ValueError(f"global_attn_indexes must be a list of blocks, but is {self.global_attn_indexes!r}")
         self.global_attn_indexes = list(self.global_attn_indexes)
+        _require_ratio("mlp_ratio", self.mlp_ratio)
         if self.mlp_dim is None:
             self.mlp_dim = int(self.hidden_size * self.mlp_ratio)
         super().__post_init__(**kwargs)
+        _require_at_most_largest(self)
         _require_positive(self, "num_hidden_layers", "num_channels", "output_channels", "num_pos_feats", "mlp_dim")
         _require_multiple("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads)
         _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
@@ -83,6 +113,9 @@ class SamHQVisionConfig(PreTrainedConfig):
             raise ValueError(f"global_attn_indexes names {outside}, but num_hidden_layers is {self.num_hidden_layers}")
         if not isinstance(self.window_size, int) or self.window_size < 1:
             raise ValueError(f"window_size is {self.window_size!r}, but must be a whole number from 1")
+        block = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.mlp_dim
+        patches = self.hidden_size * (self.num_channels * self.patch_size**2 + self.image_embedding_size**2)
+        _require_few_weights(self, self.num_hidden_layers * block + patches + 9 * self.output_channels**2)
 
     @property
     def image_embedding_size(self) -> int:
@@ -153,7 +186,10 @@ class SamHQTinyVitConfig(PreTrainedConfig):
         stated_patch_size = kwargs.pop("patch_size", self.patch_size)
         if stated_patch_size != self.patch_size:
             raise ValueError(f"patch_size is {stated_patch_size}, but that of a TinyViT is {self.patch_size}")
+        _require_ratio("mlp_ratio", self.mlp_ratio)
+        _require_ratio("mbconv_expand_ratio", self.mbconv_expand_ratio)
         super().__post_init__(**kwargs)
+        _require_at_most_largest(self)
         _require_positive(self, *stages, "num_channels", "output_channels", "num_pos_feats", "local_conv_size")
         for stage in range(1, 4):
             width, heads = self.hidden_sizes[stage], self.num_attention_heads[stage]
@@ -161,6 +197,9 @@ class SamHQTinyVitConfig(PreTrainedConfig):
         _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
         if self.local_conv_size % 2 == 0:
             raise ValueError(f"local_conv_size must be odd to keep the grid's size, but is {self.local_conv_size}")
+        ratio = 4 + 2 * max(self.mlp_ratio, self.mbconv_expand_ratio)
+        blocks = sum(depth * ratio * width**2 for depth, width in zip(self.depths, self.hidden_sizes, strict=True))
+        _require_few_weights(self, int(blocks) + 9 * self.output_channels**2)
 
     @property
     def patch_size(self) -> int:
@@ -236,9 +275,14 @@ class SamHQEfficientNetConfig(PreTrainedConfig):
         if stated_patch_size != self.patch_size:
             raise ValueError(f"patch_size is {stated_patch_size}, but that of an EfficientNet is {self.patch_size}")
         super().__post_init__(**kwargs)
+        _require_at_most_largest(self)
         _require_positive(self, *stages, "stem_width", "fusion_width", "fine_channels", "num_channels")
         _require_positive(self, "output_channels", "num_pos_feats")
         _require_multiple("image_size", self.image_size, "the coarsest map's stride", 32)
+        blocks = sum(
+            12 * depth * width**2 for depth, width in zip(self.num_hidden_layers, self.hidden_sizes, strict=True)
+        )
+        _require_few_weights(self, blocks + 9 * self.output_channels**2)
 
     @property
     def patch_size(self) -> int:
@@ -288,6 +332,7 @@ class SamHQPromptEncoderConfig(PreTrainedConfig):
         # Written into the file by the built-in class; it follows from the two sizes here.
         stored_grid = kwargs.pop("image_embedding_size", None)
         super().__post_init__(**kwargs)
+        _require_at_most_largest(self)
         _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
         _require_multiple("mask_input_channels", self.mask_input_channels, "the two downsamplings", 4)
         if self.num_point_embeddings != 4:
@@ -352,6 +397,7 @@ class SamHQMaskDecoderConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
+        _require_at_most_largest(self)
         _require_positive(self, "num_attention_heads", "attention_downsample_rate", "mlp_dim", "num_hidden_layers")
         _require_positive(self, "iou_head_hidden_dim")
         _require_multiple("hidden_size", self.hidden_size, "the two upscalings", 8)
@@ -365,6 +411,8 @@ class SamHQMaskDecoderConfig(PreTrainedConfig):
             raise ValueError(f"iou_head_depth is {self.iou_head_depth}, but the head needs at least 2 layers")
         if self.num_multimask_outputs < 1:
             raise ValueError(f"num_multimask_outputs is {self.num_multimask_outputs}, but must be at least 1")
+        layers = self.num_hidden_layers * (16 * self.hidden_size**2 + 2 * self.hidden_size * self.mlp_dim)
+        _require_few_weights(self, layers + self.iou_head_depth * self.iou_head_hidden_dim**2)
 
 
 # The model type of directories that carry their code, see `sam_hq_exact.py`.
@@ -388,6 +436,8 @@ class SamHQConfig(PreTrainedConfig):
         initializer_range: Standard deviation of freshly drawn weights.
         mask_generation: Options of automatic mask generation that suit this model, by name, where they differ from the
             defaults of `MaskGenerationOptions`: `{"pred_iou_thresh": 0.5}` for one whose scores are low.
+        hq_token_trained_alone: Whether the HQ token's masks are good by themselves, as `hq_token_only` returns them;
+            False where it was trained only as a correction of SAM's masks, and `hq_token_only` then warns.
         cpu_fast_path: Whether the CPU engine may answer for the modules in inference, see
             `SamHQModel.set_fast_path`.
 
@@ -409,6 +459,7 @@ class SamHQConfig(PreTrainedConfig):
     mask_decoder_config: Any = None
     initializer_range: float = 0.02
     mask_generation: dict[str, Any] | None = None
+    hq_token_trained_alone: bool = True
     cpu_fast_path: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -472,6 +523,27 @@ class SamHQConfig(PreTrainedConfig):
         elif model_type != cls.model_type:
             raise ValueError(f"the configuration is that of a {model_type!r} model, but a {cls.model_type!r} is wanted")
         return super().from_dict(config_dict, **kwargs)
+
+
+def _require_at_most_largest(config: PreTrainedConfig) -> None:
+    for name, largest in _LARGEST.items():
+        value = getattr(config, name, None)
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and number > largest:
+                raise ValueError(f"{name} is {value!r}, but must be at most {largest}")
+
+
+def _require_few_weights(config: PreTrainedConfig, count: int) -> None:
+    if count > _MOST_WEIGHTS:
+        raise ValueError(
+            f"{config.base_config_key} describes about {count:.1e} weights, but must be one of at most "
+            f"{_MOST_WEIGHTS:.0e}"
+        )
+
+
+def _require_ratio(name: str, ratio: float) -> None:
+    if not isinstance(ratio, int | float) or not 0 < ratio <= 64 or not math.isfinite(ratio):
+        raise ValueError(f"{name} is {ratio!r}, but must be a number above 0 and at most 64")
 
 
 def _require_positive(config: PreTrainedConfig, *names: str) -> None:

@@ -1,5 +1,6 @@
 """Photographs to pixel values, and low-resolution masks back to photographs."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import Unpack
 
-from sam_hq_numpy.prompt_nesting import pad_stacks
+from sam_hq_numpy.prompt_nesting import check_readable, pad_stacks
 
 from .images.image_loading import flat_image_list, load_rgb
 from .images.image_options import (
@@ -20,7 +21,14 @@ from .images.image_options import (
     mean_and_std,
     size_dict,
 )
-from .images.mask_frames import IGNORED_LABEL, low_res_masks_to_photo, photo_masks_to_labels, resized_size, size_pairs
+from .images.mask_frames import (
+    IGNORED_LABEL,
+    check_same_shape,
+    low_res_masks_to_photo,
+    photo_masks_to_labels,
+    resized_size,
+    size_pairs,
+)
 from .images.photo_masks import binary_stacks
 from .images.pillow_resize import resize_like_pillow
 from .images.stock_pipeline import MaskGenerationProcessing
@@ -64,6 +72,12 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         self.mask_size = size_dict("mask_size", options.get("mask_size", {"longest_edge": 256}))
         self.max_pixels = options.get("max_pixels")
         self.input_range = options.get("input_range")
+
+    @property
+    def mask_pad_size(self) -> dict[str, int]:
+        """Height and width of the low-res frame, as the built-in class has it; follows from `pad_size`."""
+        height, width = self.low_res_size()
+        return {"height": height, "width": width}
 
     @classmethod
     def from_dict(cls, image_processor_dict: dict, **kwargs: Any) -> "SamHQImageProcessor":
@@ -176,7 +190,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         self,
         masks: torch.Tensor | Sequence[torch.Tensor],
         original_sizes: torch.Tensor | Sequence[Sequence[int]],
-        reshaped_input_sizes: torch.Tensor | Sequence[Sequence[int]],
+        reshaped_input_sizes: torch.Tensor | Sequence[Sequence[int]] | None = None,
         mask_threshold: float = 0.0,
         binarize: bool = True,
         pad_size: dict[str, int] | None = None,
@@ -187,7 +201,8 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         Args:
             masks: (B, P, M, h, w) low-res logits, or a list of (P, M, h, w); arrays are taken too.
             original_sizes: (B, 2) height, width of the photographs.
-            reshaped_input_sizes: (B, 2) height, width in the resized frame.
+            reshaped_input_sizes: (B, 2) height, width in the resized frame; follows from the processor's own `size`
+                where it is left out.
             mask_threshold: a pixel whose logit is above it belongs to the mask.
             binarize: False returns logits, float32.
             pad_size: size of the padded frame, in place of the processor's own.
@@ -198,7 +213,8 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
 
         Raises:
             TypeError: masks that are no tensors or arrays.
-            ValueError: lists of different lengths, wrong ranks, or sizes that do not fit.
+            ValueError: lists of different lengths, wrong ranks, a threshold that is no number, or sizes that do not fit
+                the frame or each other.
 
         Source: segment_anything_hq/modeling/sam.py, `Sam.postprocess_masks`.
         """
@@ -206,10 +222,18 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         frame_size = (pad_size["height"], pad_size["width"])
         masks = _mask_list(masks, valid_objects)
         original_sizes = size_pairs("original_sizes", original_sizes, len(masks))
-        reshaped_sizes = size_pairs("reshaped_input_sizes", reshaped_input_sizes, len(masks))
+        if not isinstance(mask_threshold, int | float) or not math.isfinite(mask_threshold):
+            raise ValueError(f"mask_threshold must be a finite number, got {mask_threshold!r}")
+        if reshaped_input_sizes is None:
+            reshaped_sizes = self.reshaped_sizes(original_sizes, self.options_of_call({}))
+        else:
+            reshaped_sizes = size_pairs("reshaped_input_sizes", reshaped_input_sizes, len(masks))
         for reshaped_size in reshaped_sizes:
             if reshaped_size[0] > frame_size[0] or reshaped_size[1] > frame_size[1]:
                 raise ValueError(f"reshaped_input_sizes has {reshaped_size}, which is more than pad_size={frame_size}")
+        # An image may have been squashed into the frame, by the processor's own size or by that of the call.
+        squashed = [frame_size] if "longest_edge" in self.size else reshaped_sizes
+        check_same_shape(original_sizes, reshaped_sizes, squashed)
         return [
             low_res_masks_to_photo(of_image, reshaped_size, original_size, frame_size, mask_threshold, binarize)
             for of_image, original_size, reshaped_size in zip(masks, original_sizes, reshaped_sizes, strict=True)
@@ -243,19 +267,26 @@ def _height_and_width(image: np.ndarray | torch.Tensor) -> tuple[int, int]:
 def _mask_list(masks: Any, valid_objects: Any) -> list[torch.Tensor]:
     if not isinstance(masks, torch.Tensor | np.ndarray | list | tuple):
         raise TypeError(f"masks must be a tensor or a list of tensors, got {type(masks).__name__}")
+    check_readable("masks", masks)
     if isinstance(masks, torch.Tensor | np.ndarray) and masks.ndim != 5:
         raise ValueError(f"masks must be (images, objects, masks, h, w), got shape {tuple(masks.shape)}")
     listed = []
     for i, of_image in enumerate(masks):
         if not isinstance(of_image, torch.Tensor | np.ndarray):
             raise TypeError(f"masks[{i}] must be a tensor or an array, got {type(of_image).__name__}")
+        check_readable(f"masks[{i}]", of_image)
+        if isinstance(of_image, np.ndarray) and of_image.dtype.kind not in "biuf":
+            raise TypeError(f"masks[{i}] must hold numbers, got an array of {of_image.dtype}")
         of_image = torch.as_tensor(of_image)
         if of_image.ndim != 4 or 0 in of_image.shape[1:]:
             raise ValueError(f"masks[{i}] must be (objects, masks, h, w), got shape {tuple(of_image.shape)}")
         listed.append(of_image)
     if valid_objects is None:
         return listed
-    marks = torch.as_tensor(valid_objects)
+    try:
+        marks = torch.as_tensor(valid_objects)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"valid_objects must be a tensor of truth values, got {str(valid_objects)[:80]}") from error
     if marks.dtype != torch.bool or marks.ndim != 2 or len(marks) != len(listed):
         raise ValueError(f"valid_objects must be ({len(listed)}, objects) bool, got {marks.dtype} {tuple(marks.shape)}")
     for i, (of_image, mark) in enumerate(zip(listed, marks, strict=True)):

@@ -13,7 +13,15 @@ from torch import nn
 from .configuration_sam_hq import SamHQConfig
 from .model.cpu_decoder import decode_masks
 from .model.fast_path import remember_layout
-from .model.forward_validation import broadcast_guide, check_embeddings, check_mask_labels, check_pixel_values
+from .model.forward_validation import (
+    are_for_no_object,
+    broadcast_guide,
+    check_embeddings,
+    check_mask_labels,
+    check_pixel_values,
+    warn_of_untrained_hq_token,
+    with_one_object,
+)
 from .model.losses import mask_loss
 from .model.mask_decoder import DecodedMasks, SamHQMaskDecoder
 from .model.outputs import SamHQImageSegmentationOutput, SamHQVisionEncoderOutput
@@ -253,7 +261,7 @@ class SamHQModel(SamHQPreTrainedModel):
 
         Returns:
             Masks `pred_masks` (B, P, M, 4h, 4w) as logits and `iou_scores` (B, P, M), best first. M is 3 with
-            `multimask_output`, else 1; 1 with `hq_token_only`.
+            `multimask_output`, else 1; 1 with `hq_token_only`. Prompts for no object (P = 0) give no masks.
 
         Raises:
             ValueError: If inputs are missing, malformed, or contradict each other.
@@ -282,9 +290,15 @@ class SamHQModel(SamHQPreTrainedModel):
             image_embeddings = image_embeddings.to(dtype)
             hq_features = None if hq_features is None else hq_features.to(dtype)
             intermediate_embeddings = [features.to(dtype) for features in intermediate_embeddings or ()]
+        is_empty = are_for_no_object(input_points, input_boxes, input_masks)
+        if is_empty:  # an object to be thrown away is decoded, so that the outputs have their shapes and dtypes
+            input_points, input_labels, input_boxes, input_masks = (
+                with_one_object(prompt) for prompt in (input_points, input_labels, input_boxes, input_masks)
+            )
         prompts = self.encode_prompts(
             source.shape[0], source.device, input_points, input_labels, input_boxes, input_masks
         )
+        warn_of_untrained_hq_token(self.config, hq_token_only, stacklevel=4)
         persam_inputs = self._persam_inputs(source.shape[0], prompts, attention_similarity, target_embedding)
         if labels is not None:
             count = prompts[1].shape[1] if prompts[0] is None else prompts[0].shape[1]
@@ -311,6 +325,8 @@ class SamHQModel(SamHQPreTrainedModel):
             **persam_inputs,
         )
         parts = _mask_outputs(decoded, image_embeddings.shape[0], hq_token_only, output_branches)
+        if is_empty:
+            parts = {name: None if part is None else part[:, :0] for name, part in parts.items()}
         # Made in one go: the tuple has the order in which the fields are set.
         outputs = SamHQImageSegmentationOutput(
             loss=None if labels is None else mask_loss(parts["pred_masks"][:, :, 0], labels),

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from sam_hq_numpy.atomic_writing import new_file
 
 from .image_processing_sam_hq import SamHQImageProcessor
+from .model.model_access import execution_device
 from .modeling_sam_hq import SamHQModel
 
 _FORMAT = "sam_hq image embeddings 2"
@@ -111,7 +112,7 @@ def embed_images(
         **options: Options of the image processor.
     """
     inputs = image_processor.preprocess(list(images), return_tensors="pt", **options)
-    pixel_values = inputs["pixel_values"].to(working_device(model), model.dtype)
+    pixel_values = inputs["pixel_values"].to(execution_device(model), model.dtype)
     image_embeddings, intermediate_embeddings = model.get_image_embeddings(pixel_values)
     hq_features = model.get_hq_features(image_embeddings, intermediate_embeddings)
     digest = encoder_digest(model)
@@ -175,14 +176,3 @@ def check_maker(model: SamHQModel, embeddings: PhotoEmbeddings) -> None:
         raise ValueError(
             f"the embeddings were made by another model{named} or by other weights of this one: embed the image again"
         )
-
-
-def working_device(model: SamHQModel) -> torch.device:
-    """Where a model takes its inputs: for an offloaded one, where its hooks bring the weights.
-
-    Args:
-        model: The model.
-    """
-    if model.device.type != "meta":
-        return model.device
-    return torch.device(getattr(getattr(model, "_hf_hook", None), "execution_device", None) or "cpu")

@@ -13,8 +13,9 @@ from sam_hq_numpy.prompt_nesting import nesting_depth
 
 from .images.image_loading import flat_image_list
 from .images.mask_frames import low_res_masks_to_photo
+from .model.model_access import execution_device, unwrapped
 from .modeling_sam_hq import SamHQModel
-from .photo_embeddings import PhotoEmbeddings, check_maker, embed_images, working_device
+from .photo_embeddings import PhotoEmbeddings, check_maker, embed_images
 from .processing_sam_hq import SamHQProcessor
 
 _EMBEDDED_CHECKPOINT = Path(__file__).with_name("checkpoints") / "sam-hq-small"
@@ -46,12 +47,12 @@ class SamHQPredictor:
     keeps the embeddings of the last image for calls of `predict` without any.
 
     Args:
-        model: The model, on the device and in the dtype it shall run in; it is set to evaluation.
+        model: The model, on the device and in the dtype it shall run in, or one in a wrapper; set to evaluation.
         processor: Its processor.
     """
 
     def __init__(self, model: SamHQModel, processor: SamHQProcessor) -> None:
-        self.model = model.eval()
+        self.model = unwrapped(model, SamHQModel).eval()
         self.processor = processor
         self.embeddings: PhotoEmbeddings | list[PhotoEmbeddings] | None = None
 
@@ -91,7 +92,7 @@ class SamHQPredictor:
     @property
     def device(self) -> torch.device:
         """Where the model takes its inputs."""
-        return working_device(self.model)
+        return execution_device(self.model)
 
     def set_image(self, image: Any) -> None:
         """Embed one image, or each of a list, for the following calls of `predict`.

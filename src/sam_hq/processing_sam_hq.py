@@ -6,6 +6,7 @@ import torch
 from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 
+from sam_hq_numpy.prompt_labels import PADDING_LABEL
 from sam_hq_numpy.prompt_nesting import (
     boxes_per_image,
     labels_per_object,
@@ -15,6 +16,7 @@ from sam_hq_numpy.prompt_nesting import (
     pad_stacks,
     points_per_object,
 )
+from sam_hq_numpy.prompt_warnings import warn_about_prompts
 
 from .image_processing_sam_hq import SamHQImageProcessor
 from .images.image_loading import flat_image_list
@@ -87,13 +89,16 @@ class SamHQProcessor(ProcessorMixin):
         input_boxes: Any = None,
         input_masks: Any = None,
         original_sizes: Any = None,
+        point_pad_value: int | None = None,
         **kwargs: Unpack[SamHQProcessorKwargs],
     ) -> SamHQInputs:
         """Prepare one call of the model.
 
         Prompts are nested lists, arrays or tensors, in x, y pixels of the upright photograph; they may lie outside it.
-        Images may differ in their number of objects and objects in their number of points. All prompts of an image
-        must have the same number of objects; an object with a box or a mask needs no points.
+        Images may differ in their number of objects and objects in their number of points; an image may have none, as
+        in `input_boxes=[[]]`. All prompts of an image must have the same number of objects; an object with a box or a
+        mask needs no points. What can only be a mistake, such as a box that lies wholly outside its image, gives a
+        `PromptWarning`.
 
         Args:
             images: one photograph or a list of them, see `SamHQImageProcessor`. May be left out when the image
@@ -105,6 +110,7 @@ class SamHQProcessor(ProcessorMixin):
             input_masks: [image][object] of low-res logits or of rough masks at photo size, see
                 `sam_hq.images.photo_masks.mask_prompt_stacks`.
             original_sizes: (height, width) of each photograph, only without `images`.
+            point_pad_value: the label of padding; -10, as the model knows no other.
             **kwargs: options of the image processor, or `images_kwargs` with them.
 
         Returns:
@@ -115,10 +121,12 @@ class SamHQProcessor(ProcessorMixin):
 
         Raises:
             TypeError: an argument of the wrong type, or an unknown option.
-            ValueError: an image that cannot be read, prompts that are misshapen, contradict each other or hold no
-                object, or neither `images` nor `original_sizes`.
+            ValueError: an image that cannot be read, prompts that are misshapen, not finite or contradict each other,
+                or neither `images` nor `original_sizes`.
         """
         options = _merged_options(kwargs)
+        if point_pad_value not in (None, PADDING_LABEL):
+            raise ValueError(f"point_pad_value must be {PADDING_LABEL} or None, got {point_pad_value!r}")
         if (images is None) == (original_sizes is None):
             raise ValueError("give either images, or original_sizes when the image embeddings are at hand")
         if images is None and segmentation_maps is not None:
@@ -134,13 +142,16 @@ class SamHQProcessor(ProcessorMixin):
             segmentation_maps = masks_per_object(segmentation_maps, batch_size, "segmentation_maps")
         if input_masks is not None:
             input_masks = masks_per_object(input_masks, batch_size, "input_masks")
-        prompts = _padded_prompts(batch_size, input_points, input_labels, input_boxes, input_masks, segmentation_maps)
+        points, labels, boxes = _nested_prompts(batch_size, input_points, input_labels, input_boxes)
+        prompts = _padded_prompts(batch_size, points, labels, boxes, input_masks, segmentation_maps)
 
         if images is None:
             outputs = self._sizes_only(original_sizes, options)
         else:
             options_of_call = {**options, "return_tensors": "pt"}
             outputs = dict(self.image_processor(images, segmentation_maps=segmentation_maps, **options_of_call))
+        sizes = [(int(height), int(width)) for height, width in outputs["original_sizes"].tolist()]
+        warn_about_prompts(sizes, points, labels, boxes)
         outputs.update(self._in_resized_frame(prompts, outputs))
         if input_masks is not None:
             outputs["input_masks"] = self._mask_prompts(input_masks, outputs, options)
@@ -171,6 +182,9 @@ class SamHQProcessor(ProcessorMixin):
             scaled["input_points"] = (prompts["input_points"] * scale[:, None, None]).float()
         if "input_boxes" in prompts:
             scaled["input_boxes"] = (prompts["input_boxes"] * scale.repeat(1, 2)[:, None]).float()
+        for name in ("input_points", "input_boxes"):
+            if name in scaled and not torch.isfinite(scaled[name]).all():
+                raise ValueError(f"{name} must be finite in 32 bits, got numbers too large")
         return scaled
 
     def _mask_prompts(
@@ -187,6 +201,9 @@ class SamHQProcessor(ProcessorMixin):
 
 def _merged_options(kwargs: dict) -> dict:
     options = dict(kwargs)
+    for group in ("text_kwargs", "videos_kwargs", "audio_kwargs"):
+        if given := options.pop(group, None):
+            raise TypeError(f"{group} must be empty, there are only images and prompts, got {given!r}")
     for group in ("images_kwargs", "common_kwargs"):
         for name, value in (options.pop(group, None) or {}).items():
             if name in options:
@@ -195,29 +212,38 @@ def _merged_options(kwargs: dict) -> dict:
     return known_options(options)
 
 
-def _padded_prompts(
-    batch_size: int,
-    input_points: Any,
-    input_labels: Any,
-    input_boxes: Any,
-    masks: list | None,
-    segmentation_maps: list | None,
-) -> dict[str, torch.Tensor]:
+def _nested_prompts(
+    batch_size: int, input_points: Any, input_labels: Any, input_boxes: Any
+) -> tuple[list | None, list | None, list | None]:
     if input_labels is not None and input_points is None:
         raise ValueError("input_labels were given without input_points, every label belongs to a point")
     points = points_per_object(input_points, batch_size) if input_points is not None else None
+    labels = labels_per_object(input_labels, points) if points is not None else None
     boxes = boxes_per_image(input_boxes, batch_size) if input_boxes is not None else None
+    return points, labels, boxes
+
+
+def _padded_prompts(
+    batch_size: int,
+    points: list[list] | None,
+    labels: list[list] | None,
+    boxes: list | None,
+    masks: list | None,
+    segmentation_maps: list | None,
+) -> dict[str, torch.Tensor]:
     counts = object_counts(
         batch_size, input_points=points, input_boxes=boxes, input_masks=masks, segmentation_maps=segmentation_maps
     )
     if not counts:
         return {}
     prompts = {}
-    if points is not None:
-        labels = labels_per_object(input_labels, points)
+    if points is not None and labels is not None:
         if boxes is None and masks is None:
             _check_every_object_has_points(points)
-        if any(len(of_object) for image in points for of_object in image):
+        if not any(counts):
+            prompts["input_points"] = torch.zeros(batch_size, 0, 1, 2, dtype=torch.float64)
+            prompts["input_labels"] = torch.zeros(batch_size, 0, 1, dtype=torch.int64)
+        elif any(len(of_object) for image in points for of_object in image):
             prompts["input_points"], prompts["input_labels"] = pad_points(points, labels)
     if boxes is not None:
         prompts["input_boxes"] = pad_stacks([torch.from_numpy(of_image) for of_image in boxes], (4,), 0.0)
@@ -228,7 +254,7 @@ def _padded_prompts(
         input_labels=prompts.get("input_labels"),
         input_boxes=prompts.get("input_boxes"),
     )
-    prompts["valid_objects"] = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
+    prompts["valid_objects"] = torch.arange(max(counts)) < torch.tensor(counts, dtype=torch.int64)[:, None]
     return prompts
 
 

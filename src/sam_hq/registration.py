@@ -5,7 +5,9 @@ saved by us and by the class built into transformers 4.57 and 5.x. SAM v1 and ev
 `replace_builtin` goes further, on request only.
 """
 
+import functools
 import sys
+import warnings
 from typing import Any
 
 import transformers
@@ -20,10 +22,13 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.models.auto import processing_auto
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+from transformers.models.sam_hq import configuration_sam_hq as builtin_configuration
+from transformers.models.sam_hq import modeling_sam_hq as builtin_modeling
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_sam_hq import (
     TYPE_WITH_CODE,
+    VISION_CONFIGS,
     SamHQConfig,
     SamHQEfficientNetConfig,
     SamHQMaskDecoderConfig,
@@ -32,6 +37,7 @@ from .configuration_sam_hq import (
     SamHQVisionConfig,
 )
 from .image_processing_sam_hq import SamHQImageProcessor
+from .model.model_access import wrapped_models
 from .modeling_sam_hq import (
     SamHQEfficientNetModel,
     SamHQModel,
@@ -49,6 +55,9 @@ _PART_CONFIGS = (
     SamHQPromptEncoderConfig,
     SamHQMaskDecoderConfig,
 )
+# Looked up once: `replace_builtin` puts ours under their names.
+_BuiltinModel: type = builtin_modeling.SamHQModel
+_BuiltinVisionConfig: type = builtin_configuration.SamHQVisionConfig
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "proxies", "token", "local_files_only", "revision", "subfolder")
 
 # The names under which transformers knows its own SAM-HQ, and what takes their place in `replace_builtin`.
@@ -77,6 +86,7 @@ def register() -> None:
     AutoModel.register(SamHQEfficientNetConfig, SamHQEfficientNetModel, exist_ok=True)
     _register_image_processors()
     _register_processors()
+    _guard_builtin()
     task = PIPELINE_REGISTRY.supported_tasks[_TASK]
     if task["impl"] is not MaskGenerationDispatcher:
         task["impl"] = MaskGenerationDispatcher
@@ -98,6 +108,43 @@ def replace_builtin() -> None:
         for name, ours in _BUILTIN_NAMES.items():
             if module in public or name in vars(module):
                 setattr(module, name, ours)
+
+
+def _guard_builtin() -> None:
+    """Let the built-in model say that it is faulty, and its encoder that it is no other one."""
+    if not hasattr(vars(_BuiltinModel)["__init__"], "__wrapped_by_sam_hq__"):
+        _wrap_init(_BuiltinModel, _warn_of_builtin)
+        _wrap_init(_BuiltinVisionConfig, _refuse_other_encoders)
+
+
+def _wrap_init(guarded: Any, check: Any) -> None:
+    init = guarded.__init__
+
+    @functools.wraps(init)
+    def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
+        check(self, kwargs)
+        init(self, *args, **kwargs)
+
+    checked_init.__wrapped_by_sam_hq__ = True  # type: ignore[attr-defined]
+    guarded.__init__ = checked_init
+
+
+def _warn_of_builtin(model: object, kwargs: dict[str, Any]) -> None:  # noqa: ARG001
+    if type(model) is _BuiltinModel:  # whoever derives a class from it knows which one it is
+        warnings.warn(
+            "this is transformers' built-in SamHQModel, whose mask decoder is faulty, although sam_hq is imported; "
+            "use sam_hq.SamHQModel, or call sam_hq.replace_builtin() before importing SamHQModel from transformers",
+            stacklevel=3,
+        )
+
+
+def _refuse_other_encoders(config: object, kwargs: dict[str, Any]) -> None:  # noqa: ARG001
+    encoder = VISION_CONFIGS.get(kwargs.get("model_type", ""), SamHQVisionConfig)
+    if encoder is not SamHQVisionConfig:
+        raise ValueError(
+            f"vision_config is that of a {encoder.model_type!r}, which transformers' built-in SamHQModel lacks; load "
+            "the directory with sam_hq.SamHQModel, or call sam_hq.replace_builtin() first"
+        )
 
 
 def _register_image_processors() -> None:
@@ -190,17 +237,19 @@ class MaskGenerationDispatcher:
         """Return the pipeline that fits the model.
 
         Args:
-            model: the loaded model.
+            model: the loaded model, or a wrapper around it, such as those of PEFT and torch.compile.
             **kwargs: what `pipeline` hands to a pipeline class.
 
         Raises:
             ValueError: if the model is transformers' own SamHQModel, whose masks are wrong.
         """
-        if isinstance(model, SamHQModel):
+        inner = list(wrapped_models(model))
+        ours = next((one for one in inner if isinstance(one, SamHQModel)), None)
+        if ours is not None:
             from .generation.pipeline import SamHQMaskGenerationPipeline
 
-            return SamHQMaskGenerationPipeline(model=model, **kwargs)
-        if _is_builtin_sam_hq(model):
+            return SamHQMaskGenerationPipeline(model=ours, **kwargs)
+        if any(map(_is_builtin_sam_hq, inner)):
             # `pipeline` falls back to this class without a word when ours refused the directory.
             raise ValueError(
                 "the model is transformers' built-in SamHQModel, whose mask decoder is faulty; load it with "
@@ -210,9 +259,7 @@ class MaskGenerationDispatcher:
 
 
 def _is_builtin_sam_hq(model: object) -> bool:
-    return any(
-        base.__name__ == "SamHQModel" and base.__module__.startswith("transformers.") for base in type(model).__mro__
-    )
+    return isinstance(model, _BuiltinModel)
 
 
 __all__ = ["MaskGenerationDispatcher", "SamSamHQProcessor", "register", "replace_builtin"]

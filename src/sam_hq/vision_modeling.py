@@ -1,5 +1,6 @@
 """What the models have in common, and the vision encoders as models of their own."""
 
+import warnings
 from typing import Any, cast
 
 import torch
@@ -110,7 +111,10 @@ class SamHQPreTrainedModel(PreTrainedModel):
             wanted = list(attn_implementation.values())
         for implementation in wanted:
             if implementation not in ("eager", "sdpa"):
-                raise ValueError(f"attn_implementation must be 'eager' or 'sdpa', but is {implementation!r}")
+                # The first half is transformers' own wording, which its users and tests look for.
+                raise ValueError(
+                    f'Specified `attn_implementation="{implementation}"` is not supported: it must be "eager" or "sdpa"'
+                )
         self.config._attn_implementation = attn_implementation
 
     def set_fast_path(self, enabled: bool) -> None:
@@ -143,10 +147,13 @@ class SamHQPreTrainedModel(PreTrainedModel):
         parts = [self.config, *(getattr(self.config, name) for name in self.config.sub_configs)]
         fused = [part._attn_implementation for part in parts if part._attn_implementation != "eager"]
         if output_attentions and fused:
-            raise ValueError(
-                f"output_attentions=True needs attn_implementation='eager', but it is {fused[0]!r}, which keeps no "
-                "weights; call model.set_attn_implementation('eager') first"
-            )
+            if not torch.compiler.is_compiling():
+                warnings.warn(
+                    f"output_attentions=True has no effect with attn_implementation={fused[0]!r}, which keeps none: "
+                    "the attentions are None; call model.set_attn_implementation('eager') first",
+                    stacklevel=4,
+                )
+            output_attentions = False
         if output_hidden_states is None:
             output_hidden_states = bool(self.config.output_hidden_states)
         if return_dict is None:
@@ -171,6 +178,7 @@ class SamHQVisionModel(SamHQPreTrainedModel):
     """
 
     config_class: Any = SamHQVisionConfig
+    _keep_in_fp32_modules_strict = None  # the positional encoding is not part of an encoder
     # A whole model's directory will do: its other parts are left out.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^(prompt_encoder|mask_decoder|shared_image_embedding)\."

@@ -9,6 +9,10 @@ from itertools import product
 import numpy as np
 
 Box = tuple[int, int, int, int]
+
+# A million points take an hour on an accelerator, and tiles as many as these take days.
+MOST_POINTS_PER_SIDE = 1024
+MOST_TILES = 10_000
 # A mask whose box ends this near to an edge of its crop, in pixels, counts as cut by it.
 EDGE_TOLERANCE = 20.0
 
@@ -42,12 +46,20 @@ def layer_point_grids(points_per_side: int, crops_n_layers: int = 0, downscale_f
     Raises:
         ValueError: A layer would be left without points.
     """
-    sides = [int(points_per_side / downscale_factor**layer) for layer in range(crops_n_layers + 1)]
+    try:
+        sides = [int(points_per_side / downscale_factor**layer) for layer in range(crops_n_layers + 1)]
+    except (OverflowError, ZeroDivisionError):  # of a factor to which no layer's number can be raised
+        sides = [0 if downscale_factor > 1 else MOST_POINTS_PER_SIDE + 1]
     if min(sides) < 1:
         raise ValueError(
             f"`points_per_crop`={points_per_side} and `crop_n_points_downscale_factor`={downscale_factor} leave layer "
             f"{next(layer for layer, side in enumerate(sides) if side < 1)} of `crops_n_layers`={crops_n_layers} "
             "without points: raise the first or lower one of the others."
+        )
+    if max(sides) > MOST_POINTS_PER_SIDE:
+        raise ValueError(
+            f"`points_per_crop`={points_per_side} and `crop_n_points_downscale_factor`={downscale_factor} give a layer "
+            f"of `crops_n_layers`={crops_n_layers} more than {MOST_POINTS_PER_SIDE} points along each side."
         )
     return [point_grid(side) for side in sides]
 
@@ -93,7 +105,16 @@ def tile_boxes(image_size: tuple[int, int], tile_size: int, overlap: float = 0.2
 
     Returns:
         Boxes x0 y0 x1 y1 in pixels, row by row; x1 and y1 outside the tile.
+
+    Raises:
+        ValueError: There would be too many.
     """
+    step = max(1, tile_size - int(overlap * tile_size))
+    if math.prod(math.ceil(length / step) for length in image_size) > MOST_TILES:
+        raise ValueError(
+            f"`tile_size`={tile_size} would cut an image of {image_size[1]} x {image_size[0]} pixels into more than "
+            f"{MOST_TILES} tiles: raise it."
+        )
     rows, columns = (_spans(length, tile_size, int(overlap * tile_size)) for length in image_size)
     return [(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in columns]
 

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+# More than any photo has; a size beyond it is a mistake, and would ask for all memory.
+MOST_PIXELS = 2**34
+
 
 def resized_size(original_size: Sequence[int], longest_edge: int) -> tuple[int, int]:
     """Size of a photograph after its longest side was scaled to `longest_edge`, rounded half up.
@@ -28,13 +31,56 @@ def size_pairs(name: str, sizes: Any, count: int | None = None) -> list[tuple[in
         count: how many there must be, any number if left out.
 
     Raises:
-        ValueError: not that many pairs of positive numbers, or none at all.
+        ValueError: not that many pairs of whole numbers from 1, none at all, or images no memory would hold.
     """
     try:
-        pairs = [[int(side) for side in size] for size in sizes]
-    except (TypeError, ValueError):
-        pairs = None
+        pairs = [[_whole(side) for side in size] for size in sizes]
+    except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError):
+        pairs = []
     wanted = "" if count is None else f"{count} "
     if not pairs or len(pairs) != (count or len(pairs)) or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
-        raise ValueError(f"{name} must be {wanted}pairs of height and width, got {sizes!r}")
-    return [(int(height), int(width)) for height, width in pairs]
+        raise ValueError(
+            f"{name} must be {wanted}pairs of height and width, whole numbers from 1, got {str(sizes)[:200]}"
+        )
+    for height, width in pairs:
+        if height * width > MOST_PIXELS:
+            raise ValueError(f"{name} must be of at most {MOST_PIXELS} pixels each, got {height} x {width}")
+    return [(height, width) for height, width in pairs]
+
+
+def check_same_shape(
+    original_sizes: Sequence[tuple[int, int]],
+    reshaped_sizes: Sequence[tuple[int, int]],
+    squashed: Sequence[tuple[int, int]] = (),
+) -> None:
+    """Refuse sizes of two frames that cannot be of one image, such as those with height and width exchanged.
+
+    Args:
+        original_sizes: (height, width) of every image.
+        reshaped_sizes: (height, width) of every image in the resized frame.
+        squashed: Sizes in the resized frame that do not keep an image's shape.
+
+    Raises:
+        ValueError: the two differ in shape by more than rounding.
+    """
+    for i, (original, reshaped) in enumerate(zip(original_sizes, reshaped_sizes, strict=True)):
+        if reshaped in squashed or _is_resized(original, reshaped):
+            continue
+        hint = "are height and width exchanged?" if _is_resized(original[::-1], reshaped) else "are they of one image?"
+        raise ValueError(
+            f"original_sizes[{i}] and reshaped_input_sizes[{i}] must have the same shape as (height, width), got "
+            f"{original} and {reshaped}; {hint}"
+        )
+
+
+def _is_resized(original: Sequence[int], reshaped: Sequence[int]) -> bool:
+    kept = resized_size(original, max(reshaped))
+    # Others round down, which is a pixel less.
+    return max(abs(kept[0] - reshaped[0]), abs(kept[1] - reshaped[1])) <= 1
+
+
+def _whole(side: Any) -> int:
+    value = side.item() if hasattr(side, "item") else side
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise ValueError(value)
+    return int(value)

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .crop_grids import layer_point_grids
+from .crop_grids import MOST_POINTS_PER_SIDE, layer_point_grids
 from .value_ranges import checked_input_range
 
+# Layer n has 4^n crops, so that one more layer takes four times as long: 5461 crops are hours already.
+MOST_LAYERS = 6
 OUTPUT_MODES = (None, "binary_mask", "uncompressed_rle", "coco_rle")
 
 
@@ -95,9 +97,12 @@ class MaskGenerationOptions:
     def __post_init__(self) -> None:
         """Check every value, and freeze the point grids."""
         for name in ("points_per_crop", "candidates_per_point"):
-            _check_whole(name, getattr(self, name), at_least=1)
-        _check_whole("crops_n_layers", self.crops_n_layers, at_least=0)
-        for name in ("points_per_batch", "tile_size", "max_pixels"):
+            _check_whole(name, getattr(self, name), at_least=1, at_most=MOST_POINTS_PER_SIDE)
+        _check_whole("crops_n_layers", self.crops_n_layers, at_least=0, at_most=MOST_LAYERS)
+        _check_whole(
+            "points_per_batch", self.points_per_batch, at_least=1, at_most=MOST_POINTS_PER_SIDE**2, optional=True
+        )
+        for name in ("tile_size", "max_pixels"):
             _check_whole(name, getattr(self, name), at_least=1, optional=True)
         for name in ("pred_iou_thresh", "stability_score_thresh", "mask_threshold", "crops_nms_thresh"):
             _check_number(name, getattr(self, name))
@@ -191,7 +196,10 @@ class MaskGenerationOptions:
         if self.point_grids is None:
             self.layer_grids()  # refuses layers without points
             return None
-        grids = tuple(np.asarray(grid, dtype=np.float64) for grid in self.point_grids)
+        try:
+            grids = tuple(np.asarray(grid, dtype=np.float64) for grid in self.point_grids)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"`point_grids` must be a list of arrays of numbers: {error}") from error
         if len(grids) < self.crops_n_layers + 1:
             raise ValueError(
                 f"`point_grids` needs one grid for the photograph and each of crops_n_layers={self.crops_n_layers}, "
@@ -200,18 +208,22 @@ class MaskGenerationOptions:
         for layer, grid in enumerate(grids):
             if grid.ndim != 2 or grid.shape[1] != 2 or not len(grid):
                 raise ValueError(f"`point_grids[{layer}]` must be (P, 2) with P of at least 1, got {grid.shape}.")
+            if len(grid) > MOST_POINTS_PER_SIDE**2:
+                raise ValueError(f"`point_grids[{layer}]` must hold at most {MOST_POINTS_PER_SIDE**2} points.")
             if not ((grid >= 0) & (grid <= 1)).all():
                 raise ValueError(f"`point_grids[{layer}]` must hold x and y as fractions in [0, 1].")
         return grids
 
 
-def _check_whole(name: str, value: object, at_least: int, optional: bool = False) -> None:
+def _check_whole(name: str, value: object, at_least: int, at_most: float = math.inf, optional: bool = False) -> None:
     if optional and value is None:
         return
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"`{name}` must be a whole number{' or None' if optional else ''}, got {value!r}.")
     if value < at_least:
         raise ValueError(f"`{name}` must be at least {at_least}{' or None' if optional else ''}, got {value}.")
+    if value > at_most:
+        raise ValueError(f"`{name}` must be at most {at_most}{' or None' if optional else ''}, got {value}.")
 
 
 def _check_number(

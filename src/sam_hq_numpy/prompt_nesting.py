@@ -19,6 +19,9 @@ from .prompt_labels import PADDING_LABEL
 if TYPE_CHECKING:
     import torch
 
+# More than any prompt has, and few enough to be walked through.
+MAX_LEVELS = 8
+
 
 def points_per_object(input_points: Any, batch_size: int) -> list[list[np.ndarray]]:
     """Split points by image and object.
@@ -45,7 +48,7 @@ def points_per_object(input_points: Any, batch_size: int) -> list[list[np.ndarra
     if depth == 3 and _holds_a_number(input_points):
         images = [[] if _is_empty(image) else [image] for image in images]
     return [
-        [_rows(points, 2, f"input_points[{i}][{j}]") for j, points in enumerate(_entries(image))]
+        [_rows(points, 2, f"input_points[{i}][{j}]") for j, points in enumerate(_entries(image, f"input_points[{i}]"))]
         for i, image in enumerate(images)
     ]
 
@@ -79,7 +82,7 @@ def labels_per_object(input_labels: Any, points: list[list[np.ndarray]]) -> list
         )
     labels: list[list[np.ndarray]] = []
     for i, (image, objects) in enumerate(zip(images, points, strict=True)):
-        entries = _entries(image)
+        entries = _entries(image, f"input_labels[{i}]")
         if len(entries) != len(objects):
             raise ValueError(f"input_labels[{i}] has {len(entries)} objects, input_points[{i}] has {len(objects)}")
         labels.append([])
@@ -112,7 +115,7 @@ def boxes_per_image(input_boxes: Any, batch_size: int) -> list[np.ndarray]:
     """
     images = _per_image(input_boxes, batch_size, "input_boxes")
     depth = nesting_depth(input_boxes)
-    if depth not in (2, 3):
+    if depth not in (2, 3) and _holds_a_number(input_boxes):
         raise ValueError(
             "input_boxes must be nested [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object "
             f"per image, got {depth} levels"
@@ -141,6 +144,7 @@ def masks_per_object(masks: Any, batch_size: int, name: str) -> list[list[torch.
     """
     if not (isinstance(masks, Image.Image | list | tuple) or (_is_array(masks) and masks.ndim > 1)):
         raise TypeError(f"{name} must be nested [image][object] of (h, w) masks, got {type(masks).__name__}")
+    check_readable(name, masks)
     one_mask = isinstance(masks, Image.Image) or (_is_array(masks) and masks.ndim == 2)
     one_stack = batch_size == 1 and (
         (_is_array(masks) and masks.ndim == 3) or (isinstance(masks, list | tuple) and len(masks) > 1)
@@ -152,7 +156,8 @@ def masks_per_object(masks: Any, batch_size: int, name: str) -> list[list[torch.
     for i, image in enumerate(images):
         if isinstance(image, Image.Image) or (_is_array(image) and image.ndim == 2):
             entries = [image]
-        elif _is_array(image) or isinstance(image, list | tuple):
+        elif (_is_array(image) and image.ndim) or isinstance(image, list | tuple):
+            check_readable(f"{name}[{i}]", image)
             entries = list(image)
         elif image is None:
             entries = []
@@ -214,10 +219,10 @@ def object_counts(batch_size: int, **prompts: Sequence | None) -> list[int]:
         **prompts: per-image sequences of objects by the argument's name; None is left out.
 
     Returns:
-        B counts; empty when no prompt is given.
+        B counts; empty when no prompt is given. Prompts of no object in any image are B zeros: nothing is wanted.
 
     Raises:
-        ValueError: prompts that disagree, or no object in any image.
+        ValueError: prompts that disagree.
     """
     given = {name: [len(image) for image in prompt] for name, prompt in prompts.items() if prompt is not None}
     for i in range(batch_size):
@@ -226,10 +231,7 @@ def object_counts(batch_size: int, **prompts: Sequence | None) -> list[int]:
             raise ValueError(f"all prompts must have the same number of objects per image, but in image {i} {listed}")
     if not given:
         return []
-    name, counts = next(iter(given.items()))
-    if not any(counts):
-        raise ValueError(f"{name} has no object in any image; leave it out to segment without a prompt")
-    return counts
+    return next(iter(given.values()))
 
 
 def _is_tensor(value: Any) -> TypeGuard[torch.Tensor]:
@@ -242,33 +244,44 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or ((isinstance(value, list | tuple) or _is_array(value)) and len(value) == 0)
+    if _is_array(value):
+        return value.ndim > 0 and len(value) == 0
+    return value is None or (isinstance(value, list | tuple) and not value)
 
 
-def _entries(value: Any) -> list:
-    return [] if _is_empty(value) else list(value)
+def _entries(value: Any, name: str) -> list:
+    if _is_empty(value):
+        return []
+    if not (isinstance(value, list | tuple) or (_is_array(value) and value.ndim)):
+        raise TypeError(f"{name} must be a list, an array or a tensor of objects, got {str(value)[:80]}")
+    return list(value)
 
 
-def nesting_depth(value: Any) -> int:
-    """Count the levels of nested lists, arrays and tensors; 0 for a number."""
+def nesting_depth(value: Any, at_most: int = MAX_LEVELS) -> int:
+    """Count the levels of nested lists, arrays and tensors, lists no further than `at_most`; 0 for a number."""
     if _is_array(value):
         return value.ndim
-    if isinstance(value, list | tuple):
-        return 1 + max((nesting_depth(entry) for entry in value if entry is not None), default=0)
-    return 0
+    if not isinstance(value, list | tuple):
+        return 0
+    if not at_most:
+        return 1
+    return 1 + max((nesting_depth(entry, at_most - 1) for entry in value if entry is not None), default=0)
 
 
-def _holds_a_number(value: Any) -> bool:
+def _holds_a_number(value: Any, at_most: int = MAX_LEVELS) -> bool:
     if _is_array(value):
         return 0 not in value.shape
     if isinstance(value, list | tuple):
-        return any(_holds_a_number(entry) for entry in value)
+        return at_most > 0 and any(_holds_a_number(entry, at_most - 1) for entry in value)
     return value is not None
 
 
 def _per_image(value: Any, batch_size: int, name: str) -> list:
     if not (isinstance(value, list | tuple) or (_is_array(value) and value.ndim > 0)):
         raise TypeError(f"{name} must be nested lists, an array or a tensor, got {type(value).__name__}")
+    check_readable(name, value)
+    if nesting_depth(value) > MAX_LEVELS:
+        raise ValueError(f"{name} must have at most {MAX_LEVELS} levels, got more")
     if len(value) != batch_size:
         raise ValueError(f"{name} is for {len(value)} images (its outermost level), but there are {batch_size}")
     return list(value)
@@ -276,19 +289,50 @@ def _per_image(value: Any, batch_size: int, name: str) -> list:
 
 def _numbers(value: Any, name: str, allow_bool: bool = False) -> np.ndarray:
     try:
-        numbers = np.asarray(_without_tensors(value))
-    except (TypeError, ValueError) as error:
+        numbers = np.asarray(_without_tensors(value, name, allow_bool))
+    except (OverflowError, ValueError) as error:
         raise ValueError(f"{name} is not a regular list of numbers: {error}") from error
     if numbers.dtype.kind not in ("biuf" if allow_bool else "iuf"):
         raise TypeError(f"{name} must hold numbers, got {str(value)[:80]}")
     return numbers.astype(np.float64)
 
 
-def _without_tensors(value: Any) -> Any:
+def _without_tensors(value: Any, name: str, allow_bool: bool, at_most: int = MAX_LEVELS) -> Any:
     """The same nesting, its tensors of any dtype, on any device, with or without a gradient, as arrays."""
+    if isinstance(value, list | tuple):
+        if not at_most:
+            raise ValueError(f"more than {MAX_LEVELS} levels")
+        return [_without_tensors(entry, name, allow_bool, at_most - 1) for entry in value]
+    check_readable(name, value)
     if _is_tensor(value):
-        return value.detach().cpu().double().numpy()
-    return [_without_tensors(entry) for entry in value] if isinstance(value, list | tuple) else value
+        is_bool = value.dtype == sys.modules["torch"].bool
+        value = value.detach().cpu() if is_bool else value.detach().cpu().double()
+        value = value.numpy()
+    # In a list beside numbers, True would become 1.
+    if not allow_bool and (isinstance(value, bool | np.bool_) or (_is_array(value) and value.dtype == np.bool_)):
+        raise TypeError(f"{name} must hold numbers, got truth values")
+    return value
+
+
+def check_readable(name: str, value: Any) -> None:
+    """Refuse arrays and tensors whose numbers cannot be read one by one, by the argument's name.
+
+    Args:
+        name: The argument's name.
+        value: What came; anything that is neither an array nor a tensor passes.
+
+    Raises:
+        TypeError: A masked array, or a tensor that is complex, sparse, quantised or without data.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must hold plain numbers, got a masked array; fill it, or leave out what is masked")
+    if not _is_tensor(value):
+        return
+    if value.is_complex() or value.is_quantized or value.is_meta or value.layout != sys.modules["torch"].strided:
+        kind = "quantised " if value.is_quantized else ""
+        raise TypeError(
+            f"{name} must hold real numbers, got a {kind}{value.layout} tensor of {value.dtype} on {value.device}"
+        )
 
 
 def _rows(value: Any, width: int, name: str) -> np.ndarray:
@@ -307,6 +351,7 @@ def _mask(value: Any, name: str) -> torch.Tensor:
         value = np.array(value)
     if not _is_array(value):
         raise TypeError(f"{name} must be an array, a tensor or a PIL image, got {type(value).__name__}")
+    check_readable(name, value)
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biuf":
             raise TypeError(f"{name} must hold numbers, got an array of {value.dtype}")

@@ -37,6 +37,7 @@ class GraphMetadata:
         resample: Pillow's filter.
         mask_threshold: A logit above it is in the mask.
         mask_generation: Options of mask generation that suit the model, where they differ from the defaults.
+        hq_token_trained_alone: Whether the HQ token's masks are good by themselves.
     """
 
     version: str
@@ -51,6 +52,7 @@ class GraphMetadata:
     resample: str = "bilinear"
     mask_threshold: float = 0.0
     mask_generation: dict[str, Any] = field(default_factory=dict)
+    hq_token_trained_alone: bool = True
 
     def to_strings(self) -> dict[str, str]:
         """The keys and values that are written into the files."""

@@ -27,8 +27,8 @@ def read_field(strings: Mapping[str, str], key: str, source: str) -> Any:
     """
     wanted, read = _FIELDS[key]
     if key not in strings:
-        if key == "mask_generation":
-            return {}  # earlier versions did not write it
+        if key in _NOT_YET_WRITTEN:
+            return _NOT_YET_WRITTEN[key]()
         raise ValueError(f"the metadata of {source} are damaged: `{key}` is missing, it must be {wanted}")
     try:
         return read(strings[key])
@@ -79,6 +79,10 @@ def _generation_options(value: str) -> dict[str, Any]:
     return options
 
 
+def _truth(value: str) -> bool:
+    return bool(_if(value in ("true", "false"), value == "true"))
+
+
 def _if(possible: bool, value: Any) -> Any:
     if not possible:
         raise ValueError(value)
@@ -99,4 +103,7 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "resample": (f"one of {', '.join(_FILTERS)}", _one_of(_FILTERS)),
     "mask_threshold": ("a finite number", _threshold),
     "mask_generation": ("options of mask generation by name", _generation_options),
+    "hq_token_trained_alone": ("true or false", _truth),
 }
+# What earlier versions left out, and what it was then.
+_NOT_YET_WRITTEN: dict[str, Callable[[], Any]] = {"mask_generation": dict, "hq_token_trained_alone": lambda: True}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sam_hq_numpy.prompt_labels import PADDING_LABEL, POINT_LABELS
+from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, PADDING_LABEL, POINT_LABELS, ROUGH_MASK_LOGIT
 from sam_hq_numpy.prompt_nesting import (
     boxes_per_image,
     labels_per_object,
@@ -13,6 +13,7 @@ from sam_hq_numpy.prompt_nesting import (
     padded_objects,
     points_per_object,
 )
+from sam_hq_numpy.prompt_warnings import warn_about_prompt, warn_about_prompts
 
 PROMPT_INPUTS = ("input_points", "input_labels", "input_boxes", "has_box", "input_masks", "has_mask")
 
@@ -37,7 +38,8 @@ def decoder_prompts(
         input_points: [image][object][point][x, y] in pixels of the photograph, see `SamHQProcessor`.
         input_labels: 1 foreground, 0 background; all foreground where they are left out.
         input_boxes: [image][object][x0, y0, x1, y1] in pixels of the photograph.
-        input_masks: [image][object] of mask logits (s, s), such as an earlier `low_res_masks[:, 0]`.
+        input_masks: [image][object] of mask logits (s, s), such as an earlier `low_res_masks[:, 0]`, or of masks of
+            zeros and ones (s, s) over the padded square.
 
     Returns:
         The decoder's inputs by name, and which of the P objects of each image are more than padding (B, P).
@@ -56,8 +58,10 @@ def decoder_prompts(
     objects = max(counts)
     valid = np.arange(objects) < np.array(counts)[:, None]
     scales = np.array(reshaped_sizes, dtype=np.float64)[:, ::-1] / np.array(original_sizes, dtype=np.float64)[:, ::-1]
+    labels = None if points is None else labels_per_object(input_labels, points)
+    warn_about_prompts(original_sizes, points, labels, boxes, stacklevel=4)
     prompts = {
-        **_points(points, input_labels, (batch_size, objects), scales, alone=boxes is None and masks is None),
+        **_points(points, labels, (batch_size, objects), scales, alone=boxes is None and masks is None),
         **_boxes(boxes, valid, scales),
         "input_masks": np.zeros((batch_size, objects, mask_size, mask_size), dtype=np.float32),
         "has_mask": np.zeros_like(valid) if masks is None else valid,
@@ -68,14 +72,17 @@ def decoder_prompts(
 
 
 def _points(
-    points: list[list[np.ndarray]] | None, input_labels: Any, shape: Size, scales: np.ndarray, alone: bool
+    points: list[list[np.ndarray]] | None,
+    labels: list[list[np.ndarray]] | None,
+    shape: Size,
+    scales: np.ndarray,
+    alone: bool,
 ) -> dict[str, np.ndarray]:
-    if points is None:
+    if points is None or labels is None:
         return {
             "input_points": np.zeros((*shape, 1, 2), dtype=np.float32),
             "input_labels": np.full((*shape, 1), PADDING_LABEL, dtype=np.int64),
         }
-    labels = labels_per_object(input_labels, points)
     scaled: list[list[np.ndarray]] = [[] for _ in points]
     for i, image in enumerate(points):
         for j, of_object in enumerate(image):
@@ -113,7 +120,8 @@ def _mask_stacks(input_masks: Any, batch_size: int, mask_size: int) -> list[np.n
 
 
 def _mask_stack(name: str, of_image: Any, mask_size: int) -> np.ndarray:
-    wanted = f"{name} must be floating point logits of shape (objects, {mask_size}, {mask_size})"
+    shape = f"(objects, {mask_size}, {mask_size})"
+    wanted = f"{name} must be floating point logits or masks of zeros and ones of shape {shape}"
     try:
         stack = np.asarray([] if of_image is None else of_image)
     except ValueError as error:
@@ -122,9 +130,24 @@ def _mask_stack(name: str, of_image: Any, mask_size: int) -> np.ndarray:
         raise TypeError(f"{wanted}, got {of_image!r}")
     if not len(stack):
         return np.zeros((0, mask_size, mask_size), dtype=np.float32)
-    if stack.shape[1:] != (mask_size, mask_size) or stack.dtype.kind != "f":
+    if stack.shape[1:] != (mask_size, mask_size) or stack.dtype.kind not in "biuf":
         raise ValueError(f"{wanted}, got {stack.dtype} {stack.shape}")
-    return _in_float32(name, stack)
+    return np.stack([_mask_logits(f"{name}[{j}]", mask) for j, mask in enumerate(stack)])
+
+
+def _mask_logits(name: str, mask: np.ndarray) -> np.ndarray:
+    # As the processor reads them: what holds nothing but two values is a mask, whatever its dtype.
+    if any(((mask == 0) | (mask == foreground)).all() for foreground in (1, 255)):
+        if not mask.any():
+            warn_about_prompt(f"{name} is an empty mask, it shows no object", stacklevel=8)
+        return np.where(mask != 0, ROUGH_MASK_LOGIT, -ROUGH_MASK_LOGIT).astype(np.float32)
+    largest = np.abs(mask).max()
+    if mask.dtype.kind != "f" or not largest <= LARGEST_LOGIT:  # NaN is not either
+        raise ValueError(
+            f"{name} must be finite floating point logits of at most {LARGEST_LOGIT:g}, or a mask of zeros and ones, "
+            f"got {mask.dtype} of up to {largest:g}"
+        )
+    return mask.astype(np.float32)
 
 
 def _in_float32(name: str, values: np.ndarray, scale: np.ndarray | float = 1.0) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The exported model as an object: photographs and prompts to masks at photo size."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sam_hq_numpy.frame_sizes import check_same_shape
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.value_ranges import InputRange
 
@@ -120,6 +122,7 @@ class OnnxSamHQ:
         image_embeddings, hq_features = self.encoder.run(
             ["image_embeddings", "hq_features"], {"pixel_values": pixel_values}
         )
+        _check_answer("encoder", image_embeddings, hq_features)
         return OnnxEmbeddings(image_embeddings, hq_features, original, reshaped, self.metadata.model)
 
     def decode(
@@ -155,7 +158,17 @@ class OnnxSamHQ:
             "multimask_output": np.array(multimask_output),
             "hq_token_only": np.array(hq_token_only),
         }
+        if hq_token_only and not self.metadata.hq_token_trained_alone:
+            warnings.warn(
+                "hq_token_only=True, but this model's HQ token was trained only as a correction of SAM's masks; "
+                "alone its masks are useless: leave the option out",
+                stacklevel=2,
+            )
         images, count = prompts["has_box"].shape
+        if count == 0:
+            shape = (images, 0, 3 if multimask_output and not hq_token_only else 1)
+            side = self.metadata.mask_size
+            return np.zeros((*shape, side, side), dtype=np.float32), np.zeros(shape, dtype=np.float32)
         at_once = max(1, _MASK_PIXELS_AT_ONCE // (images * self.metadata.mask_size**2))
         parts = [
             self.decoder.run(
@@ -164,6 +177,8 @@ class OnnxSamHQ:
             )
             for start in range(0, count, at_once)
         ]
+        for part in parts:
+            _check_answer("decoder", *part)
         if len(parts) == 1:
             return parts[0][0], parts[0][1]
         masks, scores = zip(*parts, strict=True)
@@ -301,6 +316,8 @@ class OnnxSamHQ:
         """
         check_size("original_size", original_size)
         check_size("reshaped_size", reshaped_size, self.metadata.image_size)
+        squashed = [] if "longest_edge" in self.metadata.size else [reshaped_size]
+        check_same_shape([original_size], [reshaped_size], squashed)
         return PhotoFrame(original_size, reshaped_size, self.metadata.image_size, self.metadata.mask_size)
 
     def _check_embeddings(self, embeddings: OnnxEmbeddings) -> None:
@@ -317,3 +334,8 @@ class OnnxSamHQ:
             for place, mask in zip(into, candidates, strict=True):
                 np.greater(frame.logits(mask), threshold, out=place)
         return photo_masks
+
+
+def _check_answer(graph: str, *answers: np.ndarray) -> None:
+    if not all(np.isfinite(answer.sum(dtype=np.float64)) for answer in answers):
+        raise ValueError(f"the {graph}'s answer is not finite: its weights are damaged, or its input is")

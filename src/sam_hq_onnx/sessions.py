@@ -7,8 +7,14 @@ from typing import Any
 
 from .arguments import check_count
 from .metadata import DECODER_FILE, ENCODER_FILE, GraphMetadata
+from .prompts import PROMPT_INPUTS
 
 Provider = str | tuple[str, Mapping[str, Any]]
+_ENCODER_NAMES = (["pixel_values"], ["image_embeddings", "hq_features"])
+_DECODER_NAMES = (
+    ["image_embeddings", "hq_features", *PROMPT_INPUTS, "multimask_output", "hq_token_only"],
+    ["pred_masks", "iou_scores"],
+)
 _SHORT_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -42,8 +48,18 @@ def loaded_graphs(
 def _graph(path: Path, providers: Sequence[tuple[str, dict]], threads: int | None) -> tuple[Any, GraphMetadata]:
     session = _session(path, providers, threads)
     metadata = GraphMetadata.from_strings(session.get_modelmeta().custom_metadata_map, repr(str(path)), path.stem)
-    _check_input(session, path, "pixel_values" if path.name == ENCODER_FILE else "input_masks", metadata)
+    is_encoder = path.name == ENCODER_FILE
+    _check_names(session, path, *(_ENCODER_NAMES if is_encoder else _DECODER_NAMES))
+    _check_input(session, path, "pixel_values" if is_encoder else "input_masks", metadata)
     return session, metadata
+
+
+def _check_names(session: Any, path: Path, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    """Refuse a graph that lacks an input or an output that is going to be asked for."""
+    for kind, wanted, given in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
+        missing = set(wanted) - {value.name for value in given}
+        if missing:
+            raise ValueError(f"{str(path)!r} is damaged: it has no {kind} {', '.join(sorted(missing))}")
 
 
 def _check_input(session: Any, path: Path, name: str, metadata: GraphMetadata) -> None:

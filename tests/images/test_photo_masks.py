@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from sam_hq.images.photo_masks import binary_stacks, mask_prompt_stacks
+from sam_hq_numpy.prompt_warnings import PromptWarning
 
 DISC = torch.from_numpy((np.indices((24, 32)) - 14) ** 2).sum(0) < 80
 
@@ -24,29 +25,60 @@ def test_probabilities_become_their_logits():
     assert torch.allclose(prompt(torch.full((24, 32), 0.75))[:6], torch.logit(torch.tensor(0.75)), atol=1e-5)
 
 
-def test_low_res_floats_are_logits_whatever_they_hold():
+def test_low_res_floats_are_logits_unless_they_are_a_mask():
     logits = torch.randn(8, 8) * 20
     assert torch.equal(prompt(logits), logits)
     assert torch.equal(prompt(logits.double()), logits)
-    assert torch.equal(prompt(torch.zeros(8, 8)), torch.zeros(8, 8))
+    nearly = torch.ones(8, 8)
+    nearly[0, 0] = -0.5
+    assert torch.equal(prompt(nearly), nearly)
+    with pytest.warns(
+        PromptWarning, match=r"input_masks\[0\]\[0\] holds only numbers from 0 to 1, but is read as logits"
+    ):
+        assert torch.equal(prompt(nearly.abs()), nearly.abs())
 
 
-def test_a_photograph_of_the_low_res_size_leaves_it_to_the_dtype():
-    mask = torch.ones(8, 8)
-    assert torch.equal(prompt(mask, (8, 8)), mask)
-    assert prompt(mask.bool(), (8, 8)).max() == pytest.approx(10, abs=1e-4)
+# Of the low-res frame, of its photograph, and of a photograph that has the low-res frame's size.
+@pytest.mark.parametrize(
+    ("mask_size", "original_size"), [((24, 32), (99, 132)), ((8, 8), (24, 32)), ((24, 32), (24, 32))]
+)
+def test_zeros_and_ones_are_a_mask_whatever_their_dtype(mask_size, original_size):
+    expected = prompt(DISC, original_size, mask_size) if DISC.shape in (mask_size, original_size) else None
+    for dtype in (torch.uint8, torch.int16, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        for foreground in (1, 255) if dtype != torch.bool else (1,):
+            if foreground == 255 and dtype == torch.bfloat16:
+                continue
+            assert torch.equal(prompt(DISC.to(dtype) * foreground, original_size, mask_size), expected), (
+                dtype,
+                foreground,
+            )
+
+
+def test_a_mask_of_the_low_res_frame_is_as_sure_as_a_rough_one():
+    assert torch.equal(prompt(DISC, (99, 132), (24, 32)), torch.where(DISC, 10.0, -10.0))
+
+
+@pytest.mark.parametrize("mask", [torch.zeros(8, 8), torch.zeros(24, 32, dtype=torch.bool)])
+def test_an_empty_mask_is_said(mask):
+    with pytest.warns(PromptWarning, match=r"input_masks\[0\]\[0\] is an empty mask"):
+        assert torch.allclose(prompt(mask), torch.tensor(-10.0), atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (torch.zeros(9, 8), r"input_masks\[0\]\[0\] must be floating point logits of shape \(8, 8\) or .* \(24, 32\)"),
-        (torch.zeros(8, 8, dtype=torch.uint8), "must be floating point logits"),
+        (
+            torch.zeros(9, 8),
+            r"input_masks\[0\]\[0\] must be floating point logits or a mask .* \(8, 8\), or .* \(24, 32\)",
+        ),
+        (torch.full((8, 8), 7, dtype=torch.uint8), "must be floating point logits"),
         (torch.full((24, 32), 5.0), "as a rough mask at photo size"),
         (torch.full((24, 32), -1), "as a rough mask at photo size"),
         (torch.full((24, 32), 256), "as a rough mask at photo size"),
         (torch.full((24, 32), float("nan")), "as a rough mask at photo size"),
         (torch.full((8, 8), float("inf")), "must be finite"),
+        (torch.full((8, 8), float("nan")), "must be finite"),
+        (torch.full((8, 8), -1e25), r"must be finite logits of at most 10000, got 1e\+25"),
     ],
 )
 def test_masks_that_are_neither_are_named(mask, message):

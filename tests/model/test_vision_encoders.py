@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conftest import BACKBONES, small_config, stirred
+from conftest import BACKBONES, small_config, small_model, stirred
 from sam_hq.configuration_sam_hq import SamHQConfig, SamHQVisionConfig
 from sam_hq.model import vision_vit
 from sam_hq.model.layers import merge_windows, split_windows
@@ -116,3 +116,14 @@ def test_grid_smaller_than_a_window_and_one_that_it_does_not_divide():
             with torch.no_grad():
                 answers.append(model.get_image_embeddings(pixel_values)[0])
         torch.testing.assert_close(answers[0], answers[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
+def test_hidden_states_are_what_the_outputs_are_made_of(backbone):
+    encoder = small_model(backbone).vision_encoder
+    pixels = torch.rand(1, 3, encoder.config.image_size, encoder.config.image_size)
+    outputs = encoder(pixels, output_hidden_states=True, return_dict=True)
+    gradients = torch.autograd.grad(outputs.last_hidden_state.sum(), outputs.hidden_states[:-1], allow_unused=True)
+    assert all(gradient is not None for gradient in gradients)
+    named = encoder(pixels)
+    torch.testing.assert_close(encoder(pixels, return_dict=False)[0], named.last_hidden_state)

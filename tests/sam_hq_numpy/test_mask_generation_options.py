@@ -7,6 +7,7 @@ import pytest
 from transformers import MaskGenerationPipeline
 
 from conftest import REPOSITORY
+from sam_hq_numpy.crop_grids import tile_boxes
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
 
@@ -107,3 +108,24 @@ def test_the_page_names_every_option_with_its_default():
         shown = {"512 / 1500": 512 / 1500, "None": None, "True": True, "False": False}
         default = shown[rows[field.name]] if rows[field.name] in shown else float(rows[field.name])
         assert default == field.default, field.name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"crops_n_layers": 10**9},
+        {"points_per_crop": 10**9},
+        {"points_per_batch": 10**9},
+        {"crop_n_points_downscale_factor": 1e-9, "crops_n_layers": 1},
+        {"crop_n_points_downscale_factor": 1e-300, "crops_n_layers": 5},
+        {"point_grids": [np.zeros((2**21, 2))]},
+    ],
+)
+def test_work_without_an_end_is_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        MaskGenerationOptions(**options)
+
+
+def test_more_tiles_than_can_be_searched_are_refused():
+    with pytest.raises(ValueError, match="`tile_size`=1 would cut an image of 640 x 480 pixels into more than"):
+        tile_boxes((480, 640), 1)

@@ -60,6 +60,13 @@ def test_three_levels_are_one_object_per_image():
     assert labels_per_object([[0, 1], None], points_per_object([[[1, 2], [3, 4]], None], 2))[1] == []
 
 
+def nested(levels):
+    value = [1, 2]
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("points", "error", "message"),
     [
@@ -71,6 +78,24 @@ def test_three_levels_are_one_object_per_image():
         ([[[["1", "2"]]]], TypeError, r"input_points\[0\]\[0\] must hold numbers"),
         (5, TypeError, "input_points must be nested lists"),
         ("points", TypeError, "input_points must be nested lists"),
+        ({(1, 2)}, TypeError, "input_points must be nested lists"),
+        ({"x": 1, "y": 2}, TypeError, "input_points must be nested lists"),
+        ([[[{1, 2}]]], TypeError, r"input_points\[0\]\[0\] must hold numbers"),
+        ([[[True, False]]], TypeError, r"input_points\[0\]\[0\] must hold numbers"),
+        ([[[True, 5]]], TypeError, r"input_points\[0\]\[0\] must hold numbers"),
+        ([[[np.True_, 5]]], TypeError, r"input_points\[0\]\[0\] must hold numbers"),
+        (torch.ones(1, 1, 2, dtype=torch.bool), TypeError, r"input_points\[0\]\[0\] must hold numbers"),
+        ([[[1 + 2j, 5]]], TypeError, r"input_points\[0\]\[0\] must hold numbers"),
+        ([[[10**400, 5]]], TypeError, r"input_points\[0\]\[0\] must hold numbers"),
+        (torch.ones(1, 1, 2, dtype=torch.complex64), TypeError, "input_points must hold real numbers"),
+        (torch.ones(1, 1, 2, device="meta"), TypeError, "input_points must hold real numbers"),
+        (torch.ones(1, 1, 2).to_sparse(), TypeError, "input_points must hold real numbers"),
+        ([[torch.ones(2).to_sparse()]], TypeError, r"input_points\[0\]\[0\] must hold real numbers"),
+        (torch.quantize_per_tensor(torch.ones(1, 1, 2), 0.1, 0, torch.quint8), TypeError, "got a quantised"),
+        (np.ma.masked_equal(np.ones((1, 1, 2)), 1), TypeError, "got a masked array"),
+        ([5], ValueError, "got 1 levels"),
+        ([[[[[[[[[[[1, 2]]]]]]]]]]], ValueError, "at most 8 levels"),
+        ([nested(1000)], ValueError, "at most 8 levels"),
     ],
 )
 def test_points_of_another_form_are_named(points, error, message):
@@ -164,8 +189,23 @@ def test_prompts_have_to_agree_in_their_objects():
     assert object_counts(2, input_points=None) == []
     with pytest.raises(ValueError, match="in image 1 input_points has 0, input_boxes has 1"):
         object_counts(2, input_points=[[1], []], input_boxes=[[1], [1]])
-    with pytest.raises(ValueError, match="input_boxes has no object in any image"):
-        object_counts(2, input_boxes=[[], []])
+    assert object_counts(2, input_boxes=[[], []]) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([[[[1, 2]]], 5], r"input_points\[1\] must be a list"),
+        ([[[[1, 2]]], "ab"], r"input_points\[1\] must be a list"),
+        ([[[[1, 2]]], np.float64(5)], r"input_points\[1\] must be a list"),
+        ([[[[1, 2]]], torch.tensor(5)], r"input_points\[1\] must be a list"),
+        ([[[[1, 2]]], [[3, 4]]], r"input_points\[1\]\[0\] must have shape \(count, 2\)"),
+        ([[[1, 2]], 5], r"input_points\[1\]\[0\] must have shape \(count, 2\)"),
+    ],
+)
+def test_images_nested_differently_are_named(points, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        points_per_object(points, 2)
 
 
 def test_tensors_inside_lists_are_read_whatever_they_are():

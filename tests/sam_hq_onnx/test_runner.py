@@ -16,9 +16,11 @@ from exported_models import kinds, model_and_processor
 from sam_hq.generation.generator import SamHQMaskGenerator
 from sam_hq.images.image_loading import load_rgb
 from sam_hq.images.mask_frames import low_res_masks_to_photo
+from sam_hq_numpy.prompt_warnings import PromptWarning
 from sam_hq_onnx import GraphMetadata, OnnxSamHQ
 from sam_hq_onnx.masks import PhotoFrame
 from sam_hq_onnx.photographs import encoder_input, load_photo
+from sam_hq_onnx.prompts import decoder_prompts
 
 pytest.importorskip("onnx", reason="needs the extra `onnx`")
 # A wide photograph, a tall one, and one smaller than the model's square.
@@ -106,6 +108,66 @@ def test_embeddings_are_prompted_again_and_again(runner, photos):
     np.testing.assert_array_equal(first.masks, again.masks)
     (refined,) = runner.segment(embeddings, input_points=[[[[90, 90]]]], input_masks=[first.low_res_masks[:, 0]])
     assert refined.masks.shape == (1, 3, *SIZES[0])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32, np.float64])
+def test_zeros_and_ones_are_the_mask_that_the_processor_makes_of_them(kind, runner, photos, dtype):
+    mask = ragged_prompts("masks", runner.metadata.mask_size)["input_masks"][0][0] > 0
+    _, processor = model_and_processor(kind)
+    wanted = processor(photos[:1], input_masks=[[mask]])["input_masks"][0, 0].numpy()
+    size = [runner.metadata.image_size * side // max(SIZES[0]) for side in SIZES[0]]
+    prompts, _ = decoder_prompts(SIZES[:1], [size], len(mask), input_masks=[[mask.astype(dtype)]])
+    np.testing.assert_array_equal(prompts["input_masks"][0, 0], wanted)
+
+
+@pytest.mark.parametrize("prompts", [{"input_boxes": [[]]}, {"input_points": [[]]}, {"input_masks": [[]]}])
+def test_an_image_without_objects_has_no_masks(runner, photos, prompts):
+    (found,) = runner.segment(photos[0], **prompts)
+    assert found.masks.shape == (0, 3, *SIZES[0])
+    assert found.scores.shape == (0, 3)
+
+
+def test_mistakes_in_prompts_are_said(runner, photos):
+    with pytest.warns(PromptWarning, match="fractions of its size: object 1 of image 0"):
+        runner.segment(photos[0], input_boxes=[[[30, 20, 250, 180], [0.1, 0.1, 0.9, 0.9]]])
+    with pytest.warns(PromptWarning, match=r"input_masks\[0\]\[0\] is an empty mask"):
+        runner.segment(photos[0], input_masks=[[np.zeros((runner.metadata.mask_size,) * 2)]])
+
+
+def test_answers_that_are_not_finite_are_refused(runner, photos):
+    """As graphs whose weights are NaN give them."""
+
+    class Damaged:
+        def __init__(self, session):
+            self.session = session
+
+        def run(self, names, inputs):
+            return [values * np.float32("nan") for values in self.session.run(names, inputs)]
+
+    boxes = {"input_boxes": [[[30, 20, 250, 180]]]}
+    for damaged, graph in (
+        ((Damaged(runner.encoder), runner.decoder), "encoder"),
+        ((runner.encoder, Damaged(runner.decoder)), "decoder"),
+    ):
+        with pytest.raises(ValueError, match=f"the {graph}'s answer is not finite"):
+            OnnxSamHQ.from_sessions(*damaged, runner.metadata).segment(photos[0], **boxes)
+
+
+def test_exchanged_sizes_are_refused(runner):
+    side = runner.metadata.image_size
+    with pytest.raises(ValueError, match="are height and width exchanged"):
+        runner.frame((100, 200), (side, side // 2))
+
+
+def test_an_hq_token_trained_on_the_sum_alone_is_said(runner, photos):
+    metadata = dataclasses.replace(runner.metadata, hq_token_trained_alone=False)
+    suited = OnnxSamHQ.from_sessions(runner.encoder, runner.decoder, metadata)
+    with pytest.warns(UserWarning, match="only as a correction"):
+        suited.segment(photos[0], input_boxes=[[[30, 20, 250, 180]]], hq_token_only=True)
+    strings = metadata.to_strings()
+    assert not GraphMetadata.from_strings(strings, "here").hq_token_trained_alone
+    del strings["hq_token_trained_alone"]  # written by an earlier version
+    assert GraphMetadata.from_strings(strings, "here").hq_token_trained_alone
 
 
 def test_many_objects_are_decoded_part_by_part(runner, photos, monkeypatch):
@@ -226,7 +288,8 @@ def test_tiles_are_refused(runner, photos):
         ({"input_boxes": [[[9, 9, 1, 20]]]}, r"input_boxes\[0\] must be x0, y0, x1, y1"),
         ({"input_boxes": [[[1, 1, 9, 9]] * 2], "input_points": [[[[1, 2]]]]}, "same number of objects"),
         ({"input_masks": [[np.zeros((5, 5), np.float32)]]}, r"input_masks\[0\] must be floating point logits"),
-        ({"input_masks": [[np.zeros((32, 32), np.int64)]]}, r"input_masks\[0\] must be floating point logits"),
+        ({"input_masks": [[np.full((32, 32), 7)]]}, r"input_masks\[0\]\[0\] must be finite floating point logits"),
+        ({"input_masks": [[np.full((32, 32), 1e25)]]}, r"input_masks\[0\]\[0\] must be finite floating point logits"),
         ({"input_boxes": [[[1, 1, 9, 9]]] * 2}, "for 2 images"),
     ],
 )

@@ -64,6 +64,19 @@ def test_one_graph_on_another_provider_is_noticed(directory, cuda_that_cannot_be
         OnnxSamHQ(directory, "cuda")
 
 
+@pytest.mark.parametrize(("file", "output"), [("encoder.onnx", "hq_features"), ("decoder.onnx", "iou_scores")])
+def test_a_graph_without_an_output_is_refused_when_loaded(directory, tmp_path, file, output):
+    for name in ("encoder.onnx", "decoder.onnx"):
+        graph = onnx.load(directory / name)
+        if name == file:
+            kept = [value for value in graph.graph.output if value.name != output]
+            del graph.graph.output[:]
+            graph.graph.output.extend(kept)
+        onnx.save(graph, tmp_path / name)
+    with pytest.raises(ValueError, match=f"{file}' is damaged: it has no output {output}"):
+        OnnxSamHQ(tmp_path, "cpu")
+
+
 def test_graphs_of_elsewhere_have_no_providers(directory):
     runner = OnnxSamHQ(directory, "cpu")
     session = type("Program", (), {"run": runner.encoder.run})()
@@ -113,6 +126,7 @@ def damages():
     yield "mask_generation", '{"points_per_crop": 0}', "options of mask generation .*at least 1, got 0"
     yield "mask_generation", '{"sharpness": 3}', "options of mask generation .*no option `sharpness`"
     yield "mask_generation", "[3]", "options of mask generation"
+    yield "hq_token_trained_alone", "1", "true or false"
 
 
 @pytest.mark.parametrize(("key", "value", "wanted"), list(damages()))
@@ -131,7 +145,7 @@ def test_a_size_beyond_the_frame_is_refused(exports):
 
 def test_missing_metadata_are_refused_by_file_and_key(exports):
     strings = exports("vit").metadata.to_strings()
-    for key in set(strings) - {"format", "labels", "mask_generation"}:
+    for key in set(strings) - {"format", "labels", "mask_generation", "hq_token_trained_alone"}:
         left = {name: value for name, value in strings.items() if name != key}
         with pytest.raises(ValueError, match=f"metadata of here are damaged: `{key}` is missing"):
             GraphMetadata.from_strings(left, "here")

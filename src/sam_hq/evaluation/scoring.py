@@ -113,7 +113,7 @@ class PromptedModel:
     """A model that embeds a photograph once and answers prompts in the photograph's pixels.
 
     Args:
-        model: A `SamHQModel`.
+        model: A `SamHQModel`, or a wrapper around one.
         processor: Its processor.
         protocol: `normal` or `squashed`.
         multimask: Whether the best of SAM's candidates is taken, or the mask for clear prompts.
@@ -133,7 +133,7 @@ class PromptedModel:
 
     def embed(self, image: np.ndarray) -> None:
         """Take a photograph (H, W, 3) uint8."""
-        self.embeddings = self.predictor.embed(image)
+        self.embeddings = self.predictor.embed(image, input_data_format="channels_last")
 
     def predict(
         self, boxes: np.ndarray | None, points: np.ndarray | None, labels: np.ndarray | None, masks: Any = None

@@ -182,6 +182,7 @@ def graph_metadata(model: SamHQModel, image_processor: SamHQImageProcessor, dtyp
         image_std=tuple(std),
         resample=Image.Resampling(options["resample"]).name.lower(),
         mask_generation=dict(model.config.mask_generation or {}),
+        hq_token_trained_alone=model.config.hq_token_trained_alone,
     )
 
 

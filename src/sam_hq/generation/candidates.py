@@ -49,8 +49,8 @@ class MaskCandidates:
         return cls(
             masks=[mask for group in groups for mask in group.masks],
             boxes=torch.cat([torch.zeros(0, 4, dtype=torch.int64), *(group.boxes for group in groups)]),
-            scores=torch.cat([torch.zeros(0), *(group.scores for group in groups)]),
-            stability=torch.cat([torch.zeros(0), *(group.stability for group in groups)]),
+            scores=torch.cat([torch.zeros(0, dtype=torch.float32), *(group.scores for group in groups)]),
+            stability=torch.cat([torch.zeros(0, dtype=torch.float32), *(group.stability for group in groups)]),
             points=[points for group in groups for points in group.points],
             crop_boxes=torch.cat([torch.zeros(0, 4, dtype=torch.int64), *(group.crop_boxes for group in groups)]),
             is_cut=torch.cat([torch.zeros(0, dtype=torch.bool), *(group.is_cut for group in groups)]),
@@ -105,7 +105,9 @@ class MaskCandidates:
             iou_threshold: Box IoU above which the changed one of two masks goes.
         """
         cleaned = [remove_small_specks(fill_small_holes(mask, min_area), min_area) for mask in self.masks]
-        unchanged = torch.tensor([mask is before for mask, before in zip(cleaned, self.masks, strict=True)])
+        unchanged = torch.tensor(
+            [mask is before for mask, before in zip(cleaned, self.masks, strict=True)], dtype=torch.bool
+        )
         boxes = run_length_boxes(cleaned)
         kept = non_maximum_suppression(boxes, unchanged.float(), iou_threshold)
         # An empty mask of a crop has its box at the corner of the crop, and keeps it.

@@ -16,25 +16,31 @@ from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..images.large_photos import PhotoRegions
+from ..model.forward_validation import warn_of_untrained_hq_token
+from ..model.model_access import unwrapped
 from ..modeling_sam_hq import SamHQModel
 from ..photo_embeddings import PhotoEmbeddings, check_maker, embed_images
 from .candidates import MaskCandidates, segmentation
 from .crop_search import Crop, CropEmbedding, search_crop
 from .tiles import stitched
 
+# Crops that pass the encoder together: 12 MB of pixels each, and activations ten times as large.
+MOST_CROPS_AT_ONCE = 1024
+
 
 class SamHQMaskGenerator:
     """Finds the masks of everything in a photograph.
 
     Args:
-        model: The model, on the device and in the dtype it shall run in.
+        model: The model, on the device and in the dtype it shall run in; wrappers around it (PEFT, torch.compile,
+            DistributedDataParallel) are looked through.
         image_processor: Its image processor.
         options: Options for all calls; the single ones in `more_options` go before them. None: those that suit the
             model (`config.mask_generation`), the defaults otherwise.
         **more_options: See `MaskGenerationOptions`.
 
     Raises:
-        TypeError: An option that does not exist; the nearest that does is named.
+        TypeError: An option that does not exist, the nearest that does is named; or no model of ours.
         ValueError: An option with an impossible value.
     """
 
@@ -45,9 +51,9 @@ class SamHQMaskGenerator:
         options: MaskGenerationOptions | None = None,
         **more_options: Any,
     ) -> None:
-        self.model = model
+        self.model = unwrapped(model, SamHQModel)
         self.image_processor = image_processor
-        suited = MaskGenerationOptions().updated(model.config.mask_generation or {})
+        suited = MaskGenerationOptions().updated(self.model.config.mask_generation or {})
         chosen = (options or suited).updated(more_options)
         of_processor = {name: getattr(image_processor, name, None) for name in ("max_pixels", "input_range")}
         left_open = {name: value for name, value in of_processor.items() if getattr(chosen, name) is None}
@@ -118,8 +124,9 @@ class SamHQMaskGenerator:
             options: All options.
             keep_embeddings: Called with the embeddings of every whole photograph, in order, before its masks are given.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"`batch_size` must be a whole number of at least 1, got {batch_size!r}.")
+        if not isinstance(batch_size, int) or not 1 <= batch_size <= MOST_CROPS_AT_ONCE:
+            raise ValueError(f"`batch_size` must be a whole number from 1 to {MOST_CROPS_AT_ONCE}, got {batch_size!r}.")
+        warn_of_untrained_hq_token(self.model.config, options.hq_token_only)
         return self._candidates_each(images, batch_size, options, keep_embeddings)
 
     def candidates_from_embeddings(
@@ -140,6 +147,7 @@ class SamHQMaskGenerator:
                 another model's.
         """
         check_maker(self.model, embeddings)
+        warn_of_untrained_hq_token(self.model.config, options.hq_token_only)
         height, width = embeddings.original_size
         if options.crops_n_layers or _is_tiled((height, width), options):
             raise ValueError(
@@ -164,7 +172,9 @@ class SamHQMaskGenerator:
                 bar.refresh()
                 pixels = [crop.pixels for crop in batch if crop.pixels is not None]
                 most = max(part.shape[0] * part.shape[1] for part in pixels)  # limited where the photo was opened
-                embedded = embed_images(self.model, self.image_processor, pixels, max_pixels=most)
+                embedded = embed_images(
+                    self.model, self.image_processor, pixels, max_pixels=most, input_data_format="channels_last"
+                )
                 for crop, embeddings in zip(batch, embedded, strict=True):
                     if keep_embeddings is not None and crop.is_first and crop.size == crop.image_size:
                         keep_embeddings(embeddings)

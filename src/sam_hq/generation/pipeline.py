@@ -12,6 +12,7 @@ from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.photo_sources import is_encoded, no_image
 
 from ..image_processing_sam_hq import SamHQImageProcessor
+from ..model.model_access import execution_device, unwrapped
 from ..modeling_sam_hq import SamHQModel
 from .generator import SamHQMaskGenerator
 
@@ -27,6 +28,27 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
 
     model: SamHQModel
     image_processor: SamHQImageProcessor
+
+    def __init__(self, model: Any, device: Any = None, **kwargs: Any) -> None:
+        """Make the pipeline; `pipeline("mask-generation", ...)` does.
+
+        Args:
+            model: A `SamHQModel`, or a wrapper around one, such as those of PEFT and torch.compile.
+            device: As `transformers.pipeline` says; not for a model that accelerate has placed.
+            **kwargs: Its image processor, and options for all calls.
+        """
+        model = unwrapped(model, SamHQModel)
+        if device is not None or not any(tensor.is_meta for tensor in model.parameters()):
+            super().__init__(model=model, device=device, **kwargs)
+            return
+        # Weights that accelerate keeps elsewhere: transformers would take "disk" for a device, or move the model.
+        device_map = model.__dict__.pop("hf_device_map", None)
+        try:
+            super().__init__(model=model, device=model.device, **kwargs)
+        finally:
+            if device_map is not None:
+                model.hf_device_map = device_map
+        self.device = execution_device(model)
 
     def __call__(  # type: ignore[override]
         self,

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from sam_hq_numpy.crop_grids import Box
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.prompt_nesting import boxes_per_image, labels_per_object, nesting_depth, points_per_object
+from sam_hq_numpy.prompt_warnings import prompts_already_checked, warn_about_prompts
 from sam_hq_numpy.value_ranges import InputRange
 
 from ..images.large_photos import PhotoRegions
 from ..images.mask_ops import masks_to_boxes, touches_crop_edge
+from ..model.model_access import execution_device, unwrapped
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
 
@@ -54,7 +58,7 @@ def segment_regions(
     large, so that memory is bounded by the decoded photograph and the largest region.
 
     Args:
-        model: The model.
+        model: The model, or a wrapper around it.
         processor: Its processor.
         image: A path, URL, PIL image, array or tensor.
         input_boxes: One box x0 y0 x1 y1 per object, in pixels of the photograph.
@@ -71,9 +75,10 @@ def segment_regions(
         hq_token_only: Whether masks are the HQ token's alone.
 
     Returns:
-        One mask per object.
+        One mask per object; none where `input_boxes` or `input_points` is empty.
 
     Raises:
+        TypeError: Prompts that are no nested numbers, or no model of ours.
         ValueError: No prompts, different numbers of boxes, points and labels, or prompts outside the photograph.
     """
     _check_counts(input_boxes, input_points, input_labels)
@@ -82,6 +87,8 @@ def segment_regions(
             f"`tile_size` and `context` must be at least 1 and `max_growths` at least 0, got {tile_size}, {context} "
             f"and {max_growths}."
         )
+    boxes, points_of, labels_of = _of_objects(input_boxes, input_points, input_labels)
+    model = unwrapped(model, SamHQModel)
     of_processor = processor.image_processor
     photo = PhotoRegions(
         image,
@@ -89,18 +96,25 @@ def segment_regions(
         of_processor.input_range if input_range is None else input_range,
         timeout,
     )
+    warn_about_prompts(
+        [photo.size],
+        None if points_of is None else [points_of],
+        None if labels_of is None else [labels_of],
+        None if boxes is None else [boxes],
+    )
     segmented = []
-    for index in range(len(input_boxes if input_boxes is not None else input_points or ())):
-        box = None if input_boxes is None else np.asarray(input_boxes[index], dtype=np.float64)
-        points = None if input_points is None else np.asarray(input_points[index], dtype=np.float64).reshape(-1, 2)
-        labels = None if input_labels is None else list(input_labels[index])
+    for index in range(len(boxes if boxes is not None else points_of or ())):
+        box = None if boxes is None else boxes[index]
+        points = None if points_of is None else points_of[index]
+        labels = None if labels_of is None else labels_of[index].tolist()
         span = _span(box, points, photo.size, index)
         side = max(tile_size, int(np.ceil(context * max(span[2] - span[0], span[3] - span[1]))))
         for growth in range(max_growths + 1):
             region = _region(span, side << growth, photo.size)
-            found, is_cut = _segment(
-                model, processor, photo, region, box, points, labels, multimask_output, hq_token_only
-            )
+            with prompts_already_checked():
+                found, is_cut = _segment(
+                    model, processor, photo, region, box, points, labels, multimask_output, hq_token_only
+                )
             if not is_cut:
                 break
         segmented.append(found)
@@ -128,9 +142,11 @@ def _segment(
         prompts["input_points"] = [[(points - corner).tolist()]]
         prompts["input_labels"] = [[labels if labels is not None else [1] * len(points)]]
     most = (region[2] - region[0]) * (region[3] - region[1])  # the limit was heeded where the photograph was opened
-    inputs = processor(photo.region(region), return_tensors="pt", max_pixels=most, **prompts)
+    inputs = processor(
+        photo.region(region), input_data_format="channels_last", return_tensors="pt", max_pixels=most, **prompts
+    )
     sizes = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
-    tensors = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    tensors = {name: tensor.to(execution_device(model)) for name, tensor in inputs.items()}
     tensors["pixel_values"] = tensors["pixel_values"].to(model.dtype)
     outputs = model(**tensors, multimask_output=multimask_output, hq_token_only=hq_token_only)
     mask = processor.post_process_masks(outputs.pred_masks[:, :, :1], *sizes)[0][0].cpu()  # (1, H, W)
@@ -141,6 +157,9 @@ def _segment(
 
 def _check_counts(input_boxes: Sequence | None, input_points: Sequence | None, input_labels: Sequence | None) -> None:
     given = {"input_boxes": input_boxes, "input_points": input_points, "input_labels": input_labels}
+    for name, prompts in given.items():
+        if prompts is not None and not hasattr(prompts, "__len__"):
+            raise TypeError(f"{name} must have an entry for each object, got {prompts!r}")
     counts = {name: len(prompts) for name, prompts in given.items() if prompts is not None}
     if "input_boxes" not in counts and "input_points" not in counts:
         raise ValueError("segmenting a region needs `input_boxes` or `input_points` to know where it is.")
@@ -148,6 +167,20 @@ def _check_counts(input_boxes: Sequence | None, input_points: Sequence | None, i
         raise ValueError("`input_labels` belong to `input_points`, which are missing.")
     if len(set(counts.values())) > 1:
         raise ValueError(f"every object needs an entry in each kind of prompt, got {counts}.")
+
+
+def _of_objects(
+    input_boxes: Any, input_points: Any, input_labels: Any
+) -> tuple[np.ndarray | None, list[np.ndarray] | None, list[np.ndarray] | None]:
+    """Boxes (P, 4), and the points (n, 2) and labels (n,) of every object."""
+    boxes = None if input_boxes is None else boxes_per_image([input_boxes], 1)[0]
+    if input_points is None:
+        return boxes, None, None
+    if nesting_depth(input_points) == 2 and not all(len(entry) == 0 for entry in input_points):
+        input_points = [[point] for point in input_points]  # one point of each object
+        input_labels = None if input_labels is None else [[label] for label in np.asarray(input_labels).reshape(-1)]
+    points = points_per_object([input_points], 1)
+    return boxes, points[0], labels_per_object(None if input_labels is None else [input_labels], points)[0]
 
 
 def _span(

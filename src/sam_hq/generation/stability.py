@@ -39,7 +39,7 @@ class StableMasks:
         return cls(
             torch.cat([torch.zeros(0, dtype=torch.int64), *(first + group.indices for first, group in groups)]),
             [mask for _, group in groups for mask in group.masks],
-            torch.cat([torch.zeros(0), *(group.stability for _, group in groups)]),
+            torch.cat([torch.zeros(0, dtype=torch.float32), *(group.stability for _, group in groups)]),
         )
 
 
@@ -106,7 +106,7 @@ def stable_from_strips(
         if not upscalers:
             break
     finished = {index: upscaler.finished() for index, upscaler in (upscalers or {}).items()}
-    stability = torch.tensor([mask.stability for mask in finished.values()])
+    stability = torch.tensor([mask.stability for mask in finished.values()], dtype=torch.float32)
     stable = passing_stability(stability, options)
     indices = torch.tensor(list(finished), dtype=torch.int64)[stable]
     return StableMasks(indices, [finished[index].encoded() for index in indices.tolist()], stability[stable])

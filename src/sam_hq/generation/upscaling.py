@@ -39,7 +39,7 @@ class _Axis:
 
     def __init__(self, low_res: int, frame: int, resized: int, photo: int):
         # What the plain form makes of columns in which one logit is 1.
-        columns = torch.eye(low_res)[:, :, None]
+        columns = torch.eye(low_res, dtype=torch.float32)[:, :, None]
         weights = low_res_masks_to_photo(columns, (resized, 1), (photo, 1), (frame, 1), binarize=False)[..., 0]
         self.weights = weights.T.contiguous()  # (n, N) -> (N, n)
         read = weights != 0
@@ -131,10 +131,12 @@ class StreamingUpscaler:
 
     def add(self, logits: torch.Tensor) -> None:
         """Take the next rows of logits, `(r, w)` float32 on the CPU, and make the pixels that read no later ones."""
+        logits = logits.float()
         if self._waiting is not None:
             logits = torch.cat([self._waiting, logits])
         rows = slice(self._made, self._rows.read_up_to(self._top + len(logits)))
-        self._make(logits, rows)
+        with torch.autocast("cpu", enabled=False):  # the caller's is for the model
+            self._make(logits, rows)
         self._made = rows.stop
         done = min(self._rows.first_read(self._made) - self._top, len(logits))  # some logits are read by no pixel
         self._waiting, self._top = logits[done:], self._top + done

@@ -10,6 +10,8 @@ from transformers.processing_utils import ImagesKwargs
 
 from sam_hq_numpy.value_ranges import checked_input_range
 
+# The side of a frame, which is held in floating point: 3 GB already.
+LARGEST_SIDE = 16384
 OPTION_NAMES = (
     "do_convert_rgb", "do_resize", "size", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean",
     "image_std", "do_pad", "pad_size", "mask_size", "max_pixels", "input_range",
@@ -89,6 +91,8 @@ def size_dict(name: str, size: Any) -> dict[str, int]:
     if set(size) not in allowed or min(size.values()) < 1:
         keys = " or ".join(str(sorted(option)) for option in allowed)
         raise ValueError(f"{name} must be a dictionary of positive sizes with the keys {keys}, got {size}")
+    if max(size.values()) > LARGEST_SIDE:
+        raise ValueError(f"{name} must have sides of at most {LARGEST_SIDE} pixels, got {size}")
     return size
 
 

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from sam_hq_numpy.frame_sizes import resized_size, size_pairs
+from sam_hq_numpy.frame_sizes import check_same_shape, resized_size, size_pairs
+from sam_hq_numpy.prompt_labels import ROUGH_MASK_LOGIT
 
 from ..model.losses import IGNORED_LABEL
 
-# A rough mask is sure of nothing beyond what SAM's own low-resolution logits say, which reach about 10 to 20.
-ROUGH_MASK_LOGIT = 10.0
 # Floats at the padded and at the photo's resolution held at once while masks are brought to photo size: 256 MB.
 MAX_FLOATS_AT_ONCE = 64 * 1024 * 1024
 
@@ -129,7 +128,7 @@ def low_res_masks_to_photo(
 __all__ = [
     "IGNORED_LABEL",
     "MAX_FLOATS_AT_ONCE",
-    "ROUGH_MASK_LOGIT",
+    "check_same_shape",
     "low_res_masks_to_photo",
     "photo_masks_to_labels",
     "photo_masks_to_logits",

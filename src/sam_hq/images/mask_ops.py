@@ -138,7 +138,7 @@ def small_crops_first(crop_boxes: torch.Tensor) -> torch.Tensor:
         `(N,)` float32.
     """
     width, height = (crop_boxes[:, 2:] - crop_boxes[:, :2]).unbind(-1)
-    return 1 / (width * height)
+    return 1 / (width * height).float()  # whole numbers divided would take the default dtype
 
 
 def run_length_boxes(masks: Sequence[RunLengthMask]) -> torch.Tensor:

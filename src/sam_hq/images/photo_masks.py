@@ -4,7 +4,9 @@ from typing import Any
 
 import torch
 
+from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, ROUGH_MASK_LOGIT
 from sam_hq_numpy.prompt_nesting import masks_per_object
+from sam_hq_numpy.prompt_warnings import warn_about_prompt
 
 from .mask_frames import IGNORED_LABEL, photo_masks_to_logits
 
@@ -45,11 +47,12 @@ def mask_prompt_stacks(
     frame_size: tuple[int, int],
     mask_size: tuple[int, int],
 ) -> list[torch.Tensor]:
-    """Read mask prompts: low-res logits as they are, rough masks at photo size as logits.
+    """Read mask prompts: logits of the low-res frame as they are, masks as logits.
 
-    A floating point mask of the low-res frame's size is logits. Anything else has to be at photo size: bool, 0 and 1,
-    0 to 255 as integers, or probabilities in [0, 1]. A photograph that happens to have the low-res frame's size leaves
-    the decision to the dtype alone.
+    What holds only 0 and 1, or 0 and 255, is a mask, whatever its dtype: of the photograph where it has the
+    photograph's size, else of the padded frame at the low-res frame's size. Logits that happen to hold nothing else are
+    read so too. Other floating point numbers of the low-res frame's size are logits. Anything else has to be at photo
+    size: integers from 0 to 255, or probabilities in [0, 1].
 
     Args:
         masks_per_image: [image][object] of (h, w), from `sam_hq_numpy.prompt_nesting.masks_per_object`.
@@ -71,25 +74,43 @@ def mask_prompt_stacks(
         logits = torch.zeros((len(masks), *mask_size), dtype=torch.float32)
         for j, mask in enumerate(masks):
             name = f"input_masks[{i}][{j}]"
-            if mask.is_floating_point() and tuple(mask.shape) == mask_size:
-                if not torch.isfinite(mask).all():
-                    raise ValueError(f"{name} must be finite, got NaN or infinity")
-                logits[j] = mask
-            elif tuple(mask.shape) == original_size:
+            is_binary = _holds_only(mask, 1) or _holds_only(mask, 255)
+            if tuple(mask.shape) == original_size and (is_binary or original_size != mask_size):
                 rough = _probabilities(mask, name)
                 logits[j] = photo_masks_to_logits(rough[None], reshaped_size, frame_size, mask_size)[0]
+            elif tuple(mask.shape) == mask_size and is_binary:
+                logits[j] = torch.where(mask != 0, ROUGH_MASK_LOGIT, -ROUGH_MASK_LOGIT)
+            elif tuple(mask.shape) == mask_size and mask.is_floating_point():
+                logits[j] = _checked_logits(mask, name)
             else:
                 raise ValueError(
-                    f"{name} must be floating point logits of shape {mask_size} or a rough mask of its image's shape "
-                    f"{original_size} (height, width), got {mask.dtype} {tuple(mask.shape)}"
+                    f"{name} must be floating point logits or a mask of zeros and ones of shape {mask_size}, or a "
+                    f"rough mask of its image's shape {original_size} (height, width), got {mask.dtype} "
+                    f"{tuple(mask.shape)}"
                 )
+            if is_binary and not mask.any():
+                warn_about_prompt(f"{name} is an empty mask, it shows no object")
         stacks.append(logits)
     return stacks
 
 
+def _holds_only(mask: torch.Tensor, foreground: int) -> bool:
+    return bool(((mask == 0) | (mask == foreground)).all())
+
+
+def _checked_logits(mask: torch.Tensor, name: str) -> torch.Tensor:
+    largest = float(mask.abs().max())
+    if not largest <= LARGEST_LOGIT:  # NaN is not either
+        raise ValueError(f"{name} must be finite logits of at most {LARGEST_LOGIT:g}, got {largest:g}")
+    if mask.min() >= 0 and largest <= 1:
+        warn_about_prompt(f"{name} holds only numbers from 0 to 1, but is read as logits; torch.logit makes them so")
+    return mask
+
+
 def _probabilities(mask: torch.Tensor, name: str) -> torch.Tensor:
     values = mask.to(torch.float32)
-    highest = 1 if mask.is_floating_point() or mask.dtype == torch.bool else 255
+    whole = not mask.is_floating_point() and mask.dtype != torch.bool
+    highest = 255 if whole or _holds_only(mask, 255) else 1
     if not (torch.isfinite(values).all() and values.min() >= 0 and values.max() <= highest):
         raise ValueError(
             f"{name} as a rough mask at photo size must be bool, 0 and 1, integers of 0 to 255 or floats in [0, 1], "

@@ -158,7 +158,7 @@ class MaskGenerationProcessing:
         crops = list(dict.fromkeys(crop_boxes))
         kept = torch.zeros(0, dtype=torch.int64)
         for crop in crops:
-            members = torch.tensor([index for index, own in enumerate(crop_boxes) if own == crop])
+            members = torch.tensor([index for index, own in enumerate(crop_boxes) if own == crop], dtype=torch.int64)
             best = non_maximum_suppression(boxes[members], scores[members], crops_nms_thresh)
             kept = torch.cat([kept, members[best]])
         if len(crops) > 1:

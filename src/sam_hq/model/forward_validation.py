@@ -1,10 +1,15 @@
 """What the model's forward checks besides the prompts, before any heavy work."""
 
+import warnings
+
 import torch
 
 from ..configuration_sam_hq import AnyVisionConfig, SamHQConfig
 from .losses import IGNORED_LABEL
 from .prompt_validation import validate_embeddings
+
+# Normalised pixels are within 3 of 0, those of 0 to 255 that were not rescaled within 1200.
+_LARGEST_PIXEL = 1e4
 
 
 def check_pixel_values(pixel_values: torch.Tensor, config: AnyVisionConfig) -> None:
@@ -28,6 +33,15 @@ def check_pixel_values(pixel_values: torch.Tensor, config: AnyVisionConfig) -> N
         )
     if not pixel_values.is_floating_point():
         raise TypeError(f"pixel_values must be normalised floating point numbers, got {pixel_values.dtype}")
+    if pixel_values.layout != torch.strided:
+        raise TypeError(f"pixel_values must be a plain tensor, got a {pixel_values.layout} one")
+    if not (torch.compiler.is_compiling() or pixel_values.is_meta):
+        low, high = pixel_values.detach().aminmax()
+        if not (low >= -_LARGEST_PIXEL and high <= _LARGEST_PIXEL):  # NaN is not either
+            raise ValueError(
+                f"pixel_values must be finite and between {-_LARGEST_PIXEL:g} and {_LARGEST_PIXEL:g}, got "
+                f"{low.item():g} to {high.item():g}"
+            )
 
 
 def check_embeddings(
@@ -66,6 +80,9 @@ def check_embeddings(
             raise TypeError(f"{name} must hold floating point numbers, got {part.dtype}")
         if tuple(part.shape[1:]) != wanted:
             raise ValueError(f"{name} must have shape (images, {str(wanted)[1:]}, got {tuple(part.shape)}")
+        # The sum is the quickest that is not finite where one number is not.
+        if not torch.compiler.is_compiling() and not torch.isfinite(part.detach().sum(dtype=torch.float32)):
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
 
 
 def check_mask_labels(labels: torch.Tensor, batch_size: int, count: int, check_values: bool = True) -> None:
@@ -99,6 +116,35 @@ def check_mask_labels(labels: torch.Tensor, batch_size: int, count: int, check_v
             )
 
 
+def are_for_no_object(*prompts: torch.Tensor | None) -> bool:
+    """Whether prompts were given, and all of them are (images, 0, ...): there are no masks then."""
+    given = [prompt for prompt in prompts if prompt is not None]
+    return bool(given) and all(
+        isinstance(prompt, torch.Tensor) and prompt.ndim > 1 and prompt.shape[1] == 0 for prompt in given
+    )
+
+
+def with_one_object(prompt: torch.Tensor | None) -> torch.Tensor | None:
+    """(images, 0, ...) as zeros (images, 1, ...): one object whose mask is thrown away."""
+    return None if prompt is None else prompt.new_zeros((prompt.shape[0], 1, *prompt.shape[2:]))
+
+
+def warn_of_untrained_hq_token(config: SamHQConfig, hq_token_only: bool, stacklevel: int = 3) -> None:
+    """Warn where the HQ token's masks are asked for alone, but were trained to be added to SAM's.
+
+    Args:
+        config: The model's configuration.
+        hq_token_only: Whether they are asked for.
+        stacklevel: Of the caller whose line the warning names, as `warnings.warn` counts.
+    """
+    if hq_token_only and not config.hq_token_trained_alone and not torch.compiler.is_compiling():
+        warnings.warn(
+            "hq_token_only=True, but this model's HQ token was trained only as a correction of SAM's masks "
+            "(hq_token_trained_alone is False in its configuration); alone its masks are useless: leave the option out",
+            stacklevel=stacklevel,
+        )
+
+
 def broadcast_guide(
     name: str, guide: torch.Tensor | None, shape: tuple[int, ...], dtype: torch.dtype
 ) -> torch.Tensor | None:
@@ -128,4 +174,12 @@ def broadcast_guide(
     return guide.reshape((1,) * (len(shape) - guide.ndim) + tuple(guide.shape)).to(dtype)
 
 
-__all__ = ["broadcast_guide", "check_embeddings", "check_mask_labels", "check_pixel_values"]
+__all__ = [
+    "are_for_no_object",
+    "broadcast_guide",
+    "check_embeddings",
+    "check_mask_labels",
+    "check_pixel_values",
+    "warn_of_untrained_hq_token",
+    "with_one_object",
+]

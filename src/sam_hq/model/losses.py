@@ -80,12 +80,12 @@ def uncertain_points(
     """
     with torch.no_grad():
         count, device = logits.shape[0], logits.device
-        candidates = torch.rand(count, int(num_points * oversample_ratio), 2, device=device)
+        candidates = torch.rand(count, int(num_points * oversample_ratio), 2, dtype=torch.float32, device=device)
         certainty = sample_points(logits, candidates).abs()
         certainty = certainty.masked_fill(sample_points(known.float(), candidates, mode="nearest") == 0, torch.inf)
         chosen = certainty.topk(int(num_points * importance_ratio), dim=1, largest=False).indices
         uncertain = candidates.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
-        uniform = torch.rand(count, num_points - chosen.shape[1], 2, device=device)
+        uniform = torch.rand(count, num_points - chosen.shape[1], 2, dtype=torch.float32, device=device)
         return torch.cat([uncertain, uniform], dim=1)
 
 

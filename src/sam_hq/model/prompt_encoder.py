@@ -27,7 +27,7 @@ class SamHQPositionalEmbedding(nn.Module):
 
     def __init__(self, num_pos_feats: int):
         super().__init__()
-        self.register_buffer("positional_embedding", torch.randn(2, num_pos_feats))
+        self.register_buffer("positional_embedding", torch.randn(2, num_pos_feats, dtype=torch.float32))
 
     def _apply(
         self,

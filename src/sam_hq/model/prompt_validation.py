@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from sam_hq_numpy.prompt_labels import POINT_LABELS
+from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, POINT_LABELS
 
 
 def check_points(input_points: torch.Tensor, check_values: bool = True) -> None:
@@ -25,9 +25,9 @@ def check_points(input_points: torch.Tensor, check_values: bool = True) -> None:
         ValueError: wrong rank, no point at all, or NaN or infinity.
     """
     _check_real_tensor("input_points", input_points)
-    if input_points.ndim != 4 or input_points.shape[-1] != 2 or 0 in input_points.shape:
+    if input_points.ndim != 4 or input_points.shape[-1] != 2 or _is_without_data(input_points):
         raise ValueError(
-            "input_points must have shape (images, objects, points, 2) with at least one of each, "
+            "input_points must have shape (images, objects, points, 2) with at least one image and point, "
             f"got {tuple(input_points.shape)}"
         )
     if check_values:
@@ -77,9 +77,9 @@ def check_boxes(input_boxes: torch.Tensor, check_values: bool = True) -> None:
         ValueError: wrong rank, NaN or infinity, or corners in the wrong order.
     """
     _check_real_tensor("input_boxes", input_boxes)
-    if input_boxes.ndim != 3 or input_boxes.shape[-1] != 4 or 0 in input_boxes.shape:
+    if input_boxes.ndim != 3 or input_boxes.shape[-1] != 4 or _is_without_data(input_boxes):
         raise ValueError(
-            f"input_boxes must have shape (images, objects, 4) with at least one box, got {tuple(input_boxes.shape)}"
+            f"input_boxes must have shape (images, objects, 4) with at least one image, got {tuple(input_boxes.shape)}"
         )
     if check_values:
         _check_finite("input_boxes", input_boxes)
@@ -108,13 +108,13 @@ def check_masks(input_masks: torch.Tensor, mask_input_size: int | tuple[int, int
             "the processor turns rough masks at photo size into logits"
         )
     height, width = _pair(mask_input_size)
-    if input_masks.ndim != 4 or tuple(input_masks.shape[-2:]) != (height, width) or 0 in input_masks.shape:
+    if input_masks.ndim != 4 or tuple(input_masks.shape[-2:]) != (height, width) or _is_without_data(input_masks):
         raise ValueError(
-            f"input_masks must have shape (images, objects, {height}, {width}) with at least one mask, "
+            f"input_masks must have shape (images, objects, {height}, {width}) with at least one image, "
             f"got {tuple(input_masks.shape)}"
         )
     if check_values:
-        _check_finite("input_masks", input_masks)
+        _check_within("input_masks", input_masks, LARGEST_LOGIT)
 
 
 def check_counts(batch_size: int, **prompts: torch.Tensor | None) -> int:
@@ -247,10 +247,27 @@ def _described(value: object) -> str:
 def _check_real_tensor(name: str, value: object, allow_bool: bool = False) -> None:
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-    if value.is_complex() or (value.dtype == torch.bool and not allow_bool):
+    if value.is_complex() or value.is_quantized or (value.dtype == torch.bool and not allow_bool):
         raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
+    if value.layout != torch.strided or value.is_meta:
+        raise TypeError(f"{name} must be a plain tensor, got a {value.layout} one on {value.device}")
+
+
+def _is_without_data(prompt: torch.Tensor) -> bool:
+    """Whether a side of (images, objects, ...) is 0: that of the objects may be, there are no masks then."""
+    return 0 in prompt.shape and (prompt.shape[0] == 0 or prompt.shape[1] != 0)
 
 
 def _check_finite(name: str, value: torch.Tensor) -> None:
-    if not torch.isfinite(value).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    if not torch.isfinite(value.float()).all():  # as the model takes it: a large double is infinite there
+        raise ValueError(f"{name} must be finite in 32 bits, got NaN, infinity or numbers too large")
+
+
+def _check_within(name: str, value: torch.Tensor, largest: float) -> None:
+    if not value.numel():
+        return
+    low, high = value.aminmax()
+    if not (low >= -largest and high <= largest):  # NaN is not either
+        raise ValueError(
+            f"{name} must be finite and between {-largest:g} and {largest:g}, got {low.item():g} to {high.item():g}"
+        )

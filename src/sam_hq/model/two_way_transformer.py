@@ -6,6 +6,7 @@ Source: "Segment Anything" (arXiv 2304.02643), appendix A.
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration_sam_hq import SamHQMaskDecoderConfig
 from .layers import TransformerMLP
@@ -64,7 +65,7 @@ class SamHQAttention(nn.Module):
         return projected.unflatten(-1, (self.num_attention_heads, self.head_dim)).transpose(1, 2)
 
 
-class SamHQTwoWayAttentionBlock(nn.Module):
+class SamHQTwoWayAttentionBlock(GradientCheckpointingLayer):
     """Self attention of the tokens, tokens to image, MLP of the tokens, image to tokens."""
 
     def __init__(self, config: SamHQMaskDecoderConfig, skip_first_layer_pe: bool):

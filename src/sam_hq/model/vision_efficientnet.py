@@ -6,7 +6,7 @@ where TensorFlow pads an even map at its right and bottom alone; the classifier'
 convolution mixes the two coarsest maps, and the features for the HQ token come from strides 4 and 8.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -119,7 +119,11 @@ class SamHQEfficientNetEncoder(nn.Module):
         return maps
 
     def forward(
-        self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
+        self,
+        pixel_values: torch.Tensor,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        return_dict: bool = True,
     ) -> SamHQVisionEncoderOutput:
         """Encode images.
 
@@ -127,6 +131,7 @@ class SamHQEfficientNetEncoder(nn.Module):
             pixel_values: Normalised, padded images (B, 3, image_size, image_size).
             output_hidden_states: Whether the features of the stem and of every stage are returned.
             output_attentions: Has no effect but an empty tuple: nothing attends.
+            return_dict: Whether the outputs are named, or a tuple.
 
         Returns:
             Image embeddings, and one intermediate embedding (B, h, w, C): the maps of strides 4 and 8, each cell of
@@ -134,7 +139,7 @@ class SamHQEfficientNetEncoder(nn.Module):
         """
         outputs = self.encodings(self.feature_maps(pixel_values), output_hidden_states)
         outputs.attentions = () if output_attentions else None
-        return outputs
+        return outputs if return_dict else cast(Any, outputs.to_tuple())
 
     def encodings(self, maps: list[torch.Tensor], output_hidden_states: bool = False) -> SamHQVisionEncoderOutput:
         """What `forward` returns, from the maps of `feature_maps`."""

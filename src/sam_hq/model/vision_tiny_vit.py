@@ -5,6 +5,8 @@ Source: "TinyViT: Fast Pretraining Distillation for Small Vision Transformers" (
 is a sixteenth of the image.
 """
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -229,7 +231,11 @@ class SamHQTinyVitEncoder(nn.Module):
         self.neck = EncoderNeck(config.hidden_sizes[-1], config.output_channels, config.neck_layer_norm_eps)
 
     def forward(
-        self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
+        self,
+        pixel_values: torch.Tensor,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        return_dict: bool = True,
     ) -> SamHQVisionEncoderOutput:
         """Encode images.
 
@@ -237,24 +243,28 @@ class SamHQTinyVitEncoder(nn.Module):
             pixel_values: Normalised, padded images (B, 3, image_size, image_size).
             output_hidden_states: Whether the features around every stage are returned.
             output_attentions: Whether the attention weights are returned.
+            return_dict: Whether the outputs are named, or a tuple.
 
         Returns:
             Image embeddings, and one intermediate embedding (B, h, w, C): stage 1 after its downsampling.
         """
         features = self.patch_embed(pixel_values)
         intermediate_embeddings: list[torch.Tensor] = []
-        all_hidden_states, all_attentions = [features.permute(0, 2, 3, 1)], []
+        hidden_states = features.permute(0, 2, 3, 1)
+        all_hidden_states, all_attentions = [hidden_states], []
         for index, stage in enumerate(self.stages):
-            features, attentions = stage(features, output_attentions)
+            # Through what is returned, so that gradients of hidden states can be asked for.
+            features, attentions = stage(hidden_states.permute(0, 3, 1, 2), output_attentions)
             hidden_states = features.permute(0, 2, 3, 1)
             if index == 1:
                 intermediate_embeddings.append(hidden_states)
             if output_hidden_states:
                 all_hidden_states.append(hidden_states)
             all_attentions.extend(attentions)
-        return SamHQVisionEncoderOutput(
+        outputs = SamHQVisionEncoderOutput(
             last_hidden_state=self.neck(hidden_states),
             intermediate_embeddings=intermediate_embeddings,
             hidden_states=tuple(all_hidden_states) if output_hidden_states else None,
             attentions=tuple(all_attentions) if output_attentions else None,
         )
+        return outputs if return_dict else cast(Any, outputs.to_tuple())

@@ -5,7 +5,7 @@ Detection" (arXiv 2203.16527). SAM-HQ also reads the features after the first gl
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -196,7 +196,11 @@ class SamHQVisionEncoder(nn.Module):
         self.neck = EncoderNeck(config.hidden_size, config.output_channels, config.layer_norm_eps)
 
     def forward(
-        self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
+        self,
+        pixel_values: torch.Tensor,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        return_dict: bool = True,
     ) -> SamHQVisionEncoderOutput:
         """Encode images.
 
@@ -204,6 +208,7 @@ class SamHQVisionEncoder(nn.Module):
             pixel_values: Normalised, padded images (B, 3, image_size, image_size).
             output_hidden_states: Whether the features around every block are returned.
             output_attentions: Whether the attention weights are returned.
+            return_dict: Whether the outputs are named, or a tuple.
 
         Returns:
             Image embeddings, and the features (B, h, w, C) after every global block.
@@ -220,9 +225,10 @@ class SamHQVisionEncoder(nn.Module):
                 all_hidden_states.append(hidden_states)
             if output_attentions:
                 attentions.append(weights)
-        return SamHQVisionEncoderOutput(
+        outputs = SamHQVisionEncoderOutput(
             last_hidden_state=self.neck(hidden_states),
             intermediate_embeddings=intermediate_embeddings,
             hidden_states=tuple(all_hidden_states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
+        return outputs if return_dict else cast(Any, outputs.to_tuple())

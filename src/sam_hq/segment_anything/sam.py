@@ -10,8 +10,8 @@ from torch import nn
 
 from ..images.image_options import mean_and_std
 from ..images.mask_frames import low_res_masks_to_photo
+from ..model.model_access import execution_device
 from ..modeling_sam_hq import SamHQModel
-from ..photo_embeddings import working_device
 from ..processing_sam_hq import SamHQProcessor
 
 
@@ -43,7 +43,7 @@ class Sam(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model takes its inputs."""
-        return working_device(self.model)
+        return execution_device(self.model)
 
     @property
     def image_encoder(self) -> Any:

@@ -80,7 +80,7 @@ def box_sides(labels: torch.Tensor, grid: int) -> tuple[torch.Tensor, torch.Tens
     """
     size = labels.shape[-1]
     objects = labels == 1
-    centres = ((torch.arange(grid, device=labels.device) + 0.5) * size / grid).long()
+    centres = ((torch.arange(grid, dtype=torch.float32, device=labels.device) + 0.5) * size / grid).long()
     covering = objects[:, :, centres][..., centres]  # (B, P, h, w)
     area = objects.flatten(2).sum(2)[..., None, None].float()
     smallest = torch.where(covering, area, torch.inf).argmin(1, keepdim=True)  # (B, 1, h, w)

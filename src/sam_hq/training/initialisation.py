@@ -137,7 +137,7 @@ def learn_to_fill_boxes(
     ious = []
     for step in range(steps):
         boxes = _random_boxes(batch_size * objects, side, generator)
-        embeddings = torch.randn(batch_size, width, grid, grid, generator=generator)
+        embeddings = torch.randn(batch_size, width, grid, grid, dtype=torch.float32, generator=generator)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1.0, (step + 1) / 15, (steps - step) / (0.3 * steps))
         outputs = decode_branches(model, embeddings, None, {"input_boxes": boxes.view(batch_size, objects, 4)})
@@ -151,14 +151,16 @@ def learn_to_fill_boxes(
 
 
 def _random_boxes(count: int, side: int, generator: torch.Generator) -> torch.Tensor:
-    extent = side * torch.exp(torch.rand(count, 2, generator=generator) * math.log(8) - math.log(8))
-    corner = torch.rand(count, 2, generator=generator) * (side - extent)
+    extent = side * torch.exp(
+        torch.rand(count, 2, dtype=torch.float32, generator=generator) * math.log(8) - math.log(8)
+    )
+    corner = torch.rand(count, 2, dtype=torch.float32, generator=generator) * (side - extent)
     return torch.cat([corner, corner + extent], dim=1)
 
 
 def _filled(boxes: torch.Tensor, size: int, side: int) -> torch.Tensor:
     """Labels (N, size, size) of boxes (N, 4) in a frame of `side` pixels."""
-    centres = (torch.arange(size, device=boxes.device) + 0.5) * side / size
+    centres = (torch.arange(size, dtype=torch.float32, device=boxes.device) + 0.5) * side / size
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
     columns, rows = (centres >= x0) & (centres < x1), (centres >= y0) & (centres < y1)
     return (rows[:, :, None] & columns[:, None, :]).long()

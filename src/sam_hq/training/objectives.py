@@ -89,7 +89,9 @@ def mask_losses(mask_logits: torch.Tensor, labels: torch.Tensor, num_points: int
     points = torch.cat(
         [
             uncertain_points(logits.detach(), known, num_points - near, 3.0, 0.75),
-            frames[:, :1] + torch.rand(count * masks, near, 2, device=logits.device) * (frames[:, 1:] - frames[:, :1]),
+            frames[:, :1]
+            + torch.rand(count * masks, near, 2, dtype=torch.float32, device=logits.device)
+            * (frames[:, 1:] - frames[:, :1]),
         ],
         dim=1,
     )

@@ -49,7 +49,7 @@ def noised_mask_logits(labels: torch.Tensor, side: int, generator: torch.Generat
     """
     masks = (labels == 1).float()[:, None]
     coarse = F.interpolate(masks, (side, side), mode="area")
-    noise = torch.randn(len(masks), 1, side // 8, side // 8, generator=generator)
+    noise = torch.randn(len(masks), 1, side // 8, side // 8, dtype=torch.float32, generator=generator)
     noise = F.interpolate(noise, (side, side), mode="bilinear", align_corners=False)
     soft = F.avg_pool2d(coarse, 5, 1, 2)
     return ((soft - 0.5 + 0.25 * noise.to(soft)) * 12).clamp(-12, 12)[:, 0]

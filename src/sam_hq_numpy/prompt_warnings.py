@@ -1,0 +1,116 @@
+"""Warnings about prompts that are allowed, but can only be mistakes."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+
+_AT_MOST_NAMED = 5
+# A box of fractions may be rounded a little beyond 0 and 1, and a photo of so few pixels is all fractions.
+_FRACTION_TOLERANCE = 0.05
+_SMALLEST_PHOTO = 4
+
+_already_said: ContextVar[bool] = ContextVar("prompts_already_said", default=False)
+
+
+class PromptWarning(UserWarning):
+    """A prompt that the model will answer, but that can only be a mistake."""
+
+
+@contextmanager
+def prompts_already_checked() -> Iterator[None]:
+    """No warnings about prompts in this block: its caller gave them, with the numbers that its own caller knows."""
+    token = _already_said.set(True)
+    try:
+        yield
+    finally:
+        _already_said.reset(token)
+
+
+def warn_about_prompts(
+    original_sizes: Sequence[tuple[int, int]],
+    points: Sequence[Sequence[np.ndarray]] | None = None,
+    labels: Sequence[Sequence[np.ndarray]] | None = None,
+    boxes: Sequence[np.ndarray] | None = None,
+    stacklevel: int = 3,
+) -> None:
+    """Warn about points and boxes that can only be mistakes, one warning for each kind of mistake.
+
+    Args:
+        original_sizes: Height and width of each image.
+        points: Per image and object (n, 2) x, y in pixels of the image, or None.
+        labels: Per image and object (n,), or None.
+        boxes: Per image (p, 4) x0, y0, x1, y1 in pixels of the image, or None.
+        stacklevel: Of the caller whose line the warning names, as `warnings.warn` counts.
+    """
+    if _already_said.get():
+        return
+    found: dict[str, list[str]] = {}
+    for i, size in enumerate(original_sizes):
+        for j, box in enumerate(boxes[i] if boxes is not None else ()):
+            if mistake := _box_mistake(box, size):
+                found.setdefault(mistake, []).append(f"object {j} of image {i}, {_listed(box)}{_in_image(size)}")
+        for j, of_object in enumerate(points[i] if points is not None else ()):
+            given = np.ones(len(of_object), int) if labels is None else labels[i][j]
+            if mistake := _point_mistake(of_object[np.isin(given, (0, 1))], given[np.isin(given, (0, 1))], size):
+                found.setdefault(mistake, []).append(f"object {j} of image {i}, {_listed(of_object)}{_in_image(size)}")
+    for mistake, objects in found.items():
+        more = f" and {len(objects) - _AT_MOST_NAMED} more" if len(objects) > _AT_MOST_NAMED else ""
+        named = "; ".join(objects[:_AT_MOST_NAMED])
+        warnings.warn(f"{mistake}: {named}{more}", PromptWarning, stacklevel=stacklevel)
+
+
+def warn_about_prompt(message: str, stacklevel: int = 3) -> None:
+    """Warn about a single prompt.
+
+    Args:
+        message: Names the argument, the image and the object.
+        stacklevel: As `warn_about_prompts`.
+    """
+    if not _already_said.get():
+        warnings.warn(message, PromptWarning, stacklevel=stacklevel)
+
+
+def _box_mistake(box: np.ndarray, size: tuple[int, int]) -> str | None:
+    x0, y0, x1, y1 = box
+    if _are_fractions(box, size):
+        return "input_boxes must be in pixels of the image, but these look like fractions of its size"
+    if x1 <= x0 or y1 <= y0:
+        return "input_boxes has boxes without area"
+    if x1 <= 0 or y1 <= 0 or x0 >= size[1] or y0 >= size[0]:
+        return "input_boxes has boxes that lie wholly outside their image"
+    return None
+
+
+def _point_mistake(points: np.ndarray, labels: np.ndarray, size: tuple[int, int]) -> str | None:
+    if not len(points):
+        return None
+    if _are_fractions(points, size) and (points != np.round(points)).any():
+        return "input_points must be in pixels of the image, but these look like fractions of its size"
+    outside = (points < 0).any(axis=1) | (points > [size[1], size[0]]).any(axis=1)
+    if outside.any():
+        return "input_points has points that lie outside their image"
+    # Each point as one number, so that those of the two labels can be held against each other.
+    places = points[:, 0] + 1j * points[:, 1]
+    if np.isin(places[labels == 1], places[labels == 0]).any():
+        return "input_points has a point that is both foreground and background"
+    return None
+
+
+def _are_fractions(coordinates: np.ndarray, size: tuple[int, int]) -> bool:
+    within = (coordinates >= -_FRACTION_TOLERANCE) & (coordinates <= 1 + _FRACTION_TOLERANCE)
+    return bool(max(size) > _SMALLEST_PHOTO and within.all() and coordinates.any())
+
+
+def _listed(coordinates: np.ndarray) -> str:
+    text = str(np.round(coordinates, 3).tolist())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _in_image(size: tuple[int, int]) -> str:
+    return f" in {size[1]} x {size[0]} pixels"
+
+
+__all__ = ["PromptWarning", "prompts_already_checked", "warn_about_prompt", "warn_about_prompts"]

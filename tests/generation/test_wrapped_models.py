@@ -1,0 +1,97 @@
+"""Wrapped and offloaded models, and images of a few rows, give what the plain model gives."""
+
+import numpy as np
+import pytest
+import torch
+from accelerate import cpu_offload, disk_offload
+from PIL import Image
+from torch import nn
+from transformers import pipeline
+
+import sam_hq
+from conftest import small_config, small_model
+from sam_hq.hub.conversion import processor_for
+
+EVERYTHING = {"points_per_crop": 2, "pred_iou_thresh": -100.0, "stability_score_thresh": -1.0}
+PHOTO = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+PROCESSOR = processor_for(small_config("vit"))
+
+
+def generated(model):
+    generator = sam_hq.SamHQMaskGenerator(model, PROCESSOR.image_processor, **EVERYTHING)
+    return generator.generate(PHOTO)
+
+
+def assert_same(found, expected):
+    assert len(found["masks"]) == len(expected["masks"]) > 0
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, lambda model: nn.DataParallel(torch.compile(model))])
+def test_the_pipeline_and_the_generator_look_through_wrappers(wrap):
+    model = small_model("vit")
+    wrapped = wrap(model)
+    found = pipeline("mask-generation", model=wrapped, image_processor=PROCESSOR.image_processor)
+    assert type(found) is sam_hq.SamHQMaskGenerationPipeline
+    assert found.model is model
+    expected = generated(model)
+    assert_same(generated(wrapped), expected)
+    assert_same(found(Image.fromarray(PHOTO), **EVERYTHING), expected)
+    with pytest.raises(TypeError, match="points_per_crops"):
+        found(PHOTO, points_per_crops=3)
+
+
+def test_offloaded_models_work_as_forward_does(tmp_path):
+    plain = small_model("vit")
+    expected = generated(plain)
+    box = [[10, 20, 60, 70]]
+    (of_plain,) = sam_hq.segment_regions(plain, PROCESSOR, PHOTO, input_boxes=box)
+    for offload in (cpu_offload, lambda model, **device: disk_offload(model, tmp_path, **device)):
+        model = small_model("vit")
+        offload(model, execution_device="cpu")
+        assert_same(generated(model), expected)
+        (found,) = sam_hq.segment_regions(model, PROCESSOR, PHOTO, input_boxes=box)
+        assert found.score == pytest.approx(of_plain.score, abs=1e-5)
+        found = pipeline("mask-generation", model=model, image_processor=PROCESSOR.image_processor)
+        assert_same(found(Image.fromarray(PHOTO), **EVERYTHING), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 100), (3, 100), (3, 3), (100, 1), (100, 3)])
+def test_images_of_a_few_rows_are_not_taken_for_channels(shape):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8))
+    model = small_model("vit")
+    with torch.no_grad():
+        expected, _ = model.get_image_embeddings(PROCESSOR(image)["pixel_values"])
+    generator = sam_hq.SamHQMaskGenerator(model, PROCESSOR.image_processor, **EVERYTHING)
+    kept = []
+    options = generator.options
+    (found,) = generator.candidates_each([image], 1, options, kept.append)
+    torch.testing.assert_close(kept[0].image_embeddings, expected, atol=1e-5, rtol=1e-5)
+    assert all(mask.to_mask().shape == shape for mask in found.masks)
+    (region,) = sam_hq.segment_regions(model, PROCESSOR, image, input_boxes=[[0, 0, shape[1], shape[0]]])
+    assert region.mask.to_mask().shape == shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_the_default_dtype_changes_no_mask(dtype):
+    model = small_model("vit")
+    expected = generated(model)
+    torch.set_default_dtype(dtype)
+    try:
+        found = generated(model)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_same(found, expected)
+    assert found["scores"].dtype == torch.float32
+    for mask, same in zip(found["masks"], expected["masks"], strict=True):
+        np.testing.assert_array_equal(mask, same)
+
+
+def test_autocast_is_for_the_model_alone():
+    model = small_model("vit")
+    expected = generated(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = generated(model)
+    assert len(found["masks"]) == len(expected["masks"])
+    assert all(mask.shape == PHOTO.shape[:2] for mask in found["masks"])
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=0.1)
