@@ -1,6 +1,6 @@
 import pytest
 
-from sam_hq_numpy.listing import list_images
+from sam_hq_numpy.listing import image_key, list_images
 
 
 @pytest.fixture
@@ -40,3 +40,19 @@ def test_every_photograph_comes_once(folder):
 def test_an_input_that_stands_for_nothing_is_refused(folder, missing):
     with pytest.raises(ValueError, match="no file, and no folder or pattern"):
         list_images([folder / "b.jpg", folder / missing])
+
+
+def test_what_is_skipped_is_counted_and_named(folder):
+    for name in ("notes.md", "more.txt", "photo.AVIF", "old.tga", "x.jfif", "kitten.segmented.jpg"):
+        (folder / name).touch()
+    listing = list_images([folder])
+    assert {"photo.AVIF", "old.tga", "x.jfif"} <= {path.name for path in listing.images}
+    assert listing.skipped == {".txt": 2, ".md": 1}
+    assert listing.own == 1
+    assert listing.remarks()[0] == "skipped 3 files that are no images: 2 .txt, 1 .md"
+
+
+def test_keys_fit_into_file_names(folder):
+    keys = {image_key(folder / name) for name in ("ü" * 120 + ".png", "a.png", "deep/a.png", "日" * 80 + ".png")}
+    assert len(keys) == 4
+    assert all(len(key.encode()) <= 100 for key in keys)
