@@ -1,4 +1,4 @@
-"""Time this package against its peers, on the same weights and the same photograph, in one run.
+"""Time this package against its peers, on the same weights and the same photo, in one run.
 
     python benchmarks/bench.py [--cases …] [--repeats N] [--authors]
 
@@ -73,7 +73,7 @@ class Result:
 
 
 def photo(size: tuple[int, int] = (2048, 1365)) -> Image.Image:
-    """A real photograph at a given width and height."""
+    """A real photo at a given width and height."""
     return Image.open(PHOTO).convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
@@ -94,7 +94,7 @@ class ViTB:
         self.points = torch.rand(1, PROMPTS, 1, 2, generator=generator) * torch.tensor([width, height])
 
     def embedding(self, repeats: int) -> dict[str, Timing]:
-        """One photograph through the encoder."""
+        """One photo through the encoder."""
         calls: dict[str, Callable[[], Any]] = {
             "ours": lambda: self.peers.ours.get_image_embeddings(self.pixel_values)[0],
             "built-in": lambda: self.peers.builtin.get_image_embeddings(self.pixel_values)[0],
@@ -162,7 +162,7 @@ class ViTB:
         return interleaved({"ours": ours_filtered, "built-in": builtin_filtered}, repeats)
 
     def generation(self, repeats: int, passing: float | None = None, side: int = 32) -> dict[str, Timing]:
-        """A grid of points over a photograph of 2048 x 1365: areas and boxes of the masks that are found.
+        """A grid of points over a photo of 2048 x 1365: areas and boxes of the masks that are found.
 
         Args:
             repeats: Calls of each.
@@ -212,7 +212,7 @@ class ViTB:
 
 
 def tiny_embedding(repeats: int) -> dict[str, Timing]:
-    """One photograph through TinyViT."""
+    """One photo through TinyViT."""
     peers = load_peers("vit_tiny")
     pixel_values = peers.processor(photo(), return_tensors="pt")["pixel_values"]
     calls: dict[str, Callable[[], Any]] = {"ours": lambda: peers.ours.get_image_embeddings(pixel_values)[0]}

@@ -1,14 +1,14 @@
-"""Torch and onnxruntime beside each other on this CPU, with 32, 16 and 8 bits; and what fewer bits cost on photographs.
+"""Torch and onnxruntime beside each other on this CPU, with 32, 16 and 8 bits; and what fewer bits cost on photos.
 
     python benchmarks/deployment.py [--models embedded vit_b] [--threads 2] [--output docs/deployment.json]
 
 Writes a JSON file, and its table into docs/benchmarks.md; with another `--output` the table is printed. Models that are
 measured again replace their rows; those of other models stay if threads, processor and versions are the same.
 
-One photograph through the encoder and one prompt through the decoder, taking turns in one process. The masks of the
-embedded checkpoint are held against ground truth, on every other photograph of docs/photos/realphoto_cc0; with seeded
+One photo through the encoder and one prompt through the decoder, taking turns in one process. The masks of the
+embedded checkpoint are held against ground truth, on every other photo of docs/photos/realphoto_cc0; with seeded
 weights there is no truth, so ViT-B's are held against those of fp32. The 8-bit encoders are made here: dynamic, and
-calibrated on the photographs between.
+calibrated on the photos between.
 """
 
 import argparse
@@ -52,7 +52,7 @@ OUTPUT = REPOSITORY / "docs" / "deployment.json"
 
 
 class EveryOther:
-    """Half of the photographs with ground truth.
+    """Half of the photos with ground truth.
 
     Args:
         first: 0 or 1, the first that is taken.
@@ -69,7 +69,7 @@ class EveryOther:
         return self.whole[2 * index + self.first]
 
     def name(self, index: int) -> str:
-        """Name of a photograph."""
+        """Name of a photo."""
         return self.whole.name(2 * index + self.first)
 
 
@@ -81,7 +81,7 @@ class GraphEncoder(PromptedModel):
         self.runner = runner
 
     def embed(self, image: np.ndarray) -> None:
-        """Take a photograph (H, W, 3) uint8."""
+        """Take a photo (H, W, 3) uint8."""
         super().embed(image)
         embeddings = self.runner.embed(image)
         self.embeddings = dataclasses.replace(
@@ -182,7 +182,7 @@ def _box_prompt(runner: OnnxSamHQ, boxes: torch.Tensor) -> dict[str, np.ndarray]
 
 
 def quality_on_truth(predictors: dict[str, PromptedModel]) -> dict[str, dict[str, float]]:
-    """mIoU and mBIoU with box prompts on the photographs with masks."""
+    """mIoU and mBIoU with box prompts on the photos with masks."""
     dataset, found = EveryOther(1), {}
     for way, predictor in predictors.items():
         miou, mbiou, count = evaluate(predictor, dataset).means()[("box", "sum")]

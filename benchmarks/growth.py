@@ -1,4 +1,4 @@
-"""How this package's time and memory grow: with points, with prompts per call, with the photograph.
+"""How this package's time and memory grow: with points, with prompts per call, with the photo.
 
     python benchmarks/growth.py [--kinds points prompts side]
 

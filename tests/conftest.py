@@ -1,4 +1,4 @@
-"""What tests share: small models whose grids do not fit their windows, and real photographs."""
+"""What tests share: small models whose grids do not fit their windows, and real photos."""
 
 import os
 import sys
@@ -85,7 +85,7 @@ def model(request) -> SamHQModel:
 
 @pytest.fixture(scope="session")
 def photos() -> Path:
-    """The folder of photographs."""
+    """The folder of photos."""
     return PHOTOS
 
 

@@ -34,7 +34,7 @@ def test_it_loads_in_single_precision_and_is_small():
 
 
 def test_it_finds_what_a_box_holds(report):
-    """The filled box is what a model gives that does not look at the photograph."""
+    """The filled box is what a model gives that does not look at the photo."""
     (miou, mbiou, count), (floor, boundary_floor, _) = report["box", "sum"], report["box", "filled-box"]
     assert count == 41
     assert miou > floor + 0.2

@@ -55,7 +55,7 @@ class SamHQVisionConfig(PreTrainedConfig):
         hidden_act: Activation of the blocks' MLPs.
         layer_norm_eps: Epsilon of every norm of the encoder, the neck's included.
         attention_dropout: Dropout of the attention weights in training.
-        initializer_range: Standard deviation of freshly drawn weights.
+        initializer_range: Standard deviation of randomly initialised weights.
         qkv_bias: Whether the joint projection to queries, keys and values has a bias.
         mlp_ratio: Width of the MLPs over `hidden_size`, where `mlp_dim` is not given.
         use_abs_pos: Whether a learned absolute position embedding is added to the patches.
@@ -150,7 +150,7 @@ class SamHQTinyVitConfig(PreTrainedConfig):
         hidden_act: Activation throughout the encoder.
         layer_norm_eps: Epsilon of the blocks' norms.
         neck_layer_norm_eps: Epsilon of the neck's norms.
-        initializer_range: Standard deviation of freshly drawn linear weights.
+        initializer_range: Standard deviation of randomly initialised linear weights.
 
     Raises:
         ValueError: If two values contradict each other.
@@ -433,7 +433,7 @@ class SamHQConfig(PreTrainedConfig):
             `SamHQEfficientNetConfig` ("sam_hq_efficientnet").
         prompt_encoder_config: The prompt encoder's configuration, or its fields. Fields left out follow the encoder.
         mask_decoder_config: The mask decoder's configuration, or its fields. Fields left out follow the encoder.
-        initializer_range: Standard deviation of freshly drawn weights.
+        initializer_range: Standard deviation of randomly initialised weights.
         mask_generation: Options of automatic mask generation that suit this model, by name, where they differ from the
             defaults of `MaskGenerationOptions`: `{"pred_iou_thresh": 0.5}` for one whose scores are low.
         hq_token_trained_alone: Whether the HQ token's masks are good by themselves, as `hq_token_only` returns them;

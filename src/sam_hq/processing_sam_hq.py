@@ -249,7 +249,7 @@ def _padded_prompts(
         prompts["input_boxes"] = pad_stacks([torch.from_numpy(of_image) for of_image in boxes], (4,), 0.0)
     validate_prompts(
         batch_size=batch_size,
-        mask_input_size=0,  # of no account: mask prompts get their size later
+        mask_input_size=0,  # ignored: mask prompts get their size later
         input_points=prompts.get("input_points"),
         input_labels=prompts.get("input_labels"),
         input_boxes=prompts.get("input_boxes"),

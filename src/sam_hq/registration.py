@@ -93,7 +93,7 @@ def register() -> None:
 
 
 def replace_builtin() -> None:
-    """Put our classes in the place of transformers' own SAM-HQ classes, for this process.
+    """Replace transformers' own SAM-HQ classes with ours, for this process.
 
     After it, `from transformers import SamHQModel, SamHQProcessor` gives ours, so that code written for the built-in
     class runs unchanged. Names imported before the call keep what they were. Importing `sam_hq` does not do this.

@@ -1,13 +1,33 @@
-"""What `sam-hq segment` shows of its answers, whoever gives them: the model, or the runner without torch."""
+"""What commands share: options that were renamed, prompts, and what is printed and drawn of masks."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
+
+
+class FormerOption(argparse.Action):
+    """The former name of an option, which still works for one release, with a warning.
+
+    Args:
+        new: The option's name now.
+    """
+
+    def __init__(self, *args: Any, new: str, **kwargs: Any) -> None:
+        dest = new.removeprefix("--").replace("-", "_")
+        super().__init__(*args, **{**kwargs, "dest": dest, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS})
+        self.new = new
+
+    def __call__(self, _parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
+        """Warn, and store the values under the new name."""
+        print(f"sam-hq: warning: {option} is now called {self.new}", file=sys.stderr)
+        setattr(namespace, self.dest, values)
 
 
 @dataclass(frozen=True)
@@ -26,7 +46,7 @@ class Prompts:
 
     @property
     def processor_arguments(self) -> dict[str, Any]:
-        """The prompts as the processor takes them, for one photograph."""
+        """The prompts as the processor takes them, for one photo."""
         arguments: dict[str, Any] = {}
         if self.boxes:
             arguments["input_boxes"] = [self.boxes]
@@ -41,8 +61,8 @@ def report(
     """Print what was found and how long each step took.
 
     Args:
-        image: the photograph's path.
-        photo: the photograph.
+        image: the photo's path.
+        photo: the photo.
         model: what found them, and where it ran.
         masks: (P, M, H, W) boolean.
         scores: (P, M).
@@ -70,10 +90,10 @@ def print_scores(masks: np.ndarray, scores: np.ndarray) -> None:
 
 
 def overlay(photo: Image.Image, masks: np.ndarray, prompts: Prompts) -> Image.Image:
-    """Return the photograph with masks and prompts; one panel beside the other for each candidate.
+    """Return the photo with masks and prompts; one panel beside the other for each candidate.
 
     Args:
-        photo: the photograph, (H, W).
+        photo: the photo, (H, W).
         masks: (P, M, H, W) boolean.
         prompts: what showed the objects.
     """

@@ -1,9 +1,11 @@
-"""`sam-hq evaluate`: mIoU and boundary mIoU of a model on photographs with masks."""
+"""`sam-hq evaluate`: mIoU and boundary mIoU of a model on photos with masks."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+
+from sam_hq_cli.console import FormerOption
 
 DESCRIPTION = """\
 Measure mask quality, with prompts drawn from the ground truth, for SAM's mask, the HQ token's, and their sum.
@@ -36,11 +38,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--protocol", choices=("normal", "squashed"), default="normal", help="squashed: the authors'")
     parser.add_argument("--multimask", action="store_true", help="the best of SAM's candidates, by its own score")
-    parser.add_argument("--floors", nargs="+", default=[], metavar="NAME", help="filled-box, grabcut (needs OpenCV)")
+    parser.add_argument("--baselines", nargs="+", default=[], metavar="NAME", help="filled-box, grabcut (needs OpenCV)")
+    parser.add_argument("--floors", action=FormerOption, new="--baselines", nargs="+")
     parser.add_argument("--on-bad", choices=("skip", "raise"), default="skip", help="what to do with unusable data")
     parser.add_argument("--device", help="such as cpu, cuda or mps (default: the fastest there is)")
     parser.add_argument("--output", metavar="JSON", help="write every object's scores")
-    parser.add_argument("--sheet", metavar="PNG", help="write pictures of the best and the worst cases")
+    parser.add_argument("--contact-sheet", metavar="PNG", help="write pictures of the best and the worst cases")
+    parser.add_argument("--sheet", action=FormerOption, new="--contact-sheet")
     parser.add_argument("--seed", type=int, default=0, help="of jitter and random points")
 
 
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from transformers.utils import logging
 
     from sam_hq.evaluation import PromptedModel, check_choices, evaluate
-    from sam_hq.evaluation.sheet import write_sheet
+    from sam_hq.evaluation.contact_sheet import write_contact_sheet
     from sam_hq_cli.masked_images import open_images
     from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
     from sam_hq_cli.picture_files import check_picture_suffix
@@ -57,17 +61,17 @@ def run(args: argparse.Namespace) -> int:
     from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
     try:
-        check_choices(args.prompts, args.floors, args.seed)
+        check_choices(args.prompts, args.baselines, args.seed)
         MaskGenerationOptions(points_per_crop=args.points_per_crop)
     except ImportError as error:
         raise ValueError(str(error)) from error
-    for path in (args.output, args.sheet):
+    for path in (args.output, args.contact_sheet):
         if path is not None:
             check_writable(path)
-    if args.sheet is not None:
+    if args.contact_sheet is not None:
         if args.prompts[0] == "everything":
-            raise ValueError("--sheet shows the first kind of --prompts, which must be another than everything")
-        check_picture_suffix("--sheet", args.sheet)
+            raise ValueError("--contact-sheet shows the first kind of --prompts, which must be another than everything")
+        check_picture_suffix("--contact-sheet", args.contact_sheet)
     dataset = open_images(args.data, args.images, args.on_bad, "val")
     source, device = model_name(args.model), chosen_device(args.device)
     logging.set_verbosity_error()
@@ -80,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         "multimask": args.multimask,
     }
     report = evaluate(
-        predictor, dataset, args.prompts, args.floors, settings, _progress, args.seed, args.points_per_crop
+        predictor, dataset, args.prompts, args.baselines, settings, _progress, args.seed, args.points_per_crop
     )
     if not report.scores:
         raise ValueError(f"the data have no usable mask; {dataset.report}")
@@ -89,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
         print(dataset.report)
     if args.output:
         report.save(args.output)
-    if args.sheet:
-        write_sheet(args.sheet, predictor, dataset, report, args.prompts[0])
+    if args.contact_sheet:
+        write_contact_sheet(args.contact_sheet, predictor, dataset, report, args.prompts[0])
     return 0
 
 

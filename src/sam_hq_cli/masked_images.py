@@ -7,27 +7,25 @@ from pathlib import Path
 from typing import Any
 
 
-def open_images(
-    paths: Sequence[str], photographs: str | None = None, on_bad: str = "skip", split: str = "train"
-) -> Any:
+def open_images(paths: Sequence[str], photos: str | None = None, on_bad: str = "skip", split: str = "train") -> Any:
     """Open datasets of any kind, several as one.
 
     Args:
         paths: the values of --data: folders of image + mask pairs, of LabelMe files or of label maps, COCO instances
             files, YOLO segmentation labels or their data.yaml, or folders that `sam-hq train-data` rendered.
-        photographs: the value of --images, for COCO alone.
+        photos: the value of --images, for COCO alone.
         on_bad: `skip` or `raise`, what to do with unusable data.
         split: the part of a YOLO `data.yaml` that is wanted.
 
     Raises:
-        ValueError: if one holds nothing usable, or if photographs are given for what is no COCO file.
+        ValueError: if one holds nothing usable, or if photos are given for what is no COCO file.
     """
     from sam_hq.evaluation.label_map_folder import NAMES_FILE, JoinedImages, LabelMapFolder
     from sam_hq.evaluation.segmentation_data import open_dataset
     from sam_hq.training.shards import ShardedImages
 
-    if photographs is not None and not all(path.endswith(".json") for path in paths):
-        raise ValueError(f"the folder of photographs {photographs!r} is for a COCO file, got {' '.join(paths)}")
+    if photos is not None and not all(path.endswith(".json") for path in paths):
+        raise ValueError(f"the folder of photos {photos!r} is for a COCO file, got {' '.join(paths)}")
     datasets: list[Any] = []
     for path in paths:
         if any(Path(path).glob("shard_*")):
@@ -35,5 +33,5 @@ def open_images(
         elif (Path(path) / NAMES_FILE).is_file():
             datasets.append(LabelMapFolder(path, on_bad))
         else:
-            datasets.append(open_dataset(path, photographs, on_bad, split))
+            datasets.append(open_dataset(path, photos, on_bad, split))
     return datasets[0] if len(datasets) == 1 else JoinedImages(datasets)

@@ -1,4 +1,4 @@
-"""`sam-hq demo --static`: the page with the model inside it, so that no server sees a photograph."""
+"""`sam-hq demo --static`: the page with the model inside it, so that no server sees a photo."""
 
 from __future__ import annotations
 

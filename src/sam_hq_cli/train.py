@@ -12,7 +12,7 @@ from typing import Any
 DESCRIPTION = """\
 Train SAM-HQ on folders of photographs and masks, COCO instances, or rendered composites.
 
-The default trains the HQ parts with SAM frozen, as the paper does. A run that was interrupted goes on with the same
+The default trains the HQ parts with SAM frozen, as the paper does. A run that was interrupted resumes with the same
 command; OUTPUT/best holds the best checkpoint by validation, OUTPUT/last the newest."""
 
 DATA_DESCRIPTION = """\

@@ -11,7 +11,7 @@ def unsuppressed(sorted_boxes: np.ndarray, iou_threshold: float) -> np.ndarray:
 
     Args:
         sorted_boxes: `(N, 4)` x0 y0 x1 y1, float32 or float64, best first.
-        iou_threshold: Overlap (IoU) above which the lower-scored box goes.
+        iou_threshold: Overlap (IoU) above which the lower-scored box is removed.
 
     Returns:
         `(K,)` int64, the kept indices, in order.

@@ -13,7 +13,7 @@ def fill_small_holes(mask: RunLengthMask, min_area: float) -> RunLengthMask:
 
     Args:
         mask: The mask.
-        min_area: Pixels; a region outside with fewer is filled, also one at the border of the photograph. Pixels that
+        min_area: Pixels; a region outside with fewer is filled, also one at the border of the photo. Pixels that
             touch by a side or a corner are one region.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Masks, boxes and points drawn over a photograph with Pillow alone, for the command line.
+"""Masks, boxes and points drawn over a photo with Pillow alone, for the command line.
 
-Frames: everything is in pixels of the photograph, x to the right, y down.
+Frames: everything is in pixels of the photo, x to the right, y down.
 """
 
 import colorsys
@@ -37,17 +37,17 @@ def draw_masks(
     """Fill every mask with its colour and trace its edge.
 
     Args:
-        photo: the photograph, (H, W).
+        photo: the photo, (H, W).
         masks: boolean (P, H, W), one object each; later ones lie on top.
         opacity: of the filling, 0 to 1.
-        contour_width: of the edge in pixels, inside the mask; follows the photograph's size if None.
+        contour_width: of the edge in pixels, inside the mask; follows the photo's size if None.
         colors: RGB of each mask; `object_color` of its position if None.
 
     Returns:
-        A new RGB picture of the photograph's size.
+        A new RGB picture of the photo's size.
 
     Raises:
-        ValueError: if a mask has another size than the photograph.
+        ValueError: if a mask has another size than the photo.
     """
     picture = photo.convert("RGB")
     width = contour_width if contour_width is not None else line_width(photo.size)
@@ -59,7 +59,7 @@ def draw_masks(
         if not len(ys):
             continue
         left, top = int(xs[0]), int(ys[0])
-        inside = mask[top : ys[-1] + 1, left : xs[-1] + 1]  # small masks of a large photograph stay cheap
+        inside = mask[top : ys[-1] + 1, left : xs[-1] + 1]  # small masks of a large photo stay cheap
         edge = mask_edge(inside, width)
         alpha = np.where(edge, 255, np.where(inside, round(255 * opacity), 0)).astype(np.uint8)
         color = object_color(index) if colors is None else colors[index]
@@ -70,7 +70,7 @@ def draw_masks(
 def mask_edge(mask: np.ndarray, width: int) -> np.ndarray:
     """Return the pixels of a mask that lie within `width` pixels (chessboard distance) of its outside.
 
-    The photograph's border counts as outside, so that a mask reaching it is closed there.
+    The photo's border counts as outside, so that a mask reaching it is closed there.
 
     Args:
         mask: boolean (H, W).

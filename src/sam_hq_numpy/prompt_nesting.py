@@ -216,7 +216,7 @@ def object_counts(batch_size: int, **prompts: Sequence | None) -> list[int]:
 
     Args:
         batch_size: number of images.
-        **prompts: per-image sequences of objects by the argument's name; None is left out.
+        **prompts: per-image sequences of objects by the argument's name; None is skipped.
 
     Returns:
         B counts; empty when no prompt is given. Prompts of no object in any image are B zeros: nothing is wanted.

@@ -29,7 +29,7 @@ class Runner(Protocol):
     metadata: GraphMetadata
 
     def embed(self, images: object, max_pixels: int | None = None) -> OnnxEmbeddings:
-        """Embed one photograph."""
+        """Embed one photo."""
 
     def decode(
         self,
@@ -41,7 +41,7 @@ class Runner(Protocol):
         """Masks and scores of prompts."""
 
     def frame(self, original_size: tuple[int, int], reshaped_size: tuple[int, int]) -> PhotoFrame:
-        """The way of low-resolution masks to a photograph of a size."""
+        """The way of low-resolution masks to a photo of a size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +49,12 @@ class GeneratedMasks:
     """N masks with what is known of each.
 
     Attributes:
-        masks: N run-length masks, of the crop or of the photograph.
+        masks: N run-length masks, of the crop or of the photo.
         boxes: (N, 4) int64, x0 y0 x1 y1 in the frame of the masks, corners inside.
         scores: Predicted IoU (N,) float32.
         stability: (N,) float32.
         points: The prompts (N, 2) x y, in the frame of the masks.
-        crop_boxes: (N, 4) int64, x0 y0 x1 y1 in pixels of the photograph.
+        crop_boxes: (N, 4) int64, x0 y0 x1 y1 in pixels of the photo.
     """
 
     masks: list[RunLengthMask]
@@ -96,7 +96,7 @@ class GeneratedMasks:
         )
 
     def in_photo(self, image_size: tuple[int, int]) -> "GeneratedMasks":
-        """Moved from the frame of their crops to that of a photograph of height and width `image_size`."""
+        """Moved from the frame of their crops to that of a photo of height and width `image_size`."""
         corners = self.crop_boxes[:, :2]
         return replace(
             self,
@@ -147,7 +147,7 @@ class GeneratedMasks:
 
 
 def generated_masks(runner: Runner, photo: np.ndarray, options: MaskGenerationOptions) -> GeneratedMasks:
-    """Find the masks of everything in a photograph.
+    """Find the masks of everything in a photo.
 
     Args:
         runner: The exported model.
@@ -240,7 +240,7 @@ def _cut(logits: np.ndarray, options: MaskGenerationOptions) -> tuple[RunLengthM
 
 
 def _is_cut(mask_box: Sequence[int], crop_box: Box, image_size: Sequence[int]) -> bool:
-    """Whether a mask ends at an edge of its crop where the photograph goes on."""
+    """Whether a mask ends at an edge of its crop where the photo continues."""
     height, width = image_size
     crop, image = np.array(crop_box), np.array([0, 0, width, height])
     sides = np.array(mask_box) + crop[[0, 1, 0, 1]]

@@ -6,13 +6,13 @@ import numpy as np
 
 
 class PhotoFrame:
-    """The way of low-resolution masks to one photograph.
+    """The way of low-resolution masks to one photo.
 
-    Up to the padded square, padding cut off, on to the photograph: both steps are bilinear, so that together they are
+    Up to the padded square, padding cut off, on to the photo: both steps are bilinear, so that together they are
     one matrix for the rows and one for the columns.
 
     Args:
-        original_size: Height and width of the photograph.
+        original_size: Height and width of the photo.
         reshaped_size: Height and width in the resized frame.
         image_size: Side of the padded square.
         mask_size: Side of a low-resolution mask.

@@ -1,4 +1,4 @@
-"""Photographs to the encoder's input, as `SamHQImageProcessor` prepares them, with numpy and Pillow."""
+"""Photos to the encoder's input, as `SamHQImageProcessor` prepares them, with numpy and Pillow."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,12 @@ def load_photo(
     input_range: InputRange = None,
     timeout: float | None = None,
 ) -> np.ndarray:
-    """Read one photograph, as `SamHQProcessor` does.
+    """Read one photo, as `SamHQProcessor` does.
 
     Args:
         image: A path, URL, PIL image, bytes, binary file or array: (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4
             channels, channels first where both fit.
-        max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+        max_pixels: Larger photos are refused before they are decoded; None: Pillow's own limit.
         input_range: For images of more than 8 bits, see `value_ranges.to_uint8`.
         timeout: Seconds to wait for a URL; None waits as long as it takes.
 
@@ -44,14 +44,14 @@ def load_photo(
 def encoder_input(
     photos: Sequence[np.ndarray], metadata: GraphMetadata
 ) -> tuple[np.ndarray, list[tuple[int, int]], list[tuple[int, int]]]:
-    """Resize, normalise and pad photographs.
+    """Resize, normalise and pad photos.
 
     Args:
         photos: B arrays (H, W, 3) uint8.
         metadata: Of the encoder.
 
     Returns:
-        `pixel_values` (B, 3, S, S) float32, and the heights and widths of the photographs and of what they were resized
+        `pixel_values` (B, 3, S, S) float32, and the heights and widths of the photos and of what they were resized
         to.
     """
     original = [(photo.shape[0], photo.shape[1]) for photo in photos]

@@ -24,8 +24,8 @@ def folder(tmp_path_factory):
 
 def test_table_json_and_sheet(folder, capsys):
     words = ["evaluate", "--model", folder / "model", "--data", folder / "data", "--device", "cpu"]
-    words += ["--prompts", "box", "points-1", "--protocol", "squashed", "--floors", "filled-box"]
-    words += ["--output", folder / "scores.json", "--sheet", folder / "sheet.png"]
+    words += ["--prompts", "box", "points-1", "--protocol", "squashed", "--baselines", "filled-box"]
+    words += ["--output", folder / "scores.json", "--contact-sheet", folder / "sheet.png"]
     assert main([str(word) for word in words]) == 0
     table = capsys.readouterr().out
     content = json.loads((folder / "scores.json").read_text())
@@ -52,16 +52,26 @@ def test_mask_generation_is_scored_by_the_best_mask_of_the_largest_object(folder
         assert row["iou"] == max([mask_iou(mask, truths[row["index"]]) for mask in masks], default=0.0)
 
 
+def test_former_names_of_options_work_with_a_warning(folder, capsys):
+    words = ["evaluate", "--model", folder / "model", "--data", folder / "data", "--device", "cpu"]
+    assert main([str(word) for word in [*words, "--floors", "filled-box", "--sheet", folder / "cases.png"]]) == 0
+    shown = capsys.readouterr()
+    assert "filled-box" in shown.out
+    assert (folder / "cases.png").is_file()
+    assert "--floors is now called --baselines" in shown.err
+    assert "--sheet is now called --contact-sheet" in shown.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--prompts", "boxes"], "unknown prompts ['boxes']"),
-        (["--floors", "otsu"], "unknown floors ['otsu']"),
-        (["--floors", "grabcut"], "pip install opencv-python-headless"),
+        (["--baselines", "otsu"], "unknown baselines ['otsu']"),
+        (["--baselines", "grabcut"], "pip install opencv-python-headless"),
         (["--points-per-crop", "0"], "points_per_crop"),
-        (["--prompts", "everything", "--sheet", "cases.png"], "must be another than everything"),
+        (["--prompts", "everything", "--contact-sheet", "cases.png"], "must be another than everything"),
         (["--seed", "-1"], "seed must not be negative"),
-        (["--sheet", "cases.xyz"], "--sheet 'cases.xyz' must end in a picture's suffix"),
+        (["--contact-sheet", "cases.xyz"], "--contact-sheet 'cases.xyz' must end in a picture's suffix"),
         (["--output", "."], "it is a directory"),
         (["--images", "photos"], "'photos' is for a COCO file"),
     ],
@@ -81,7 +91,7 @@ def test_data_without_a_usable_mask_have_no_scores_to_write(folder, tmp_path, ca
         Image.new("L", (128, 128)).save(path)
     words = ["evaluate", "--model", folder / "model", "--data", tmp_path / "data", "--device", "cpu"]
     assert main([str(word) for word in [*words, "--output", tmp_path / "scores.json"]]) == 2
-    assert "no usable mask; left out" in capsys.readouterr().err
+    assert "no usable mask; skipped" in capsys.readouterr().err
     assert not (tmp_path / "scores.json").exists()
 
 

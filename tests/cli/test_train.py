@@ -115,7 +115,7 @@ def test_an_authors_file_of_plain_sam_is_a_start_point(data, capsys):
     torch.save(weights, data / "sam_vit_s.pth")
     arguments = ["--model", data / "sam_vit_s.pth", "--steps", 1, "--embedding-cache", data / "kept"]
     assert train(data, *arguments) == 0
-    assert "plain SAM: its 25 HQ weights were drawn fresh" in capsys.readouterr().err
+    assert "plain SAM: its 25 HQ weights are randomly initialised" in capsys.readouterr().err
     trained = sam_hq.SamHQModel.from_pretrained(data / "run" / "last").state_dict()
     assert all(torch.equal(trained[our_name(name)], value) for name, value in weights.items())
     assert len(list((data / "kept").rglob("*.safetensors"))) == 2
@@ -124,7 +124,7 @@ def test_an_authors_file_of_plain_sam_is_a_start_point(data, capsys):
 def test_transformers_sam_is_a_start_point(data, capsys):
     plain_sam().save_pretrained(data / "sam")
     assert train(data, "--model", data / "sam", "--steps", 1, "--scale-jitter", 0.5, 2) == 0
-    assert "plain SAM: its 25 HQ weights were drawn fresh" in capsys.readouterr().err
+    assert "plain SAM: its 25 HQ weights are randomly initialised" in capsys.readouterr().err
     settings = json.loads((data / "run" / "last" / "training.json").read_text())["settings"]
     assert settings["scale_jitter"] == [0.5, 2.0]
 

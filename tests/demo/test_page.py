@@ -42,7 +42,7 @@ def context(chromium, address):
 
 @pytest.fixture
 def page(context, address):
-    """A page with the photograph opened."""
+    """A page with the photo opened."""
     page = context.new_page()
     page.goto(address)
     open_photo(page)
@@ -66,7 +66,7 @@ def answered(page, act) -> dict:
 
 
 def place(page, x: float, y: float) -> dict:
-    """Where a pixel of the photograph is on the stage."""
+    """Where a pixel of the photo is on the stage."""
     frame = page.locator("#marks").bounding_box()
     return {"x": x / WIDTH * frame["width"], "y": y / HEIGHT * frame["height"]}
 
@@ -285,7 +285,7 @@ def test_what_is_refused_is_said(page, address):
     expect(page.get_by_role("alert")).to_contain_text("no photo that can be read")
     page.set_input_files("#another input", {"name": "a.png", "mimeType": "image/png", "buffer": b"x" * 250_000})
     expect(page.get_by_role("alert")).to_contain_text("at most 0.2 MB are accepted")
-    assert len(click(page, 50, 60)["candidates"]) == 3  # the photograph before is still there
+    assert len(click(page, 50, 60)["candidates"]) == 3  # the photo before is still there
     session = page.evaluate("() => sessionStorage.getItem('sam-hq-session')")
     page.request.delete(f"{address}api/photos/{session}")
     page.locator("#marks").click(position=place(page, 90, 60))

@@ -15,7 +15,7 @@ from sam_hq_numpy.overlays import object_color
 
 
 def plain_masks(demo_parts, multimask=False, hq_only=False, input_masks=None, branches=False, **prompts):
-    """Masks (M, H, W) at photo size, scores (M,) and low-res logits of one call of the model with the photograph."""
+    """Masks (M, H, W) at photo size, scores (M,) and low-res logits of one call of the model with the photo."""
     model, processor = demo_parts
     inputs = processor(Image.open(io.BytesIO(photo_file())), return_tensors="pt", **prompts)
     if input_masks is not None:

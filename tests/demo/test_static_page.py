@@ -1,4 +1,4 @@
-"""The static page in headless Chromium: what it finds is what the Python runner finds on the same photograph."""
+"""The static page in headless Chromium: what it finds is what the Python runner finds on the same photo."""
 
 import io
 import json

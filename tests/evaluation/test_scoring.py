@@ -1,4 +1,4 @@
-"""Evaluation: perfect and empty answers, branches, protocols, floors and reports."""
+"""Evaluation: perfect and empty answers, branches, protocols, baselines and reports."""
 
 import json
 
@@ -10,11 +10,11 @@ from PIL import Image
 import sam_hq
 from conftest import small_model
 from sam_hq.evaluation import PROMPTS, EvaluationReport, ObjectScore, PromptedModel, evaluate
-from sam_hq.evaluation.floors import filled_box
+from sam_hq.evaluation.baselines import filled_box
+from sam_hq.evaluation.contact_sheet import write_contact_sheet
 from sam_hq.evaluation.ground_truth_prompts import central_point, mask_box
 from sam_hq.evaluation.mask_metrics import boundary_iou, mask_iou
 from sam_hq.evaluation.segmentation_data import ImageMaskFolder
-from sam_hq.evaluation.sheet import write_sheet
 from training_data import shapes, write_pairs
 
 
@@ -28,7 +28,7 @@ def processor() -> sam_hq.SamHQProcessor:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> ImageMaskFolder:
-    """Three wide photographs with masks."""
+    """Three wide photos with masks."""
     folder = tmp_path_factory.mktemp("pairs")
     images = [(image[:96], np.stack([m for m in masks[:, :96] if m.any()])) for image, masks in shapes(3)]
     write_pairs(folder, images)
@@ -137,7 +137,7 @@ def test_photographs_of_the_same_name_in_two_folders_are_told_apart(tmp_path):
     report = evaluate(predictor, dataset, ("box",))
     assert {score.image for score in report.scores} == {"x/1.jpg", "y/1.jpg"}
     assert report.left_out == {"empty mask": 2}
-    write_sheet(tmp_path / "sheet.png", predictor, dataset, report, "box")
+    write_contact_sheet(tmp_path / "sheet.png", predictor, dataset, report, "box")
     assert (tmp_path / "sheet.png").exists()
 
 
@@ -178,7 +178,7 @@ def test_points_and_earlier_masks_are_taken(dataset):
 
 
 def test_the_filled_box_floor_is_the_share_of_the_box_that_the_object_fills(dataset):
-    report = evaluate(Oracle(lambda shape, n: np.zeros((n, *shape), bool)), dataset, (), floors=("filled-box",))
+    report = evaluate(Oracle(lambda shape, n: np.zeros((n, *shape), bool)), dataset, (), baselines=("filled-box",))
     expected = []
     for _, masks in dataset:
         for mask in masks:
@@ -201,7 +201,7 @@ def test_report_and_sheet_are_written(dataset, tmp_path):
     assert len(content["objects"]) == len(report.scores)
     row = next(mean for mean in content["means"] if mean["branch"] == "sum")
     assert f"| box | sum | {row['miou']:.3f} | {row['mbiou']:.3f} |" in report.table()
-    write_sheet(tmp_path / "sheet.png", predictor, dataset, report, "box", count=2)
+    write_contact_sheet(tmp_path / "sheet.png", predictor, dataset, report, "box", count=2)
     assert Image.open(tmp_path / "sheet.png").size == (480, 480)
 
 
@@ -221,7 +221,7 @@ def test_unknown_names_are_refused(dataset):
     predictor = Oracle(None)
     with pytest.raises(ValueError, match=r"unknown prompts \['boxes'\]"):
         evaluate(predictor, dataset, ("boxes",))
-    with pytest.raises(ValueError, match=r"unknown floors \['otsu'\]"):
-        evaluate(predictor, dataset, ("box",), floors=("otsu",))
+    with pytest.raises(ValueError, match=r"unknown baselines \['otsu'\]"):
+        evaluate(predictor, dataset, ("box",), baselines=("otsu",))
     with pytest.raises(ValueError, match="protocol"):
         PromptedModel(small_model("vit"), processor(), "stretched")

@@ -67,7 +67,7 @@ def test_coco_polygons_and_run_lengths(tmp_path):
 
 
 def spoil(folder) -> dict[str, str]:
-    """Make one photograph for each kind of fault; returns the reasons by the mask's or photograph's name."""
+    """Make one photo for each kind of fault; returns the reasons by the mask's or photo's name."""
     write_pairs(folder, shapes(6))
     blank = np.zeros((128, 128), np.uint8)
     grey = np.tile(np.linspace(0, 255, 128).astype(np.uint8), (128, 1))

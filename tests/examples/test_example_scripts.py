@@ -28,7 +28,7 @@ def directory(tmp_path):
 
 @pytest.fixture
 def server():
-    """The photographs, served on this machine; gives the address."""
+    """The photos, served on this machine; gives the address."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(PHOTOS))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
         thread = threading.Thread(target=serving.serve_forever, daemon=True)
@@ -60,7 +60,7 @@ def test_the_walk_through_the_published_card(directory, server, tmp_path, monkey
     pictures = {path.name: Image.open(path) for path in (tmp_path / "pictures").iterdir()}
     assert set(pictures) == {"box.png", "mask.png", "candidates.png"}
     for picture in pictures.values():
-        assert len(picture.convert("RGB").resize((64, 64)).getcolors(64 * 64)) > 50  # a photograph is in it
+        assert len(picture.convert("RGB").resize((64, 64)).getcolors(64 * 64)) > 50  # a photo is in it
 
 
 def test_a_photograph_that_is_not_there_is_said(directory, server, monkeypatch, tmp_path):

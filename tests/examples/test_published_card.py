@@ -1,6 +1,6 @@
 """The snippets of the model card published on the Hub run as they stand, after `sam_hq.replace_builtin()`.
 
-`published_model_card.md` is that card, word for word. Its photograph and its checkpoint stand in a local folder here.
+`published_model_card.md` is that card, word for word. Its photo and its checkpoint stand in a local folder here.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Mask generation's memory grows with the group of masks, not with the points, the photograph's masks or its tiles."""
+"""Mask generation's memory grows with the group of masks, not with the points, the photo's masks or its tiles."""
 
 import numpy as np
 import pytest

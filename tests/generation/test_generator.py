@@ -21,7 +21,7 @@ FRAME, LOW_RES = 128, 32
 class DiscModel:
     """Stands in for SamHQModel: around every point three discs, whose sizes and scores depend on where the point is.
 
-    The mean colour of the crop goes into the scores, so that crops and photographs give different answers.
+    The mean colour of the crop goes into the scores, so that crops and photos give different answers.
     """
 
     device = torch.device("cpu")
@@ -99,7 +99,7 @@ def _discs(monkeypatch):
 
 
 def plain_generation(model, processor, photo, options):
-    """The definition, written out one mask at a time in the frame of the photograph."""
+    """The definition, written out one mask at a time in the frame of the photo."""
     options = {
         "points_per_crop": 32, "crops_n_layers": 0, "crop_overlap_ratio": 512 / 1500, "box_nms_thresh": 0.7,
         "crop_n_points_downscale_factor": 1, "pred_iou_thresh": 0.88, "stability_score_thresh": 0.95,
@@ -369,7 +369,7 @@ class ColorModel(DiscModel):
 
     def get_image_embeddings(self, pixel_values):
         self.embedded.append(len(pixel_values))
-        return pixel_values[:, :1], [pixel_values]  # the photographs of these tests are gray
+        return pixel_values[:, :1], [pixel_values]  # the photos of these tests are gray
 
     def get_hq_features(self, image_embeddings, intermediate_embeddings):
         return F.interpolate(image_embeddings, (LOW_RES, LOW_RES), mode="bilinear", antialias=True)

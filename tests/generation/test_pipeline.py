@@ -17,7 +17,7 @@ from sam_hq.generation.pipeline import SamHQMaskGenerationPipeline
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq_numpy.mask_rle import RunLengthMask
 
-# Random weights give ragged logits all over the photograph: a high threshold leaves a few small patches of them.
+# Random weights give ragged logits all over the photo: a high threshold leaves a few small patches of them.
 OPTIONS = {
     "points_per_crop": 4,
     "mask_threshold": 0.1,

@@ -68,7 +68,7 @@ def test_the_region_grows_with_the_prompts_and_where_the_mask_is_cut(model, proc
     spread = [[[100, 150], [300, 150]]]
     (found,) = segment_regions(model, processor, photo, input_points=spread, tile_size=64, context=1.5, max_growths=0)
     assert found.region == (50, 0, 350, 300)
-    # Random weights give masks all over the region, so they are cut until the region is the photograph.
+    # Random weights give masks all over the region, so they are cut until the region is the photo.
     one_point = {"input_points": [[[10, 150]]], "tile_size": 64}
     for growths, region in ((0, (0, 118, 64, 182)), (1, (0, 86, 128, 214)), (5, (0, 0, 480, 300))):
         (found,) = segment_regions(model, processor, photo, **one_point, max_growths=growths)

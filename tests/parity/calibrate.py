@@ -1,6 +1,6 @@
 """Measures `bias_offsets.json` (see `seeded_weights.load_offsets`). Runs in the reference environment, see README.md.
 
-The common part of features and scores is averaged over a grid of points on two photographs. Run it again only together
+The common part of features and scores is averaged over a grid of points on two photos. Run it again only together
 with `make_golden.py` and `make_golden_generation.py`: other offsets are other weights.
 
     python tests/parity/calibrate.py vit_tiny "vit_tiny local" [vit_b …]

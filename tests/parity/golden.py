@@ -1,9 +1,9 @@
 """Reads the golden numbers of the authors' package. Numpy only.
 
     golden = load_golden("vit_b")
-    for photo in golden.photos:          # encoder outputs, one per photograph
+    for photo in golden.photos:          # encoder outputs, one per photo
         check_samples(embeddings, photo.image_embeddings)
-    for case in golden.cases:            # one per photograph and prompt
+    for case in golden.cases:            # one per photo and prompt
         case.points, case.labels, case.box, case.mask_prompt
         case.low_res_logits == low_res[case.rows, case.columns]
 
@@ -40,7 +40,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class PhotoGolden:
-    """Encoder outputs of a photograph: image embeddings (1, 256, 64, 64), intermediate embeddings (1, 64, 64, C)."""
+    """Encoder outputs of a photo: image embeddings (1, 256, 64, 64), intermediate embeddings (1, 64, 64, C)."""
 
     photo: str
     original_size: tuple[int, int]
@@ -51,13 +51,13 @@ class PhotoGolden:
 
 @dataclass(frozen=True)
 class Case:
-    """What the authors' predictor answers to one prompt on one photograph.
+    """What the authors' predictor answers to one prompt on one photo.
 
-    Prompts are in pixels of the original photograph, (x, y): `points` (N, 2), `labels` (N,), `box` (4,), None where
+    Prompts are in pixels of the original photo, (x, y): `points` (N, 2), `labels` (N,), `box` (4,), None where
     absent; `mask_prompt` (1, 256, 256) low-res logits or None. Sizes are (height, width).
 
     Answers: `low_res_logits` = the single returned mask at `[rows, columns]` of 256 x 256, `largest_logit` the largest
-    magnitude of the whole mask, `score`, `mask` (height, width) boolean at the photograph's size. `all_scores` (4,) and
+    magnitude of the whole mask, `score`, `mask` (height, width) boolean at the photo's size. `all_scores` (4,) and
     `all_logits` (5, 16, 16) = `[:, ::16, ::16]` are what the decoder predicts before the choice (SAM masks 0-3, then
     the HQ mask), `best` is the index of the SAM mask that was chosen.
     """
@@ -83,7 +83,7 @@ class Case:
 
     @property
     def mask(self) -> np.ndarray:
-        """The boolean mask (height, width) at the photograph's size."""
+        """The boolean mask (height, width) at the photo's size."""
         height, width = self.original_size
         return np.unpackbits(self.packed_mask, count=height * width).reshape(height, width).astype(bool)
 
@@ -99,9 +99,9 @@ class Golden:
 
 @dataclass(frozen=True)
 class PixelGolden:
-    """The model's input of one photograph: `pixel_values` (3, 1024, 1024) float32 after resizing, scaling and padding.
+    """The model's input of one photo: `pixel_values` (3, 1024, 1024) float32 after resizing, scaling and padding.
 
-    `tiles` (rows, columns): the photograph is repeated that often before anything else (`np.tile`), for a large input.
+    `tiles` (rows, columns): the photo is repeated that often before anything else (`np.tile`), for a large input.
     `sha256` is the hash of the resized uint8 picture (height, width, 3) in C order.
     """
 
@@ -115,12 +115,12 @@ class PixelGolden:
 
 @dataclass(frozen=True)
 class GenerationRun:
-    """What the authors' mask generator finds on one photograph with `seeded_state_dict(variant, local_masks=True)`.
+    """What the authors' mask generator finds on one photo with `seeded_state_dict(variant, local_masks=True)`.
 
     `options` are the arguments of the authors' generator (what is absent has their default), `multimask_output` the one
     of its `generate`. `records` are their dictionaries in their order: `segmentation` a COCO RLE `{"size": [height,
     width], "counts": str}`, `area`, `bbox` (x, y, width, height), `predicted_iou`, `point_coords` [[x, y]],
-    `stability_score`, `crop_box` (x, y, width, height), all in pixels of the photograph.
+    `stability_score`, `crop_box` (x, y, width, height), all in pixels of the photo.
     """
 
     photo: str
@@ -131,7 +131,7 @@ class GenerationRun:
 
 
 def photo_path(name: str) -> Path:
-    """Returns the path of a photograph of `docs/photos`."""
+    """Returns the path of a photo of `docs/photos`."""
     return PHOTOGRAPHS / name
 
 
@@ -139,7 +139,7 @@ def ellipse_mask_prompt(box: list[float], original_size: tuple[int, int]) -> np.
     """Returns low-res logits (1, 256, 256) of the ellipse inscribed in a box: positive inside, within [-8, 4].
 
     Args:
-        box: (x0, y0, x1, y1) in pixels of the original photograph.
+        box: (x0, y0, x1, y1) in pixels of the original photo.
         original_size: (height, width).
     """
     scale = 256 / max(original_size)

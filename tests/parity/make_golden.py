@@ -19,7 +19,7 @@ SAMPLES = 2000
 STRIDE = 5  # of the low-res logits that are kept
 PIXELS = (("lemur.png", (1, 1)), ("liberty.png", (1, 1)), ("scissors.png", (1, 1)), ("kingfisher.png", (2, 2)))
 
-# Object box and points of each photograph, in its own pixels.
+# Object box and points of each photo, in its own pixels.
 PROMPTS = {
     "lemur.png": {
         "box": [150.0, 58.0, 500.0, 408.0],
@@ -46,7 +46,7 @@ PHOTOGRAPHS = {
 
 
 def cases_of(photo: str) -> list[dict]:
-    """Returns the prompts asked on one photograph."""
+    """Returns the prompts asked on one photo."""
     box, points, negative = (PROMPTS[photo][key] for key in ("box", "points", "negative"))
     first, both = {"points": points[:1], "labels": [1]}, {"points": points, "labels": [1, 1]}
     with_negative = {"points": [*points, negative], "labels": [1, 1, 0]}

@@ -57,7 +57,7 @@ def record_variant(variant: str) -> None:
         image = photograph(run["photo"])
         multimask_output = run.get("multimask_output", True)
         generator = SamAutomaticMaskGenerator(predictor.model, output_mode="coco_rle", **run["options"])
-        if not run["options"].get("crop_n_layers"):  # what `embed` keeps is the whole photograph's
+        if not run["options"].get("crop_n_layers"):  # what `embed` keeps is the whole photo's
             generator.predictor.set_image = lambda image, run=run, own=generator.predictor: embed(
                 own, variant, run["photo"], image
             )

@@ -13,7 +13,7 @@ PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "docs" / "photos"
 
 
 def photograph(name: str) -> np.ndarray:
-    """Returns a photograph of `docs/photos` as uint8 RGB (H, W, 3)."""
+    """Returns a photo of `docs/photos` as uint8 RGB (H, W, 3)."""
     return np.array(Image.open(PHOTOGRAPHS / name).convert("RGB"))
 
 
@@ -32,7 +32,7 @@ def embed(predictor: SamPredictor, variant: str, name: str, image: np.ndarray) -
     """Sets the predictor's image.
 
     With the environment variable PARITY_CACHE set to a folder, the encoder's output is kept there (ViT-H takes a minute
-    per photograph); valid as long as the encoder's weights do not change.
+    per photo); valid as long as the encoder's weights do not change.
     """
     cache = os.environ.get("PARITY_CACHE")
     path = Path(cache or tempfile.gettempdir()) / f"{variant}-{name}-{image.shape[0]}x{image.shape[1]}.pt"

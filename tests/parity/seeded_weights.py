@@ -5,7 +5,7 @@ array follows from its key, its shape and a seed, by integer arithmetic on a PCG
 
 Nothing sits at its neutral value (norm scales, biases, relative positions, batch-norm statistics, attention biases), so
 that a forgotten or misplaced parameter changes the numbers. The scales keep activations healthy down to the last
-layer, and a few structural choices (named where they are made) give masks that follow the photograph and the prompt
+layer, and a few structural choices (named where they are made) give masks that follow the photo and the prompt
 instead of white noise: they are what makes mask overlap, stability and non-maximum suppression worth comparing.
 """
 
@@ -39,7 +39,7 @@ def seeded_state_dict(variant: str, seed: int = 0, local_masks: bool = False) ->
         variant: One of `VARIANTS`.
         seed: Another seed gives other weights. The golden numbers belong to seed 0.
         local_masks: Adds `keep_masks_local`, for mask generation: masks then lie around their points instead of all
-            over the photograph, where every box would be the same. The encoder is not touched.
+            over the photo, where every box would be the same. The encoder is not touched.
     """
     state_dict = {key: seeded_array(key, shape, seed) for key, shape in load_shapes(variant).items()}
     if local_masks:

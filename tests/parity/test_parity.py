@@ -1,4 +1,4 @@
-"""The whole way from photograph to mask, against the numbers of the authors' package."""
+"""The whole way from photo to mask, against the numbers of the authors' package."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ VARIANTS = [
 
 
 class Rig:
-    """A model with seeded weights, its processor, the golden numbers, and what the encoder makes of each photograph."""
+    """A model with seeded weights, its processor, the golden numbers, and what the encoder makes of each photo."""
 
     def __init__(self, variant: str):
         weights = {name: torch.from_numpy(value) for name, value in seeded_state_dict(variant).items()}

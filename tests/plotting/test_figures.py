@@ -47,7 +47,7 @@ def rectangle(x0, y0, x1, y1) -> np.ndarray:
 
 
 def color_at(ax, x, y) -> np.ndarray:
-    """What is drawn at a pixel of the photograph, RGB."""
+    """What is drawn at a pixel of the photo, RGB."""
     figure = ax.figure.figure
     figure.canvas.draw()
     rendered = np.asarray(figure.canvas.buffer_rgba())

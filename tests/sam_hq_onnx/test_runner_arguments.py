@@ -56,7 +56,7 @@ def test_misshapen_prompts_are_refused_by_name(runner, prompts, error, message):
 @pytest.mark.parametrize("value", [0, "no", None, [True]])
 def test_flags_are_true_or_false(runner, name, value):
     with pytest.raises(TypeError, match=f"{name} must be True or False, got"):
-        runner.segment("nowhere.jpg", **{name: value})  # refused before the photograph is read
+        runner.segment("nowhere.jpg", **{name: value})  # refused before the photo is read
     with pytest.raises(TypeError, match=f"{name} must be True or False, got"):
         runner.decode(runner.embed(PHOTO), {}, **{name: value})
 

@@ -1,4 +1,4 @@
-"""A small model behind the demo, and photographs as files."""
+"""A small model behind the demo, and photos as files."""
 
 import io
 
@@ -10,7 +10,7 @@ WIDTH, HEIGHT = 200, 120
 
 
 def photo_file(kind: str = "PNG", size=(WIDTH, HEIGHT), seed: int = 0, **options) -> bytes:
-    """A photograph with coarse colours, as the bytes of a file."""
+    """A photo with coarse colours, as the bytes of a file."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(file, kind, **options)
@@ -38,5 +38,5 @@ def demo_service(demo_parts):
 
 @pytest.fixture
 def photo_session(demo_service):
-    """A session with one photograph."""
+    """A session with one photo."""
     return demo_service.store.get(demo_service.open(photo_file(), "photo.png"))

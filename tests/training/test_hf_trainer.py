@@ -15,7 +15,7 @@ from training_data import large_shapes
 
 
 class PhotosWithBoxes(torch.utils.data.Dataset):
-    """Photographs with a large object each, every second one with a small one in the corner besides."""
+    """Photos with a large object each, every second one with a small one in the corner besides."""
 
     def __init__(self, count: int) -> None:
         self.images = []

@@ -47,7 +47,7 @@ def test_two_processes_train_validate_and_resume_as_one_run(tmp_path, train):
     assert [line["step"] for line in measures if "validation_sam_miou" in line] == [2, 4]
     whole, parts = (load_file(tmp_path / run / "last" / "model.safetensors") for run in ("whole", "parts"))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
-    # Each process scored a part of the photographs with the weights that the first one saved.
+    # Each process scored a part of the photos with the weights that the first one saved.
     saved = PromptedModel(*(part.from_pretrained(tmp_path / "whole" / "last") for part in (SamHQModel, SamHQProcessor)))
     miou, mbiou, _ = evaluate(saved, ImageMaskFolder(tmp_path / "validation")).means()["box", "sum"]
     assert (miou, mbiou) == pytest.approx((measures[-1]["validation_miou"], measures[-1]["validation_mbiou"]), abs=1e-6)

@@ -83,7 +83,7 @@ def test_there_is_a_best_without_validation_and_states_run_no_code(tmp_path):
     for victim in (*state.glob("custom_checkpoint_*.pkl"), state / "optimizer.bin"):
         kept = victim.read_bytes()
         torch.save({"state": RunsCode(tmp_path / "ran")}, victim)
-        with pytest.raises(ValueError, match="cannot go on from"):
+        with pytest.raises(ValueError, match="cannot resume from"):
             trained(tmp_path).resume()
         assert not (tmp_path / "ran").exists(), victim.name
         victim.write_bytes(kept)

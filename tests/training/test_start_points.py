@@ -27,7 +27,7 @@ def directory(tmp_path):
 
 def test_the_masks_are_those_of_transformers_sam(directory, monkeypatch):
     assert is_plain_sam(directory)
-    with pytest.warns(UserWarning, match=r"plain SAM: its 25 HQ weights were drawn fresh"):
+    with pytest.warns(UserWarning, match=r"plain SAM: its 25 HQ weights are randomly initialised"):
         start = start_from_sam(directory)
     assert set(start.new_weights) == {name for name in start.model.state_dict() if is_hq_part(name)}
     builtin = plain_sam()

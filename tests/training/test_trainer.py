@@ -41,7 +41,7 @@ def trainer(folder, model=None, validation=None, images=None, **changes) -> Trai
 
 
 def state_of(run: Trainer) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in run._own().model.state_dict().items()}
+    return {name: value.clone() for name, value in run._unwrapped_step().model.state_dict().items()}
 
 
 def test_an_interrupted_run_resumes_bit_for_bit(tmp_path):
@@ -168,7 +168,9 @@ def test_bf16_trains_without_nan_and_saves_float32(tmp_path, any_precision, trai
     run = trainer(tmp_path, trainable=trainable, precision="bf16", steps=4, ema_decay=0.9)
     before = state_of(run)
     dtypes = []
-    run._own().plain_model.mask_decoder.encoder_conv1.register_forward_hook(lambda *call: dtypes.append(call[2].dtype))
+    run._unwrapped_step().plain_model.mask_decoder.encoder_conv1.register_forward_hook(
+        lambda *call: dtypes.append(call[2].dtype)
+    )
     run.train()
     assert set(dtypes) == {torch.bfloat16}
     after = state_of(run)
@@ -183,7 +185,7 @@ def test_bf16_trains_without_nan_and_saves_float32(tmp_path, any_precision, trai
 def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights_take_it(tmp_path):
     run = trainer(tmp_path, trainable="hq")
     before = state_of(run)
-    run._own().model.mask_decoder.hq_token.weight.register_hook(lambda gradient: gradient * torch.inf)
+    run._unwrapped_step().model.mask_decoder.hq_token.weight.register_hook(lambda gradient: gradient * torch.inf)
     with pytest.raises(FloatingPointError, match="gradient of step 0"):
         run.train()
     assert all(torch.equal(value, before[name]) for name, value in state_of(run).items())
@@ -202,7 +204,7 @@ def test_bad_training_data_is_named_and_counted_once_whoever_reads_it(tmp_path, 
     run.train()
     assert run.left_out.counts == {"empty mask": len(masks)}
     assert sorted(run.left_out.cases["empty mask"]) == [path.name for path in masks]
-    assert sum("left out photo" in line for line in lines) == 1
+    assert sum("skipped photo" in line for line in lines) == 1
 
 
 def test_a_run_says_what_changed_and_refuses_what_cannot_go_on(tmp_path):
@@ -297,7 +299,7 @@ def test_validation_data_without_a_usable_mask_are_refused_before_training(tmp_p
     write_pairs(tmp_path / "data", shapes(1))
     for path in (tmp_path / "data").glob("*.png"):
         Image.new("L", (128, 128)).save(path)
-    with pytest.raises(ValueError, match=r"validation data have no usable mask; left out .* empty mask"):
+    with pytest.raises(ValueError, match=r"validation data have no usable mask; skipped .* empty mask"):
         trainer(tmp_path / "run", validation=ImageMaskFolder(tmp_path / "data"))
     assert not (tmp_path / "run").exists()
 
@@ -319,7 +321,7 @@ def test_images_are_normalised_as_the_processor_does(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path):
     run = trainer(tmp_path)
     with torch.no_grad():
-        run._own().model.mask_decoder.hq_token.weight.fill_(torch.nan)
+        run._unwrapped_step().model.mask_decoder.hq_token.weight.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="loss of step 0"):
         run.train()
 

@@ -1,4 +1,4 @@
-"""Sources, composites, shards and batches: reproducible, correctly labelled, and free of the evaluation photographs."""
+"""Sources, composites, shards and batches: reproducible, correctly labelled, and free of the evaluation photos."""
 
 import io
 import json
@@ -130,7 +130,7 @@ def test_the_table_of_evaluation_photographs_holds_them_and_their_mirror_images(
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """Sources prepared from two small packages, one photograph of which is an evaluation photograph."""
+    """Sources prepared from two small packages, one photo of which is an evaluation photo."""
     root = tmp_path_factory.mktemp("data")
     pictures = {f"usr/{seed}.png": encoded(photograph(seed)) for seed in range(4)}
     flat = encoded(Image.new("RGB", (300, 300), "white"))
@@ -241,7 +241,7 @@ def test_regions_stand_out_from_a_photograph():
 
 
 def outlines_file(path, size=(300, 260)):
-    """A bright disc and a small one in one photograph, and an outline of one that is not there."""
+    """A bright disc and a small one in one photo, and an outline of one that is not there."""
     rows, columns = np.mgrid[: size[1], : size[0]]
     discs = [(rows - 120) ** 2 + (columns - 140) ** 2 < 70**2, (rows - 30) ** 2 + (columns - 270) ** 2 < 20**2]
     names = ["seen.jpg", "gone.jpg"]
@@ -257,7 +257,7 @@ def outlines_file(path, size=(300, 260)):
 
 @pytest.fixture
 def outlined(tmp_path):
-    """Sources with one photograph whose objects are outlined, and the counts of taking the outlines in."""
+    """Sources with one photo whose objects are outlined, and the counts of taking the outlines in."""
     discs = outlines_file(tmp_path / "outlines.json")
     (tmp_path / "sources" / "backgrounds").mkdir(parents=True)
     image = np.where((discs[0] | discs[1])[..., None], [230, 220, 90], [40, 60, 90]).astype(np.uint8)

@@ -108,7 +108,7 @@ class DemoService:
         session.start_generation(self._searches.submit, **options)
 
     def close(self) -> None:
-        """End all sessions and what goes on in the background."""
+        """End all sessions and the work in the background."""
         self.store.close()
         self._searches.shutdown(cancel_futures=True)
 

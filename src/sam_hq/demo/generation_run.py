@@ -1,4 +1,4 @@
-"""Automatic mask generation of one photograph in the background, with progress, and an end at any time."""
+"""Automatic mask generation of one photo in the background, with progress, and an end at any time."""
 
 import logging
 import threading
@@ -22,11 +22,11 @@ class _CancelledError(Exception):
 
 
 class GenerationRun:
-    """One search for everything in a photograph.
+    """One search for everything in a photo.
 
     Args:
         generator: Finds the masks.
-        embeddings: Of the photograph.
+        embeddings: Of the photo.
         turns: Who may use the model.
         points_per_side: Points along each side of the grid.
         least_score: Predicted IoU that masks must be above; None: as suits the model.
@@ -89,7 +89,7 @@ class GenerationRun:
             self.status = "failed"
             logger.exception("the search for everything failed")
         finally:
-            self._embeddings = None  # type: ignore[assignment]  # whoever closed the photograph gets its memory back
+            self._embeddings = None  # type: ignore[assignment]  # whoever closed the photo gets its memory back
 
     def cancel(self) -> None:
         """End it after the group of points that is being decoded."""

@@ -1,4 +1,4 @@
-"""A photograph as somebody sent it: checked against limits, kept as the bytes that came, shown in a smaller copy."""
+"""A photo as somebody sent it: checked against limits, kept as the bytes that came, shown in a smaller copy."""
 
 import io
 import re
@@ -23,7 +23,7 @@ class PhotoLimits:
 
     Args:
         upload_bytes: Largest file.
-        pixels: Largest photograph, width times height.
+        pixels: Largest photo, width times height.
     """
 
     upload_bytes: int = 20 * 1024 * 1024
@@ -38,7 +38,7 @@ class PhotoLimits:
 
 @dataclass(frozen=True, eq=False)
 class OpenedPhoto:
-    """A photograph that can be decoded.
+    """A photo that can be decoded.
 
     Args:
         name: File name for people and downloads, without any folder.
@@ -75,10 +75,10 @@ def open_photo(data: bytes, name: str, limits: PhotoLimits) -> tuple[OpenedPhoto
         limits: What is accepted.
 
     Returns:
-        The photograph, and its pixels `(H, W, 3)` uint8 for the model, which are not kept.
+        The photo, and its pixels `(H, W, 3)` uint8 for the model, which are not kept.
 
     Raises:
-        ValueError: If it is too large, no photograph, or damaged.
+        ValueError: If it is too large, no photo, or damaged.
     """
     if len(data) > limits.upload_bytes:
         raise ValueError(

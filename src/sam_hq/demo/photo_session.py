@@ -1,4 +1,4 @@
-"""What one person does with one photograph: prompts, candidates, kept objects, undo, and everything found."""
+"""What one person does with one photo: prompts, candidates, kept objects, undo, and everything found."""
 
 import math
 import threading
@@ -79,12 +79,12 @@ class SessionOptions:
 
 
 class PhotoSession:
-    """One embedded photograph and what is segmented in it.
+    """One embedded photo and what is segmented in it.
 
     All methods may be called from any thread; one at a time does its work. An action that is refused changes nothing.
 
     Args:
-        photo: The photograph.
+        photo: The photo.
         embeddings: Its embeddings.
         predictor: Answers prompts.
         generator: Finds everything.
@@ -116,13 +116,13 @@ class PhotoSession:
         """Show the object by one point more.
 
         Args:
-            x: In pixels of the photograph.
+            x: In pixels of the photo.
             y: Likewise.
             label: 1 on the object, 0 not.
 
         Raises:
             TypeError: If a coordinate is no number.
-            ValueError: If it lies outside the photograph, the label is another, or there are too many points.
+            ValueError: If it lies outside the photo, the label is another, or there are too many points.
         """
         point = (self._coordinate("x", x), self._coordinate("y", y))
         if label not in (0, 1) or isinstance(label, bool):
@@ -137,17 +137,17 @@ class PhotoSession:
             self._prompt(prompts.with_point(point, label, previous))
 
     def set_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
-        """Show the object by a box, in the place of an earlier one; points stay.
+        """Show the object by a box, instead of an earlier one; points stay.
 
         Args:
-            x0: A corner, in pixels of the photograph.
+            x0: A corner, in pixels of the photo.
             y0: Likewise.
             x1: The corner opposite.
             y1: Likewise.
 
         Raises:
             TypeError: If a coordinate is no number.
-            ValueError: If it lies outside the photograph, or the box is empty.
+            ValueError: If it lies outside the photo, or the box is empty.
         """
         xs = sorted((self._coordinate("x0", x0), self._coordinate("x1", x1)))
         ys = sorted((self._coordinate("y0", y0), self._coordinate("y1", y1)))
@@ -246,7 +246,7 @@ class PhotoSession:
             self._keep_choice_in_range()
 
     def start_generation(self, submit: Callable[[Callable[[], None]], Any], **options: Any) -> None:
-        """Begin to find everything, in the place of what was found before.
+        """Begin to find everything, instead of what was found before.
 
         Args:
             submit: Calls a function in another thread, now or later.
@@ -254,7 +254,7 @@ class PhotoSession:
 
         Raises:
             TypeError: If there is no such option, or it has the wrong type.
-            ValueError: If an option has an impossible value, or a search goes on already.
+            ValueError: If an option has an impossible value, or a search is running already.
         """
         with self._lock:
             if self.generation is not None and not self.generation.is_over:
@@ -269,7 +269,7 @@ class PhotoSession:
         submit(run.run)
 
     def close(self) -> None:
-        """End what goes on in the background."""
+        """End the work in the background."""
         if self.generation is not None:
             self.generation.cancel()
 
@@ -283,7 +283,7 @@ class PhotoSession:
         """The masks of `objects()`.
 
         Args:
-            size: Height and width wanted, in the photograph's proportions.
+            size: Height and width wanted, in the photo's proportions.
         """
         return [self._encoded(each.logits, size) for each in self.objects()]
 

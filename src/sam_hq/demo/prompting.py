@@ -1,4 +1,4 @@
-"""Prompts on an embedded photograph, and what the model answers."""
+"""Prompts on an embedded photo, and what the model answers."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from ..predictor import SamHQPredictor
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """What shows one object, in pixels of the photograph.
+    """What shows one object, in pixels of the photo.
 
     Args:
         points: x, y each.

@@ -1,6 +1,6 @@
 """The demo's server: sessions over HTTP, and the page.
 
-No address is ever turned into a path: the page's files are read when the server starts, and photographs come as bytes.
+No address is ever turned into a path: the page's files are read when the server starts, and photos come as bytes.
 """
 
 import gzip

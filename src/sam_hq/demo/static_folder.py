@@ -1,4 +1,4 @@
-"""The page as a folder for any web server: its own files, an exported model, the runtime, example photographs."""
+"""The page as a folder for any web server: its own files, an exported model, the runtime, example photos."""
 
 import io
 import json
@@ -36,14 +36,14 @@ def write_static_demo(
         directory: A new or empty directory; it appears whole or not at all.
         model: A directory that `sam-hq export` wrote.
         name: What the page calls the model.
-        photos: Photographs that the page offers; whoever can open the page can take them away.
+        photos: Photos that the page offers; whoever can open the page can take them away.
         runtime: Folder with onnxruntime-web's files; None for the cache, see `runtime_folder`.
 
     Returns:
         The directory.
 
     Raises:
-        ValueError: If the model is not one that a browser can run, a photograph cannot be read, or the runtime is
+        ValueError: If the model is not one that a browser can run, a photo cannot be read, or the runtime is
             another one than it should be.
         OSError: If something cannot be read or written.
     """
@@ -76,11 +76,11 @@ def check_static_demo(
 
     Args:
         directory: As in `write_static_demo`, like the others.
-        photos: Photographs that the page offers.
+        photos: Photos that the page offers.
         runtime: Folder with onnxruntime-web's files.
 
     Raises:
-        ValueError: If a photograph cannot be read, or the runtime is another one than it should be.
+        ValueError: If a photo cannot be read, or the runtime is another one than it should be.
         OSError: If the directory has contents, or the runtime cannot be fetched.
     """
     check_free_directory(directory)
@@ -99,7 +99,7 @@ def is_static_demo(directory: str | Path) -> bool:
 
 
 def page_files() -> list[Any]:
-    """The files of the page: those of the server's demo, and those that stand in the place of its server."""
+    """The files of the page: those of the server's demo, and those that stand in for its server."""
     own, shared = (_files(folder) for folder in ("static", "page"))
     return list({file.name: file for file in (*shared, *own) if file.name not in _SERVER_ONLY}.values())
 
@@ -121,7 +121,7 @@ def _check_model(model: Path) -> None:
 
 
 def _write_example(directory: Path, number: int, photo: Path) -> dict[str, str]:
-    """Copy a photograph under a plain name, with a thumbnail."""
+    """Copy a photo under a plain name, with a thumbnail."""
     folder = directory / "photos"
     folder.mkdir(exist_ok=True)
     small, suffix = _opened_example(photo)
@@ -135,7 +135,7 @@ def _write_example(directory: Path, number: int, photo: Path) -> dict[str, str]:
 
 
 def _opened_example(photo: Path) -> tuple[Image.Image, str]:
-    """A photograph as it is seen, and the suffix of its kind."""
+    """A photo as it is seen, and the suffix of its kind."""
     try:
         with Image.open(photo) as image:
             return ImageOps.exif_transpose(image).convert("RGB"), (image.format or "jpeg").lower()

@@ -1,4 +1,4 @@
-"""Folders of photographs and of masks as files, in the layouts that people have."""
+"""Folders of photos and of masks as files, in the layouts that people have."""
 
 import csv
 import re
@@ -21,7 +21,7 @@ from .masked_images import (
 
 PHOTO_FOLDERS = ("im", "images", "image", "imgs", "img", "photos")
 MASK_FOLDERS = ("gt", "masks", "mask", "ground_truth", "segmentations", "annotations", "labels")
-# A mask's name is its photograph's, with a word, a number or both.
+# A mask's name is its photo's, with a word, a number or both.
 _MASK_NAME = re.compile(
     r"(?P<of>.*?)(?:(?P<word>[_\-. ](?:masks?|gt|seg|segmentation|matte|label))(?:[_\-]?\d+)?|(?P<number>[_\-]\d+))?",
     re.IGNORECASE,
@@ -32,7 +32,7 @@ Unpaired = list[tuple[str, str]]
 
 
 class ImageMaskFolder(MaskedImages):
-    """Photographs and masks as files: HQSeg-44K's layout, or a `manifest.csv` with columns `image` and `mask`.
+    """Photos and masks as files: HQSeg-44K's layout, or a `manifest.csv` with columns `image` and `mask`.
 
     In HQSeg-44K's layout `X.jpg` and `X.png` lie side by side, or in two folders (`im` and `gt`, or `images` and
     `masks`, with the same folders below them); `X_0.png`, `X_1.png` are several objects of `X`. `X_mask.png` is a
@@ -45,7 +45,7 @@ class ImageMaskFolder(MaskedImages):
 
     Raises:
         FileNotFoundError: The folder is missing.
-        ValueError: It holds no pair; or, with `on_bad="raise"`, a photograph or a mask that has no partner.
+        ValueError: It holds no pair; or, with `on_bad="raise"`, a photo or a mask that has no partner.
     """
 
     def __init__(self, folder: str | Path, on_bad: str = "skip") -> None:
@@ -70,15 +70,15 @@ class ImageMaskFolder(MaskedImages):
         super().__init__(entries, on_bad, unpaired)
 
     def name(self, index: int) -> str:
-        """What a photograph is called in reports: its path in the folder of photographs."""
+        """What a photo is called in reports: its path in the folder of photos."""
         return path_within(self.folders[0], self.image_path(index))
 
     def image_path(self, index: int) -> Path:
-        """Where a photograph lies."""
+        """Where a photo lies."""
         return self.entries[index][0]
 
     def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:  # noqa: ARG002
-        """The masks of a photograph as they are stored."""
+        """The masks of a photo as they are stored."""
         for path in self.entries[index][1]:
             yield path_within(self.folders[1], path), read_mask(path)
 
@@ -101,7 +101,7 @@ def _manifest_entries(image_dir: Path, mask_dir: Path) -> list[Entry]:
 
 
 def _folders_of_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Where the photographs and the masks of a dataset lie: in one place, or in one for each part of it."""
+    """Where the photos and the masks of a dataset lie: in one place, or in one for each part of it."""
     if pair := _pair_in(folder):
         return [pair]
     below = [pair for part in sorted(folder.rglob("*")) if part.is_dir() and (pair := _pair_in(part))]
@@ -121,7 +121,7 @@ def _pair_in(folder: Path) -> tuple[Path, Path] | None:
 
 
 def _paired_entries(photo_folder: Path, mask_folder: Path) -> tuple[list[Entry], tuple[list[Path], list[Path]]]:
-    """Photographs with their masks, and the photographs and the masks that have no partner."""
+    """Photos with their masks, and the photos and the masks that have no partner."""
     suffixes = image_suffixes()
     photos, masks = pictures_below(photo_folder, suffixes), pictures_below(mask_folder, suffixes)
     if photo_folder == mask_folder:
@@ -149,7 +149,7 @@ def _paired_entries(photo_folder: Path, mask_folder: Path) -> tuple[list[Entry],
 def _partners(
     mask: Path, mask_folder: Path, by_name: dict[str, list[Path]], by_stem: dict[str, list[Path]]
 ) -> list[Path]:
-    """The photographs of a mask: of its path, its folder's, or its name's where that is one photograph's alone."""
+    """The photos of a mask: of its path, its folder's, or its name's where that is one photo's alone."""
     folder = mask.parent.relative_to(mask_folder)
     names = _possible_names(mask)
     for name in names:
@@ -164,7 +164,7 @@ def _partners(
 
 
 def _possible_names(mask: Path) -> list[str]:
-    """The names that the photograph of a mask may have, the likeliest first: the mask's own, then shorter ones."""
+    """The names that the photo of a mask may have, the likeliest first: the mask's own, then shorter ones."""
     match = _MASK_NAME.fullmatch(mask.stem)
     names = [mask.stem, Path(mask.stem).stem]  # X.jpg.png is a mask of X.jpg
     if match is not None:
@@ -174,7 +174,7 @@ def _possible_names(mask: Path) -> list[str]:
 
 
 def _told_apart(pictures: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Which pictures of one folder are photographs, and which are masks of others."""
+    """Which pictures of one folder are photos, and which are masks of others."""
     named = {(path.parent, path.stem) for path in pictures}
     photos, masks = [], []
     by_place: dict[tuple[Path, str], list[Path]] = {}
@@ -187,7 +187,7 @@ def _told_apart(pictures: list[Path]) -> tuple[list[Path], list[Path]]:
             by_place.setdefault((path.parent, path.stem), []).append(path)
     marked = {(path.parent, match["of"]) for path in masks if (match := _MASK_NAME.fullmatch(path.stem))}
     for place, alike in by_place.items():
-        # Of files of one name the photograph is the lossy one, a mask is a PNG before anything else.
+        # Of files of one name the photo is the lossy one, a mask is a PNG before anything else.
         alike = sorted(alike, key=lambda path: (_is_png(path), path.suffix.lower() not in LOSSY_SUFFIXES))
         if place in marked or not _is_png(alike[0]):
             photos.append(alike[0])

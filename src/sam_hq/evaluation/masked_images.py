@@ -1,4 +1,4 @@
-"""Photographs with their masks as a sequence, whatever they are stored in, and the report of what is unusable."""
+"""Photos with their masks as a sequence, whatever they are stored in, and the report of what is unusable."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ WITHOUT_MASK, WITHOUT_PHOTOGRAPH = "photograph without a mask", "mask without a 
 
 @dataclass
 class BadDataReport:
-    """What was left out of a dataset, and why.
+    """What was skipped of a dataset, and why.
 
     Attributes:
         cases: For every reason, the names of what it was found in, each once, however often it was met.
@@ -55,7 +55,7 @@ class BadDataReport:
         """One line per reason."""
         examples = self.examples
         return "\n".join(
-            f"left out {count}: {reason} (such as {', '.join(examples[reason])})"
+            f"skipped {count}: {reason} (such as {', '.join(examples[reason])})"
             for reason, count in self.counts.most_common()
         )
 
@@ -65,11 +65,11 @@ class NothingFoundError(ValueError):
 
 
 class MaskedImages:
-    """A sequence of photographs with their masks.
+    """A sequence of photos with their masks.
 
     Args:
-        entries: One record per photograph; subclasses say what it is.
-        on_bad: `skip` leaves bad masks and photographs out and counts them in `report`; `raise` raises ValueError.
+        entries: One record per photo; subclasses say what it is.
+        on_bad: `skip` leaves bad masks and photos out and counts them in `report`; `raise` raises ValueError.
         unpaired: The (name, reason) of what no entry was made of.
 
     Raises:
@@ -92,7 +92,7 @@ class MaskedImages:
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The photograph (H, W, 3) uint8, upright, and its usable masks (n, H, W) bool; n is 0 if it is unusable."""
+        """The photo (H, W, 3) uint8, upright, and its usable masks (n, H, W) bool; n is 0 if it is unusable."""
         name = self.name(index)
         try:
             image = decoded_rgb(self.image_path(index))
@@ -105,15 +105,15 @@ class MaskedImages:
         return image, np.stack(masks) if masks else np.zeros((0, *size), bool)
 
     def name(self, index: int) -> str:
-        """What a photograph is called in reports."""
+        """What a photo is called in reports."""
         raise NotImplementedError
 
     def image_path(self, index: int) -> Path:
-        """Where a photograph lies."""
+        """Where a photo lies."""
         raise NotImplementedError
 
     def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:
-        """The masks of a photograph of (height, width) as they are stored, each with its name.
+        """The masks of a photo of (height, width) as they are stored, each with its name.
 
         An exception stands where one is unreadable.
         """
@@ -138,7 +138,7 @@ def path_within(folder: Path, path: Path) -> str:
 
 
 def pictures_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """The files with one of the suffixes in a folder and all below it, hidden ones left out.
+    """The files with one of the suffixes in a folder and all below it, hidden ones skipped.
 
     Args:
         folder: The folder.

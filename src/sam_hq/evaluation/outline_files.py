@@ -1,4 +1,4 @@
-"""Photographs whose masks are described in files: COCO instances, LabelMe, YOLO segmentation."""
+"""Photos whose masks are described in files: COCO instances, LabelMe, YOLO segmentation."""
 
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
@@ -34,14 +34,14 @@ class CocoInstances(MaskedImages):
 
     Args:
         annotations: The `instances_*.json` file.
-        images: Folder of the photographs.
+        images: Folder of the photos.
         on_bad: See `MaskedImages`.
 
     Raises:
         FileNotFoundError: The file or the folder is missing.
         ImportError: pycocotools is not installed.
-        ValueError: The file holds something else, or no photograph has an annotation; or, with `on_bad="raise"`, an
-            annotation is of a photograph that is not listed.
+        ValueError: The file holds something else, or no photo has an annotation; or, with `on_bad="raise"`, an
+            annotation is of a photo that is not listed.
     """
 
     def __init__(self, annotations: str | Path, images: str | Path, on_bad: str = "skip") -> None:
@@ -64,15 +64,15 @@ class CocoInstances(MaskedImages):
                 self.report.add(image["file_name"], WITHOUT_MASK)  # as many of COCO's are, so none is refused
 
     def name(self, index: int) -> str:
-        """What a photograph is called in reports: its file's name in the list, with the folder if it has one."""
+        """What a photo is called in reports: its file's name in the list, with the folder if it has one."""
         return self.entries[index][0]["file_name"]
 
     def image_path(self, index: int) -> Path:
-        """Where a photograph lies."""
+        """Where a photo lies."""
         return self.folder / self.entries[index][0]["file_name"]
 
     def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:
-        """The masks of a photograph, drawn where they are of its size."""
+        """The masks of a photo, drawn where they are of its size."""
         record, annotations = self.entries[index]
         for annotation in annotations:
             name = f"{record['file_name']}, annotation {annotation.get('id')}"
@@ -85,7 +85,7 @@ class CocoInstances(MaskedImages):
 
 
 class LabelMeFolder(MaskedImages):
-    """LabelMe files beside their photographs, or in a folder of their own.
+    """LabelMe files beside their photos, or in a folder of their own.
 
     Args:
         folder: The dataset's folder.
@@ -94,7 +94,7 @@ class LabelMeFolder(MaskedImages):
     Raises:
         FileNotFoundError: The folder is missing.
         ImportError: pycocotools is not installed.
-        ValueError: It holds no LabelMe file of a photograph; or, with `on_bad="raise"`, one whose photograph is
+        ValueError: It holds no LabelMe file of a photo; or, with `on_bad="raise"`, one whose photo is
             missing.
     """
 
@@ -136,15 +136,15 @@ class LabelMeFolder(MaskedImages):
         return named[0] if len(set(named)) == 1 else None
 
     def name(self, index: int) -> str:
-        """What a photograph is called in reports."""
+        """What a photo is called in reports."""
         return path_within(self.folder, self.image_path(index))
 
     def image_path(self, index: int) -> Path:
-        """Where a photograph lies."""
+        """Where a photo lies."""
         return self.entries[index][0]
 
     def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:
-        """The objects of a photograph, drawn where they are of its size."""
+        """The objects of a photo, drawn where they are of its size."""
         document = self.entries[index][1]
         stated = (document.get("imageHeight"), document.get("imageWidth"))
         if None not in stated and stated != size:
@@ -165,7 +165,7 @@ class YoloSegments(MaskedImages):
     Raises:
         FileNotFoundError: The file or a folder is missing.
         ImportError: pycocotools is not installed.
-        ValueError: There is no such part, or no photograph with a label file.
+        ValueError: There is no such part, or no photo with a label file.
     """
 
     def __init__(self, source: str | Path, on_bad: str = "skip", split: str = "train") -> None:
@@ -183,15 +183,15 @@ class YoloSegments(MaskedImages):
                 self.report.add(path_within(self.folder, photo), WITHOUT_MASK)  # YOLO's way to say: no object
 
     def name(self, index: int) -> str:
-        """What a photograph is called in reports."""
+        """What a photo is called in reports."""
         return path_within(self.folder, self.image_path(index))
 
     def image_path(self, index: int) -> Path:
-        """Where a photograph lies."""
+        """Where a photo lies."""
         return self.entries[index][0]
 
     def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:
-        """The objects of a photograph."""
+        """The objects of a photo."""
         label = self.entries[index][1]
         try:
             found = yolo_masks(label.read_text(encoding="utf-8-sig"), size)
@@ -202,7 +202,7 @@ class YoloSegments(MaskedImages):
 
 
 def _yolo_label(photo: Path) -> Path:
-    """The label file of a photograph: with the last folder `images` of its path called `labels`."""
+    """The label file of a photo: with the last folder `images` of its path called `labels`."""
     parts = list(photo.parts)
     for place in range(len(parts) - 2, -1, -1):
         if parts[place].lower() == "images":

@@ -21,7 +21,7 @@ from sam_hq_numpy.atomic_writing import new_file
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
-from .floors import FLOORS, load_opencv
+from .baselines import BASELINES, load_opencv
 from .found_masks import EVERYTHING, best_found_mask
 from .ground_truth_prompts import central_point, error_click, jittered_box, mask_box, random_points
 from .mask_metrics import boundary_iou, mask_iou
@@ -41,10 +41,10 @@ class ObjectScore:
         image: Name of the photograph.
         index: Number of the object in it.
         prompt: Kind of prompt.
-        branch: `sam`, `hq`, `sum`, or the name of a floor.
+        branch: `sam`, `hq`, `sum`, or the name of a baseline.
         iou: Intersection over union at the photograph's size.
         boundary_iou: The same of the boundary regions.
-        score: The model's own prediction of the IoU; NaN for floors.
+        score: The model's own prediction of the IoU; NaN for baselines.
     """
 
     image: str
@@ -170,7 +170,7 @@ def evaluate(
     predictor: PromptedModel,
     dataset: Any,
     prompts: Iterable[str] = ("box",),
-    floors: Iterable[str] = (),
+    baselines: Iterable[str] = (),
     settings: dict[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     seed: int = 0,
@@ -182,7 +182,7 @@ def evaluate(
         predictor: The model.
         dataset: A `sam_hq.evaluation.segmentation_data.MaskedImages`.
         prompts: Some of `PROMPTS`, and `everything` for mask generation.
-        floors: Methods without learning to score beside it: `filled-box`, `grabcut`.
+        baselines: Methods without learning to score beside it: `filled-box`, `grabcut`.
         settings: What the report says about how it was made.
         progress: Called with the number of photographs done and of all.
         seed: Seed of jitter and random points; a photograph's depend on its number alone.
@@ -192,11 +192,11 @@ def evaluate(
         The report.
 
     Raises:
-        ValueError: An unknown prompt or floor, or a negative seed.
+        ValueError: An unknown prompt or baseline, or a negative seed.
         ImportError: `grabcut` without OpenCV.
     """
-    prompts, floors = tuple(prompts), tuple(floors)
-    check_choices(prompts, floors, seed)
+    prompts, baselines = tuple(prompts), tuple(baselines)
+    check_choices(prompts, baselines, seed)
     report = EvaluationReport({**(settings or {}), "seed": seed})
     for number in range(len(dataset)):
         image, truths = dataset[number]
@@ -210,33 +210,35 @@ def evaluate(
                 masks, scores = answers(predictor, truths, kind, rng)
                 for branch in BRANCHES:
                     _add_scores(report, dataset.name(number), kind, branch, masks[branch], truths, scores)
-            for floor in floors:
-                guesses = [FLOORS[floor](image, mask_box(truth)) for truth in truths]
-                _add_scores(report, dataset.name(number), "box", floor, guesses, truths, [float("nan")] * len(truths))
+            for baseline in baselines:
+                guesses = [BASELINES[baseline](image, mask_box(truth)) for truth in truths]
+                _add_scores(
+                    report, dataset.name(number), "box", baseline, guesses, truths, [float("nan")] * len(truths)
+                )
         if progress is not None:
             progress(number + 1, len(dataset))
     report.left_out = dict(dataset.report.counts)
     return report
 
 
-def check_choices(prompts: Sequence[str], floors: Sequence[str] = (), seed: int = 0) -> None:
+def check_choices(prompts: Sequence[str], baselines: Sequence[str] = (), seed: int = 0) -> None:
     """Refuse what `evaluate` refuses, before a model is loaded for it.
 
     Args:
         prompts: Some of `PROMPTS`, and `everything` for mask generation.
-        floors: Names of floors.
+        baselines: Names of baselines.
         seed: A seed.
 
     Raises:
-        ValueError: An unknown prompt or floor, or a negative seed.
+        ValueError: An unknown prompt or baseline, or a negative seed.
         ImportError: `grabcut` without OpenCV.
     """
-    for name, given, known in (("prompts", prompts, KINDS), ("floors", floors, tuple(FLOORS))):
+    for name, given, known in (("prompts", prompts, KINDS), ("baselines", baselines, tuple(BASELINES))):
         if unknown := [value for value in given if value not in known]:
             raise ValueError(f"unknown {name} {unknown}; there are {list(known)}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
-    if "grabcut" in floors:
+    if "grabcut" in baselines:
         load_opencv()
 
 

@@ -1,4 +1,4 @@
-"""Photographs with ground-truth masks on disk, whatever layout they come in, with the bad ones named."""
+"""Photos with ground-truth masks on disk, whatever layout they come in, with the bad ones named."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def open_dataset(
 
     Args:
         path: A folder, a COCO file, or the `data.yaml` of YOLO labels.
-        images: Folder of a COCO file's photographs; None for its own.
+        images: Folder of a COCO file's photos; None for its own.
         on_bad: See `MaskedImages`.
         split: Which part of a `data.yaml` is wanted.
 
@@ -71,7 +71,7 @@ def _is_coco(path: Path) -> bool:
 
 
 def _photos_of_coco(folder: Path, document: Path) -> Path:
-    """Where the photographs of a COCO file lie: beside it, in the folder, or in its `images`."""
+    """Where the photos of a COCO file lie: beside it, in the folder, or in its `images`."""
     records = read_json(document)["images"]
     name = records[0].get("file_name") if records and isinstance(records[0], dict) else None
     places = (document.parent, folder, folder / "images")

@@ -1,7 +1,7 @@
-"""Ranges of a graph's activations, measured on photographs.
+"""Ranges of a graph's activations, measured on photos.
 
 `onnxruntime.quantization.quantize_static` measures them too, but on every matrix product, those of attention included,
-and keeps what it measures until the run has ended: 13 GB for one photograph through ViT-B, and more with each that
+and keeps what it measures until the run has ended: 13 GB for one photo through ViT-B, and more with each that
 follows.
 """
 

@@ -1,4 +1,4 @@
-"""Exported graphs against the torch model, on a drawn photograph and prompts of every kind."""
+"""Exported graphs against the torch model, on a drawn photo and prompts of every kind."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Limit:
     mask_iou: float
 
 
-# What eight bits cost is measured on photographs (docs/benchmarks.md); here only nonsense is refused.
+# What eight bits cost is measured on photos (docs/benchmarks.md); here only nonsense is refused.
 LIMITS = {"fp32": Limit(1e-4, 1e-4, 0.99), "fp16": Limit(5e-2, 5e-2, 0.9), "int8": Limit(0.5, 0.5, 0.5)}
 
 
@@ -139,7 +139,7 @@ class _Call:
 
 
 def _calls(mask_size: int) -> Iterator[_Call]:
-    """Calls for two photographs: points, ragged points with boxes, masks, and nothing at all."""
+    """Calls for two photos: points, ragged points with boxes, masks, and nothing at all."""
     points = [[[[60, 60]], [[170, 120], [20, 20]]], [[[75, 120], [75, 20], [10, 200]]]]
     labels = [[[1], [1, 0]], [[1, 0, -1]]]
     boxes = [[[30, 30, 100, 100], [140, 90, 220, 160]], [[20, 60, 130, 190]]]

@@ -1,4 +1,4 @@
-"""The two graphs that are exported: photograph to embeddings, embeddings and prompts to masks.
+"""The two graphs that are exported: photo to embeddings, embeddings and prompts to masks.
 
 They are the model's own modules, put together so that a graph without branches serves every kind of prompt: what an
 object lacks is there as padding that attention does not see. docs/export.md describes their inputs and outputs.
@@ -39,7 +39,7 @@ DECODER_OUTPUTS = ("pred_masks", "iou_scores")
 
 
 class EncoderGraph(nn.Module):
-    """Photographs to all that does not depend on prompts.
+    """Photos to all that does not depend on prompts.
 
     Args:
         model: The model; left as it is.
@@ -51,7 +51,7 @@ class EncoderGraph(nn.Module):
         self.mask_decoder: SamHQMaskDecoder = _copy(model.mask_decoder)
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encode photographs.
+        """Encode photos.
 
         Args:
             pixel_values: (B, 3, S, S) float32.
@@ -202,7 +202,7 @@ class HeadwiseAttention(nn.Module):
 
 @torch.no_grad()
 def traced_encoder(model: SamHQModel) -> torch.export.ExportedProgram:
-    """Trace the encoder for any number of photographs.
+    """Trace the encoder for any number of photos.
 
     Args:
         model: The model; left as it is.
@@ -215,7 +215,7 @@ def traced_encoder(model: SamHQModel) -> torch.export.ExportedProgram:
 
 @torch.no_grad()
 def traced_decoder(model: SamHQModel) -> torch.export.ExportedProgram:
-    """Trace the decoder for any number of photographs, objects and points.
+    """Trace the decoder for any number of photos, objects and points.
 
     Args:
         model: The model; left as it is.

@@ -1,4 +1,4 @@
-"""What other libraries remark on their own work, kept from the user."""
+"""Other libraries' warnings about their own work, kept from the user."""
 
 import logging
 import warnings
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def without_remarks(logger_name: str | None = None) -> Iterator[None]:
+def without_warnings(logger_name: str | None = None) -> Iterator[None]:
     """Silence warnings, and what a logger says below the level of errors, while the block runs.
 
     Args:
@@ -24,4 +24,4 @@ def without_remarks(logger_name: str | None = None) -> Iterator[None]:
         logger.setLevel(level)
 
 
-__all__ = ["without_remarks"]
+__all__ = ["without_warnings"]

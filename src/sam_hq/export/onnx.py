@@ -33,7 +33,7 @@ from .graphs import (
     traced_decoder,
     traced_encoder,
 )
-from .library_warnings import without_remarks
+from .library_warnings import without_warnings
 from .quantization import check_calibration_photos, quantize_encoder
 
 DTYPES = ("fp32", "fp16", "int8")
@@ -203,8 +203,8 @@ def graph_program(
     traced: torch.export.ExportedProgram, inputs: tuple[str, ...], outputs: tuple[str, ...], opset: int
 ) -> Any:
     """A traced graph as ONNX, with named inputs and outputs."""
-    # The exporter remarks on libraries that are not installed and axes that have one name.
-    with without_remarks("torch.onnx"):
+    # The exporter warns of libraries that are not installed and axes that have one name.
+    with without_warnings("torch.onnx"):
         return torch.onnx.export(
             traced,
             dynamo=True,

@@ -57,7 +57,7 @@ def export_programs(
 
     Raises:
         TypeError: If `model` is no SAM-HQ.
-        ValueError: If `dtype` is another, the processor prepares photographs in a way that the runner does not, or the
+        ValueError: If `dtype` is another, the processor prepares photos in a way that the runner does not, or the
             answers differ from the model's by more than they may.
         OSError: If the directory cannot be written.
     """

@@ -1,8 +1,8 @@
 """The encoder's graph with 8-bit weights, for CPUs.
 
 Two ways. *Dynamic*: the weights of the linear layers are rounded, and what comes in is rounded anew at each call; needs
-no photographs. *Calibrated*: convolutions too, with the ranges of what goes into and comes out of all of these measured
-on photographs beforehand. The products of attention, which have no weights, stay as they are in both.
+no photos. *Calibrated*: convolutions too, with the ranges of what goes into and comes out of all of these measured
+on photos beforehand. The products of attention, which have no weights, stay as they are in both.
 docs/benchmarks.md has what each costs and gains. The decoder stays as it is: it is a small part of the time, and its
 masks are what the eye sees.
 """
@@ -16,7 +16,7 @@ from sam_hq_onnx.metadata import GraphMetadata
 from sam_hq_onnx.photographs import encoder_input, load_photo
 
 from .calibration import activation_ranges, layers_with_weights
-from .library_warnings import without_remarks
+from .library_warnings import without_warnings
 
 LINEAR_OPERATORS = ("MatMul", "Gemm")
 CALIBRATED_OPERATORS = ("Conv", *LINEAR_OPERATORS)
@@ -28,12 +28,12 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[objec
     Args:
         path: The graph, its weights inside or beside it; written over, with the weights inside.
         metadata: What the new one says about itself.
-        photos: Photographs to measure ranges on: paths, PIL images or uint8 arrays (H, W, 3), read one by one; with
+        photos: Photos to measure ranges on: paths, PIL images or uint8 arrays (H, W, 3), read one by one; with
             none, the dynamic way is taken.
 
     Raises:
-        TypeError: If something is no photograph.
-        ValueError: If a photograph cannot be read.
+        TypeError: If something is no photo.
+        ValueError: If a photo cannot be read.
     """
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -41,7 +41,7 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[objec
     weights = path.with_name(f"{path.name}.data")
     external = weights.exists()
     # A directory of its own, since the tools write some weights of a large graph as a file each.
-    with tempfile.TemporaryDirectory(dir=path.parent) as aside, without_remarks():  # on what was done already
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside, without_warnings():  # on what was done already
         prepared = Path(aside, "prepared.onnx")
         # Folds constants, so that every weight is one, and knows every shape.
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True, save_as_external_data=external)
@@ -55,14 +55,14 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[objec
 
 
 def check_calibration_photos(photos: Sequence[object]) -> None:
-    """Read photographs and forget them, so that a damaged one is known before the work that needs them.
+    """Read photos and forget them, so that a damaged one is known before the work that needs them.
 
     Args:
         photos: As in `quantize_encoder`.
 
     Raises:
-        TypeError: If something is no photograph.
-        ValueError: If a photograph cannot be read.
+        TypeError: If something is no photo.
+        ValueError: If a photo cannot be read.
     """
     for photo in photos:
         load_photo(photo)

@@ -28,7 +28,7 @@ class MaskCandidates:
         stability: `(N,)` float32.
         points: N lists of the prompts' `[x, y]`, in the frame of the masks.
         crop_boxes: `(N, 4)` int64, x0 y0 x1 y1 in pixels of the photograph.
-        is_cut: `(N,)` boolean, whether the mask ends at an edge of its crop where the photograph goes on.
+        is_cut: `(N,)` boolean, whether the mask ends at an edge of its crop where the photograph continues.
     """
 
     masks: list[RunLengthMask]
@@ -101,8 +101,8 @@ class MaskCandidates:
         """Fill small holes, remove small specks, and drop what thereby became a duplicate of a mask left unchanged.
 
         Args:
-            min_area: Regions with fewer pixels go.
-            iou_threshold: Box IoU above which the changed one of two masks goes.
+            min_area: Regions with fewer pixels are removed.
+            iou_threshold: Box IoU above which the changed one of two masks is removed.
         """
         cleaned = [remove_small_specks(fill_small_holes(mask, min_area), min_area) for mask in self.masks]
         unchanged = torch.tensor(
@@ -145,7 +145,7 @@ def candidates_of_crop(
     options: MaskGenerationOptions,
     keep_cut: bool = False,
 ) -> MaskCandidates:
-    """Clean stable masks of a crop, and leave out those that end at its edge.
+    """Clean stable masks of a crop, and drop those that end at its edge.
 
     Args:
         stable: K masks at the size of the crop.

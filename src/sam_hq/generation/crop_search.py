@@ -25,15 +25,15 @@ from .upscaling import UpscalingWeights
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A part of a photograph to be searched.
+    """A part of a photo to be searched.
 
     Args:
         pixels: `(h, w, 3)` uint8; None where its embeddings are at hand.
-        box: x0 y0 x1 y1 in pixels of the photograph.
-        image_size: Height and width of the photograph.
+        box: x0 y0 x1 y1 in pixels of the photo.
+        image_size: Height and width of the photo.
         grid: `(P, 2)` x y in [0, 1].
-        is_first: Whether it is the first of its photograph: the whole of it, unless that is tiled.
-        is_last: Whether it is the last of its photograph.
+        is_first: Whether it is the first of its photo: the whole of it, unless that is tiled.
+        is_last: Whether it is the last of its photo.
     """
 
     pixels: np.ndarray | None
@@ -54,7 +54,7 @@ class CropEmbedding:
     """What the decoder needs of one crop.
 
     Args:
-        kept: Its embeddings, which can be kept where it is a whole photograph.
+        kept: Its embeddings, which can be kept where it is a whole photo.
         frame_side: Side of the padded frame.
     """
 
@@ -103,7 +103,7 @@ def search_crop(
         advance: Called after each group of points with their number; what it raises ends the work.
 
     Returns:
-        The masks in the frame of the photograph.
+        The masks in the frame of the photo.
     """
     count = len(crop.grid)
     per_batch = options.points_per_batch or count

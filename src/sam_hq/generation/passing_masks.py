@@ -97,7 +97,7 @@ def passing_masks(
 
     Yields:
         Indices (K,) of the prompts of a group that passed, ascending, and their masks, to be rendered by `strips` or
-        `logits`. Groups without any are left out.
+        `logits`. Groups without any are skipped.
 
     Raises:
         ValueError: If there is more than one image, or a prompt is malformed.

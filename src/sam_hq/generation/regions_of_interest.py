@@ -54,7 +54,7 @@ def segment_regions(
 ) -> list[RegionMask]:
     """Segment objects of a photograph of any size, each in a square region around its prompts.
 
-    A mask that ends at an edge of its region where the photograph goes on is looked for again in a region twice as
+    A mask that ends at an edge of its region where the photograph continues is looked for again in a region twice as
     large, so that memory is bounded by the decoded photograph and the largest region.
 
     Args:
@@ -188,10 +188,10 @@ def _span(
 ) -> tuple[float, float, float, float]:
     """x0 y0 x1 y1 around all prompts of one object."""
     corners = [box.reshape(2, 2)] if box is not None else []
-    placed = np.concatenate([*corners, *([points] if points is not None else [])])
-    if not len(placed):
+    positions = np.concatenate([*corners, *([points] if points is not None else [])])
+    if not len(positions):
         raise ValueError(f"object {index} has neither a box nor a point.")
-    (x0, y0), (x1, y1) = placed.min(0), placed.max(0)
+    (x0, y0), (x1, y1) = positions.min(0), positions.max(0)
     if not (x0 >= 0 and y0 >= 0 and x1 <= image_size[1] and y1 <= image_size[0]):
         raise ValueError(
             f"the prompts of object {index} span {x0:g} {y0:g} to {x1:g} {y1:g}, outside the photograph of "

@@ -16,7 +16,7 @@ def stitched(candidates: MaskCandidates) -> MaskCandidates:
     """Join masks of neighbouring tiles that show one object, at least one of them cut by the border of its tile.
 
     Args:
-        candidates: Masks in the frame of the photograph, with the tile of each as `crop_boxes`.
+        candidates: Masks in the frame of the photo, with the tile of each as `crop_boxes`.
 
     Returns:
         The masks that nothing was joined to as they were, and for every object its joined mask: the union, with all

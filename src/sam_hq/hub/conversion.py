@@ -54,7 +54,7 @@ class Conversion:
         variant: "vit_b", "vit_l", "vit_h", "vit_tiny", or "custom" for another size.
         config: the model's configuration.
         output_dir: where it was saved.
-        new_weights: our names of the weights that the checkpoint lacks and that were freshly drawn.
+        new_weights: our names of the weights that the checkpoint lacks and that are randomly initialised.
     """
 
     variant: str

@@ -134,7 +134,7 @@ def is_hq_name(our_name: str) -> bool:
 
 
 def is_unused_name(authors_name: str) -> bool:
-    """Return whether a weight of the authors' TinyViT checkpoints is left out on purpose.
+    """Return whether a weight of the authors' TinyViT checkpoints is skipped on purpose.
 
     Args:
         authors_name: such as "image_encoder.head.weight".

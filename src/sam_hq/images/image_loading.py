@@ -1,6 +1,6 @@
-"""From whatever a caller calls a photograph to upright 8-bit RGB pixels.
+"""From whatever a caller calls a photo to upright 8-bit RGB pixels.
 
-Everything ends as uint8 because the authors resize 8-bit images with Pillow: a photograph gives the same model input
+Everything ends as uint8 because the authors resize 8-bit images with Pillow: a photo gives the same model input
 whether it comes as a file, bytes, a URL, an array or a tensor.
 """
 
@@ -60,7 +60,7 @@ def load_rgb(
 ) -> tuple[np.ndarray | torch.Tensor, bool]:
     """Load one image as 8-bit RGB.
 
-    Transparency is dropped, not blended, as `PIL.Image.convert("RGB")` does. A photograph with an EXIF orientation is
+    Transparency is dropped, not blended, as `PIL.Image.convert("RGB")` does. A photo with an EXIF orientation is
     turned upright. 16-bit values are scaled by 1/257 (Pillow itself would clip them at 255). Floating point values in
     [0, 1] are multiplied by 255, those in [0, 255] are taken as they are; both are rounded. `input_range` stretches
     other ranges. Of a file with several frames the first is read.

@@ -38,7 +38,7 @@ class SamHQImageProcessorKwargs(ImagesKwargs, total=False):
 
 
 def known_options(kwargs: dict) -> dict:
-    """Check the names and the single values of options; those that are None are left out.
+    """Check the names and the single values of options; those that are None are skipped.
 
     Raises:
         TypeError: an unknown name; the message has the nearest known one.

@@ -1,4 +1,4 @@
-"""Photographs too large to be handled in one piece: regions read one at a time from one decoded copy."""
+"""Photos too large to be handled in one piece: regions read one at a time from one decoded copy."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr",
 
 
 class PhotoRegions:
-    """A decoded photograph of which only regions are ever turned into an array.
+    """A decoded photo of which only regions are ever turned into an array.
 
     Args:
         image: Whatever `sam_hq.images.image_loading.load_rgb` takes. 8-bit files stay as Pillow decodes them, others
             become one array.
-        max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+        max_pixels: Larger photos are refused before they are decoded; None: Pillow's own limit.
         input_range: For images of more than 8 bits, see `load_rgb`.
         timeout: Seconds to wait for a URL; None waits as long as it takes.
     """
@@ -61,7 +61,7 @@ class PhotoRegions:
         """The pixels of a part.
 
         Args:
-            box: x0 y0 x1 y1 within the photograph; x1 and y1 outside the part.
+            box: x0 y0 x1 y1 within the photo; x1 and y1 outside the part.
 
         Returns:
             `(y1 - y0, x1 - x0, 3)` uint8.

@@ -52,7 +52,7 @@ def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
 def touches_crop_edge(
     boxes: torch.Tensor, crop_box: Sequence[float], image_size: Sequence[int], tolerance: float = EDGE_TOLERANCE
 ) -> torch.Tensor:
-    """Whether a box ends at the edge of its crop where the photograph goes on, so that its mask is probably cut.
+    """Whether a box ends at the edge of its crop where the photograph continues, so that its mask is probably cut.
 
     Args:
         boxes: `(N, 4)` x0 y0 x1 y1, in pixels of the crop.
@@ -81,7 +81,7 @@ def non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_thres
     Args:
         boxes: `(N, 4)` x0 y0 x1 y1 of any dtype; other than float64 they are compared in float32.
         scores: `(N,)` of any dtype, also another than that of the boxes.
-        iou_threshold: Overlap (IoU) above which the lower-scored box goes.
+        iou_threshold: Overlap (IoU) above which the lower-scored box is removed.
 
     Returns:
         `(K,)` int64, the kept indices, best first; equal scores keep their order.

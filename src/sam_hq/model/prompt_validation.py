@@ -122,7 +122,7 @@ def check_counts(batch_size: int, **prompts: torch.Tensor | None) -> int:
 
     Args:
         batch_size: number of images.
-        **prompts: tensors that start with (B, P), by the argument's name; None is left out.
+        **prompts: tensors that start with (B, P), by the argument's name; None is skipped.
 
     Returns:
         P, and 1 when there is no prompt: one object per image, as the model takes it.

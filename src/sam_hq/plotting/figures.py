@@ -1,6 +1,6 @@
-"""Pictures of photographs, prompts and masks with matplotlib, one function each; needs the extra `plot`.
+"""Pictures of photos, prompts and masks with matplotlib, one function each; needs the extra `plot`.
 
-Frames: prompts and masks are in pixels of the upright photograph, x to the right, y down. Every function draws into an
+Frames: prompts and masks are in pixels of the upright photo, x to the right, y down. Every function draws into an
 axis that is given, or makes a figure, and returns the figure. Several panels lie within the one axis.
 """
 
@@ -58,11 +58,11 @@ def plot_masks(
     opacity: float = _OPACITY,
     ax: "Axes | None" = None,
 ) -> "Figure":
-    """Draw masks over the photograph, filled and with a contour, each in its own colour; prompts on top.
+    """Draw masks over the photo, filled and with a contour, each in its own colour; prompts on top.
 
     Args:
         photo: A path, PIL image, array or tensor.
-        masks: (H, W), (P, H, W) or (P, M, H, W), boolean or 0 and 1, of the photograph's size; of M candidates the
+        masks: (H, W), (P, H, W) or (P, M, H, W), boolean or 0 and 1, of the photo's size; of M candidates the
             first is drawn.
         scores: One per mask, as many dimensions as wanted: (P,), (P, M), (1, P, M); the title tells them.
         boxes: See `plot_prompts`.
@@ -75,8 +75,8 @@ def plot_masks(
         The figure.
 
     Raises:
-        TypeError: Something that is no photograph, mask or number.
-        ValueError: Masks of another size than the photograph, scores of another number, malformed prompts.
+        TypeError: Something that is no photo, mask or number.
+        ValueError: Masks of another size than the photo, scores of another number, malformed prompts.
         ImportError: matplotlib is not installed.
     """
     pixels = photo_pixels(photo)
@@ -98,12 +98,12 @@ def plot_masks(
 def plot_prompts(
     photo: object, *, boxes: Any = None, points: Any = None, labels: Any = None, ax: "Axes | None" = None
 ) -> "Figure":
-    """Draw boxes and points over the photograph: each box in its object's colour, green stars for points on the object
+    """Draw boxes and points over the photo: each box in its object's colour, green stars for points on the object
     and red ones for points that are not.
 
     Args:
         photo: A path, PIL image, array or tensor.
-        boxes: x0, y0, x1, y1 each, in any nesting, such as the processor's `[image][object][4]` for one photograph.
+        boxes: x0, y0, x1, y1 each, in any nesting, such as the processor's `[image][object][4]` for one photo.
         points: x, y each, in any nesting, ragged too, such as the processor's `[image][object][point][2]`.
         labels: One per point, in any nesting: 1 on the object, 0 not; -1 and -10 are not drawn. All 1 if None.
         ax: Where to draw; a new figure if None.
@@ -112,7 +112,7 @@ def plot_prompts(
         The figure.
 
     Raises:
-        TypeError: Something that is no photograph or number.
+        TypeError: Something that is no photo or number.
         ValueError: Malformed prompts, or none at all.
         ImportError: matplotlib is not installed.
     """  # noqa: D205
@@ -233,7 +233,7 @@ def plot_automatic_masks(
 
     Args:
         photo: A path, PIL image, array or tensor.
-        generated: What `pipeline("mask-generation")` returns for one photograph, the authors' list of records, or masks
+        generated: What `pipeline("mask-generation")` returns for one photo, the authors' list of records, or masks
             (N, H, W).
         opacity: Of the filling, 0 to 1.
         ax: Where to draw; a new figure if None.
@@ -243,7 +243,7 @@ def plot_automatic_masks(
 
     Raises:
         TypeError: Something else was given.
-        ValueError: Masks of another size than the photograph.
+        ValueError: Masks of another size than the photo.
         ImportError: matplotlib is not installed.
     """
     pixels = photo_pixels(photo)

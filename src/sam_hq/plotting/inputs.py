@@ -1,4 +1,4 @@
-"""Whatever a caller has of photographs, masks, scores and prompts, as arrays of one form, for the plots."""
+"""Whatever a caller has of photos, masks, scores and prompts, as arrays of one form, for the plots."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -12,7 +12,7 @@ from ..images import image_loading
 
 
 def photo_pixels(photo: object) -> np.ndarray:
-    """Load a photograph as (H, W, 3) uint8, upright; see `load_rgb` for what is taken and refused."""
+    """Load a photo as (H, W, 3) uint8, upright; see `load_rgb` for what is taken and refused."""
     photos = image_loading.flat_image_list(photo)
     if len(photos) != 1:
         raise ValueError(f"photo must be one photograph, got {len(photos)}")
@@ -46,13 +46,13 @@ def _binary(name: str, values: Any, pixels: np.ndarray) -> np.ndarray:
 
 
 def candidate_masks(name: str, values: Any, pixels: np.ndarray, of_one_object: bool = False) -> np.ndarray:
-    """Bring masks of the photograph's size to (P, M, H, W) bool.
+    """Bring masks of the photo's size to (P, M, H, W) bool.
 
     Args:
         name: The argument's name, for messages.
         values: (H, W), (P, M, H, W) or (1, P, M, H, W), boolean or 0 and 1. Three dimensions are one mask of each
             object, or the candidates of one object.
-        pixels: The photograph (H, W, 3).
+        pixels: The photo (H, W, 3).
         of_one_object: Which of the two.
 
     Raises:
@@ -77,11 +77,11 @@ def single_mask(name: str, values: Any, pixels: np.ndarray) -> np.ndarray:
     Args:
         name: The argument's name, for messages.
         values: The mask.
-        pixels: The photograph (H, W, 3).
+        pixels: The photo (H, W, 3).
 
     Raises:
         TypeError: If it holds no numbers.
-        ValueError: If it has another size than the photograph, is not binary, or there are several.
+        ValueError: If it has another size than the photo, is not binary, or there are several.
     """
     array = _binary(name, values, pixels)
     if array.size != pixels.shape[0] * pixels.shape[1]:
@@ -115,11 +115,11 @@ def generated_masks(generated: Any, pixels: np.ndarray) -> list[np.ndarray]:
 
     Args:
         generated: The pipeline's dictionary, the authors' records, or masks.
-        pixels: The photograph (H, W, 3).
+        pixels: The photo (H, W, 3).
 
     Raises:
         TypeError: If it is something else.
-        ValueError: If masks are missing, or have another size than the photograph.
+        ValueError: If masks are missing, or have another size than the photo.
     """
     if isinstance(generated, Mapping):
         if "masks" not in generated:

@@ -1,6 +1,6 @@
-"""What the plots are put together from: photographs, filled and traced masks, prompts, panels, legends.
+"""What the plots are put together from: photos, filled and traced masks, prompts, panels, legends.
 
-Colours are RGB from 0 to 255; `pixels` is the photograph (H, W, 3) uint8.
+Colours are RGB from 0 to 255; `pixels` is the photo (H, W, 3) uint8.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ def check_opacity(opacity: float) -> None:
 
 
 def new_axis(ax: "Axes | None", pixels: np.ndarray, panels: int = 1) -> "Axes":
-    """Return the axis that was given, or one of a new figure that fits so many panels of the photograph.
+    """Return the axis that was given, or one of a new figure that fits so many panels of the photo.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -104,7 +104,7 @@ def figure_of(ax: "Axes") -> "Figure":
 
 
 def show_photo(ax: "Axes", pixels: np.ndarray) -> None:
-    """Draw the photograph (H, W, 3); what is drawn later does not move its limits."""
+    """Draw the photo (H, W, 3); what is drawn later does not move its limits."""
     ax.imshow(pixels)
     ax.set_xlim(-0.5, pixels.shape[1] - 0.5)
     ax.set_ylim(pixels.shape[0] - 0.5, -0.5)
@@ -143,7 +143,7 @@ def draw_contour(ax: "Axes", mask: np.ndarray, color: tuple[int, int, int], widt
 
 
 def paled(pixels: np.ndarray) -> np.ndarray:
-    """Return the photograph gray and light, so that colours on it are seen."""
+    """Return the photo gray and light, so that colours on it are seen."""
     gray = pixels.astype(np.float32).mean(-1, keepdims=True)
     return (150 + 0.4 * gray).clip(0, 255).astype(np.uint8).repeat(3, -1)
 

@@ -56,7 +56,7 @@ def _debian_data_member(raw: bytes, path: Path) -> bytes:
 
 
 def iterate_rcc(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a Qt resource bundle; files compressed with zstd are left out, as are damaged ones.
+    """Yield the files of a Qt resource bundle; files compressed with zstd are skipped, as are damaged ones.
 
     Args:
         content: The bytes of the `.rcc` file.

@@ -61,7 +61,7 @@ def augment(
 
     Returns:
         Image (size, size, 3) uint8 padded with zeros; masks (m, size, size) int8 with 1, 0, and -100 in the padding,
-        those left out that have fewer than 40 pixels or fill nearly everything, m may be 0; and the unpadded
+        those dropped that have fewer than 40 pixels or fill nearly everything, m may be 0; and the unpadded
         (height, width).
     """
     how = how or Augmentation()

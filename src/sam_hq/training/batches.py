@@ -106,7 +106,7 @@ class TrainingBatches(Dataset):
                 break
             index = int(rng.integers(len(self.images)))  # the crop holds no object
         else:
-            report = str(getattr(self.images, "report", "")) or "none was left out as bad"
+            report = str(getattr(self.images, "report", "")) or "none was skipped as bad"
             raise ValueError(
                 f"{MAX_DRAWS} draws in a row held no object of at least 40 pixels; check the masks: {report}"
             )

@@ -1,4 +1,4 @@
-"""Synthetic training images: objects of known outline composited over photographs.
+"""Synthetic training images: objects of known outline composited over photos.
 
 The targets are the visible parts of every object, and parts that were laid on an object. Half of the images hide
 the cues that betray a paste (colour statistics, sharp edges, missing shadows), so that a network has to look at
@@ -152,7 +152,7 @@ class CompositeRenderer:
     def _texture(self, rng: np.random.Generator, size: tuple[int, int], background: Image.Image) -> Image.Image:
         if rng.random() < 0.15:
             return _plain(rng, size)
-        from_ground = rng.random() < 0.25  # figure and ground from the same photograph
+        from_ground = rng.random() < 0.25  # figure and ground from the same photo
         photo = background if from_ground else self._backgrounds[rng.integers(len(self._backgrounds))]
         return _random_crop(photo, rng, size, smallest=0.15, largest=0.7)
 
@@ -168,7 +168,7 @@ class CompositeRenderer:
 
 
 class SimpleRenderer(CompositeRenderer):
-    """As `CompositeRenderer`, with one to three larger objects, most of them photographic, as in most photographs."""
+    """As `CompositeRenderer`, with one to three larger objects, most of them photographic, as in most photos."""
 
     max_objects = 3
     foreground_shares: ClassVar = {"photo": 0.65, "textured": 0.12, "thin": 0.08, "drawn": 0.15}

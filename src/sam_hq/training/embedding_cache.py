@@ -1,8 +1,8 @@
 """What a frozen encoder says of whole training images, kept on disk: computed once, read in later epochs and runs.
 
 A file is named by the content of the image, its folder by the encoder, so what does not belong together is never found:
-after a change of a photograph or its normalisation, of the encoder's weights or of the precision, embeddings are
-computed anew.
+after a change of a photo or its normalisation, of the encoder's weights or of the precision, embeddings are
+computed again.
 """
 
 from __future__ import annotations

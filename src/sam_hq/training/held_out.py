@@ -1,4 +1,4 @@
-"""Recognise the photographs that are kept for evaluation, so that none of them is ever trained on."""
+"""Recognise the photos that are kept for evaluation, so that none of them is ever trained on."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def perceptual_hash(image: Image.Image) -> int:
 
 @cache
 def held_out_hashes() -> dict[str, int]:
-    """Hashes of the evaluation photographs by name, and of their mirror images (`<name>~`)."""
+    """Hashes of the evaluation photos by name, and of their mirror images (`<name>~`)."""
     pairs = (line.split() for line in HASHES.splitlines())
     return {name: int(value, 16) for name, value in pairs}
 
 
 def is_held_out(image: Image.Image) -> bool:
-    """Whether the picture is one of the evaluation photographs, or a resized, recompressed or mirrored copy."""
+    """Whether the picture is one of the evaluation photos, or a resized, recompressed or mirrored copy."""
     value = perceptual_hash(image)
     return any((value ^ other).bit_count() <= MAX_HASH_DISTANCE for other in held_out_hashes().values())
 
 
 def hash_table(folder: str | Path) -> str:
-    """The text of `held_out_photos.HASHES` for a folder of photographs.
+    """The text of `held_out_photos.HASHES` for a folder of photos.
 
     Args:
-        folder: Where the photographs lie.
+        folder: Where the photos lie.
 
     Returns:
-        One line `name hash` per photograph and per mirror image.
+        One line `name hash` per photo and per mirror image.
     """
     lines = []
     for path in sorted(Path(folder).iterdir()):

@@ -1,4 +1,4 @@
-"""Hashes of the evaluation photographs, as `held_out.hash_table` prints them; `~` marks a mirror image."""
+"""Hashes of the evaluation photos, as `held_out.hash_table` prints them; `~` marks a mirror image."""
 
 HASHES = """\
 baseball f391c5c040a090c9

@@ -58,7 +58,7 @@ def add_photo_objects(outlines: Mapping[str, Sequence[RunLengthMask]], sources_d
         sources_dir: Folder that `prepare_sources` filled; the outlines are of its `backgrounds`.
 
     Returns:
-        How many objects were `used`, and how many were left out for which reason.
+        How many objects were `used`, and how many were skipped for which reason.
 
     Raises:
         ValueError: None of the photographs is there in its size.

@@ -1,6 +1,6 @@
-"""Regions of real photographs that stand out from what surrounds them, as training targets without annotation.
+"""Regions of real photos that stand out from what surrounds them, as training targets without annotation.
 
-Composites have pasted objects; these have the light, the blur and the texture of photographs. A region is one that a
+Composites have pasted objects; these have the light, the blur and the texture of photos. A region is one that a
 graph-based segmentation finds and whose colours differ from those just outside it by more than they vary.
 
 Source: P. Felzenszwalb and D. Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004, in scikit-image.
@@ -20,16 +20,16 @@ from .composites import CompositeSample
 SCALES = (150, 400, 900)  # larger scales give larger regions
 AREA_SHARES = 0.008, 0.45
 MIN_BOX_SHARE = 0.35  # regions fill at least so much of their box
-MAX_BORDER = 1.2  # pixels on the photograph's border, by the root of the area
+MAX_BORDER = 1.2  # pixels on the photo's border, by the root of the area
 MIN_CONTRAST = 0.9
-MAX_IOU = 0.8  # of two regions of one photograph
+MAX_IOU = 0.8  # of two regions of one photo
 RING = 6  # pixels on either side of an outline that are compared
 SMALLEST_SEGMENT = 200  # pixels
 SMOOTHING = 0.5  # of colours, in pixels; at 1 the blurred outlines become segments of their own
 
 
 class PhotoRegions:
-    """Crops of photographs with the regions that stand out.
+    """Crops of photos with the regions that stand out.
 
     Args:
         sources_dir: Folder that `prepare_sources` filled; its `backgrounds` are used.
@@ -48,7 +48,7 @@ class PhotoRegions:
             raise FileNotFoundError(f"{sources_dir} needs photographs in backgrounds/")
 
     def render(self, seed: int | tuple[int, ...]) -> CompositeSample:
-        """A crop of a photograph with at least one region; the same seed gives the same crop."""
+        """A crop of a photo with at least one region; the same seed gives the same crop."""
         rng = np.random.default_rng(seed)
         while True:
             with Image.open(self._paths[rng.integers(len(self._paths))]) as photo:

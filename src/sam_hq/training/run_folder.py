@@ -18,7 +18,7 @@ _OLD = ".old.partial"
 
 
 class RunFolder:
-    """States and checkpoints appear whole or not at all, so that an interrupted run can always go on.
+    """States and checkpoints appear whole or not at all, so that an interrupted run can always be resumed.
 
     Args:
         path: The folder; made if it is missing.
@@ -60,10 +60,10 @@ class RunFolder:
         for path in sorted(state.glob("custom_checkpoint_*.pkl")):
             torch.load(path, map_location="cpu", weights_only=True)
 
-    def finish_state(self, step: int, told: dict[str, Any], kept: int) -> None:
+    def finish_state(self, step: int, resume_settings: dict[str, Any], kept: int) -> None:
         """Give a written state its name, with what `settings_of` shall tell, and drop all but the `kept` newest."""
         aside = self.new_state(step)
-        (aside / SETTINGS_FILE).write_text(json.dumps(told))
+        (aside / SETTINGS_FILE).write_text(json.dumps(resume_settings))
         _replace(self.path / STATE_NAME.format(step=step), aside)
         for old in self.states()[:-kept]:
             shutil.rmtree(old)
@@ -113,7 +113,7 @@ def _step_of(line: str) -> float:
 
 
 def _replace(target: Path, aside: Path) -> None:
-    """Put a finished folder in the place of an earlier one, if there is one."""
+    """Put a finished folder instead of an earlier one, if there is one."""
     old = target.with_name(f"{target.name}{_OLD}")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

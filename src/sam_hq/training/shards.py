@@ -34,7 +34,7 @@ def render_shards(
     workers: int = 1,
     kind: str = "composites",
 ) -> Iterator[Path]:
-    """Render images into shards of 250; shards that are there already are kept, so an interrupted run goes on.
+    """Render images into shards of 250; shards that are there already are kept, so an interrupted run resumes.
 
     Args:
         sources_dir: Folder that `prepare_sources` filled.
@@ -43,7 +43,7 @@ def render_shards(
         side: Side of the images in pixels.
         seed: Seed of the set; an image depends on it and on its index alone.
         workers: Processes that render.
-        kind: `composites`, `simple` or `sparse` ones, `thin` structures, `regions` of photographs, or
+        kind: `composites`, `simple` or `sparse` ones, `thin` structures, `regions` of photos, or
             outlined `objects` in them.
 
     Returns:
@@ -110,7 +110,7 @@ class ShardedImages:
             for path in paths
         ]
         self._ends = np.cumsum([len(images) for images, _, _ in self._shards])
-        self.report = BadDataReport()  # nothing rendered is left out
+        self.report = BadDataReport()  # nothing rendered is skipped
 
     def __len__(self) -> int:
         return int(self._ends[-1])

@@ -101,7 +101,7 @@ def prepare_sources(
         workers: Threads that rasterise.
 
     Returns:
-        For each package file, how many images were `used` and how many were left out for which reason.
+        For each package file, how many images were `used` and how many were skipped for which reason.
 
     Raises:
         FileNotFoundError: None of the packages is in `packages_dir`.
@@ -165,7 +165,7 @@ def _cutout(name: str, content: bytes) -> tuple[Image.Image | None, str]:
         image = _rasterise(name, content).convert("RGBA")
     except ImportError:
         raise
-    except Exception as error:  # any decoder's error: the file is counted and left out
+    except Exception as error:  # any decoder's error: the file is counted and skipped
         return None, f"unreadable ({type(error).__name__})"
     alpha = np.asarray(image)[..., 3]
     box = Image.fromarray(np.where(alpha > 24, alpha, 0)).getbbox()
@@ -195,7 +195,7 @@ def _rasterise(name: str, content: bytes) -> Image.Image:
 def _background(_: str, content: bytes) -> tuple[Image.Image | None, str]:
     try:
         image = Image.open(io.BytesIO(content)).convert("RGB")
-    except Exception as error:  # any decoder's error: the file is counted and left out
+    except Exception as error:  # any decoder's error: the file is counted and skipped
         return None, f"unreadable ({type(error).__name__})"
     if is_held_out(image):
         return None, "held out for evaluation"
@@ -208,7 +208,7 @@ def _background(_: str, content: bytes) -> tuple[Image.Image | None, str]:
 
 
 def _is_photographic(image: Image.Image) -> bool:
-    """A drawing has large exactly flat areas; a photograph has grain almost everywhere outside blown highlights."""
+    """A drawing has large exactly flat areas; a photo has grain almost everywhere outside blown highlights."""
     grey = np.asarray(image.resize((128, 128), Image.Resampling.NEAREST).convert("L")).astype(np.int16)
     inside = (grey > 6) & (grey < 248)
     flat = (np.abs(np.diff(grey, axis=1)) == 0)[:-1] & (np.abs(np.diff(grey, axis=0)) == 0)[:, :-1]

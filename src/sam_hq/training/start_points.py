@@ -32,7 +32,7 @@ class StartPoint:
     Attributes:
         model: The model.
         processor: Its processor.
-        new_weights: Names of the HQ weights that were drawn fresh; empty where the start point had them.
+        new_weights: Names of the HQ weights that are randomly initialised; empty where the start point had them.
     """
 
     model: SamHQModel
@@ -67,7 +67,7 @@ def start_from_file(path: str | Path, seed: int = 0) -> StartPoint:
         ValueError: It holds something else, or a weight is unknown, missing, misshapen or not finite.
 
     Warns:
-        UserWarning: The HQ parts were drawn fresh.
+        UserWarning: The HQ parts are randomly initialised.
     """
     weights = read_sam_weights(path)
     _, config = infer_config(weights)
@@ -94,7 +94,7 @@ def start_from_sam(name: str | Path, seed: int = 0) -> StartPoint:
         ValueError: It is another model, or a weight is unknown, missing, misshapen or not finite.
 
     Warns:
-        UserWarning: The HQ parts were drawn fresh.
+        UserWarning: The HQ parts are randomly initialised.
     """
     config = _config_of_sam(name)
     model_class: Any = SamHQModel  # with `output_loading_info` it returns a pair, which its type leaves out
@@ -119,7 +119,7 @@ def start_from_sam(name: str | Path, seed: int = 0) -> StartPoint:
 
 
 def draw_hq_parts(model: SamHQModel, seed: int = 0) -> None:
-    """Draw the HQ parts anew, as torch draws new layers; SAM's weights stay as they are.
+    """Initialise the HQ parts randomly, as torch does; SAM's weights stay as they are.
 
     Args:
         model: The model.
@@ -137,8 +137,8 @@ def _with_fresh_parts(start: StartPoint, name: str | Path, seed: int) -> StartPo
     if start.new_weights:
         draw_hq_parts(start.model, seed)
         warnings.warn(
-            f"{str(name)!r} is plain SAM: its {len(start.new_weights)} HQ weights were drawn fresh, and the HQ masks "
-            "are noise until they are trained",
+            f"{str(name)!r} is plain SAM: its {len(start.new_weights)} HQ weights are randomly initialised, and the HQ "
+            "masks are noise until they are trained",
             stacklevel=3,
         )
     return start

@@ -42,8 +42,8 @@ class Trainer:
         settings: The run's settings.
         validation: A `sam_hq.evaluation.segmentation_data.MaskedImages`, or None for no validation.
         report: Called with a line for people at every logged step.
-        progress: Called after every update with ("training", updates done, all), and after every photograph of a
-            validation with ("validation", photographs done, all).
+        progress: Called after every update with ("training", updates done, all), and after every photo of a
+            validation with ("validation", photos done, all).
 
     Attributes:
         left_out: Bad training and validation data met so far; of all processes when `train` has ended.
@@ -71,7 +71,7 @@ class Trainer:
             raise ValueError(f"the validation data have no usable mask; {validation.report}")
         self.settings, self.processor, self.validation, self.report = settings, processor, validation, report
         self.on_progress, self.left_out, self.folder = progress, BadDataReport(), RunFolder(output_dir)
-        self.told = {  # what a resumed run compares
+        self.resume_settings = {  # what a resumed run compares
             **settings.plain(),
             "training_images": _described(images),
             "validation_images": None if validation is None else _described(validation),
@@ -99,7 +99,7 @@ class Trainer:
         self.progress = Progress()
         self.step_module, self.optimizer = self.accelerator.prepare(step_module, optimizer)
         self.accelerator.register_for_checkpointing(self.progress)
-        self.mean = RunningMean(self._own(), settings.ema_decay) if settings.ema_decay else None
+        self.mean = RunningMean(self._unwrapped_step(), settings.ema_decay) if settings.ema_decay else None
         if self.mean is not None:
             self.accelerator.register_for_checkpointing(self.mean)
         options = processor.image_processor
@@ -116,17 +116,17 @@ class Trainer:
             keyed=settings.embedding_cache is not None,
         )
 
-    def _own(self) -> TrainingStep:
+    def _unwrapped_step(self) -> TrainingStep:
         return self.accelerator.unwrap_model(self.step_module)
 
     def resume(self) -> int:
         """Load the newest state of `output_dir`, if there is one.
 
         Returns:
-            The step that training goes on from.
+            The step that training resumes from.
 
         Raises:
-            ValueError: The state is of another model, or of settings that cannot go on with it.
+            ValueError: The state is of another model, or of settings that cannot resume from it.
         """
         states = self.folder.states()
         if states:
@@ -135,16 +135,16 @@ class Trainer:
                 self.folder.check_state(states[-1])
                 self.accelerator.load_state(str(states[-1]))
             except (RuntimeError, ValueError, KeyError, UnpicklingError) as error:
-                raise ValueError(f"cannot go on from {str(states[-1])!r}, is it of another model? {error}") from error
+                raise ValueError(f"cannot resume from {str(states[-1])!r}, is it of another model? {error}") from error
             self.accelerator.step = 0  # states are saved between updates, whatever their accumulation
-            if settings_of(states[-1]).get("validation_images") != self.told["validation_images"]:
-                self.progress.best = -math.inf  # scores on other photographs do not compare
+            if settings_of(states[-1]).get("validation_images") != self.resume_settings["validation_images"]:
+                self.progress.best = -math.inf  # scores on other photos do not compare
         if self.accelerator.is_main_process:
             self.folder.cut_log(self.progress.step)
         return self.progress.step
 
     def _say_what_changed(self, state: Path) -> None:
-        before, now = settings_of(state), self.told
+        before, now = settings_of(state), self.resume_settings
         if not before:
             return
         kinds: tuple[tuple[str, Any], ...] = (
@@ -157,7 +157,7 @@ class Trainer:
         for name, kind in kinds:
             if kind(before.get(name)) != kind(now[name]):
                 raise ValueError(
-                    f"cannot go on from {str(state)!r}: its {name} is {before.get(name)}, but {now[name]} is asked "
+                    f"cannot resume from {str(state)!r}: its {name} is {before.get(name)}, but {now[name]} is asked "
                     "for; name a new output folder"
                 )
         changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
@@ -232,7 +232,7 @@ class Trainer:
             for key, value in {**parts, "loss": loss.item()}.items():
                 measures.setdefault(key, []).append(value)
         if self.mean is not None:
-            self.mean.update(self._own())
+            self.mean.update(self._unwrapped_step())
         return {key: float(np.mean(values)) for key, values in measures.items()}
 
     def _clipped_norm(self, step: int) -> float:
@@ -246,7 +246,7 @@ class Trainer:
         """Keep count of bad data, and name the first of each kind at once."""
         for name, reason in cases:
             if reason not in self.left_out.cases:
-                self._report(f"left out {name}: {reason} (others like it are counted)")
+                self._report(f"skipped {name}: {reason} (others like it are counted)")
             self.left_out.add(name, reason)
 
     def _report(self, line: str) -> None:
@@ -266,7 +266,7 @@ class Trainer:
 
     def _share_buffers(self) -> None:
         """Give all processes what the main one will save: batch norms' statistics are of each one's own batches."""
-        own = self._own()
+        own = self._unwrapped_step()
         parameters = {name for name, _ in own.named_parameters()}
         states = [own.state_dict()] if self.mean is None else [own.state_dict(), self.mean.mean]
         for state in states:
@@ -299,7 +299,7 @@ class Trainer:
         return quality
 
     def _saved_weights(self) -> SwappedWeights:
-        return SwappedWeights(self._own(), None if self.mean is None else self.mean.mean)
+        return SwappedWeights(self._unwrapped_step(), None if self.mean is None else self.mean.mean)
 
     def _keep(self, step: int, quality: dict[str, float]) -> None:
         """Save the last checkpoint, the best one, and then the state; drop states that are too old."""
@@ -319,7 +319,7 @@ class Trainer:
         accelerator.save_state(str(self.folder.new_state(step)), safe_serialization=False)
         accelerator.wait_for_everyone()  # before others' random states are all there, it is not whole
         if accelerator.is_main_process:
-            self.folder.finish_state(step, self.told, self.settings.keep_checkpoints)
+            self.folder.finish_state(step, self.resume_settings, self.settings.keep_checkpoints)
         accelerator.wait_for_everyone()
 
 

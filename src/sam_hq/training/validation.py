@@ -12,7 +12,7 @@ from ..evaluation.scoring import EvaluationReport, PromptedModel, evaluate
 
 
 class EveryNth:
-    """Some photographs of a dataset.
+    """Some photos of a dataset.
 
     Args:
         dataset: A `sam_hq.evaluation.segmentation_data.MaskedImages`.
@@ -28,11 +28,11 @@ class EveryNth:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The photograph and its masks."""
+        """The photo and its masks."""
         return self.dataset[self.indices[index]]
 
     def name(self, index: int) -> str:
-        """What a photograph is called."""
+        """What a photo is called."""
         return self.dataset.name(self.indices[index])
 
 
@@ -45,7 +45,7 @@ def validation_quality(
     processes: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
-    """Score a model, prompted with boxes; every process scores its photographs and gets all the means.
+    """Score a model, prompted with boxes; every process scores its photos and gets all the means.
 
     Args:
         model: A `SamHQModel`.
@@ -55,7 +55,7 @@ def validation_quality(
             `{"sum": "", "sam": "sam_"}`.
         rank: Number of this process.
         processes: Number of all.
-        progress: Called with the number of this process's photographs done and of all of them.
+        progress: Called with the number of this process's photos done and of all of them.
 
     Returns:
         For each branch `miou` and `mbiou`.

@@ -1,4 +1,4 @@
-"""Many masks in one picture: numbered pixels, and a photograph tinted by them."""
+"""Many masks in one picture: numbered pixels, and a photo tinted by them."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ def label_map(masks: Sequence[RunLengthMask], size: Sequence[int]) -> np.ndarray
 
 
 def draw_label_map(pixels: np.ndarray, labels: np.ndarray, opacity: float = 0.45) -> np.ndarray:
-    """Tint a photograph by the masks of a label map and trace their borders.
+    """Tint a photo by the masks of a label map and trace their borders.
 
     Args:
         pixels: `(H, W, 3)` uint8.
@@ -51,7 +51,7 @@ def draw_label_map(pixels: np.ndarray, labels: np.ndarray, opacity: float = 0.45
     is_border[:, :-1] |= labels[:, 1:] != labels[:, :-1]
     is_border &= labels > 0
     weight = np.uint16(round(256 * opacity))
-    for row in range(len(labels)):  # row by row: the 16-bit products of a large photograph need not fit into memory
+    for row in range(len(labels)):  # row by row: the 16-bit products of a large photo need not fit into memory
         inside = labels[row] > 0
         tint = colors[labels[row][inside]].astype(np.uint16) * weight
         picture[row][inside] = (picture[row][inside] * (256 - weight) + tint) >> 8

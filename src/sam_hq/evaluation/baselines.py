@@ -59,8 +59,8 @@ def load_opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise ImportError("the floor grabcut needs OpenCV: pip install opencv-python-headless") from error
+        raise ImportError("the baseline grabcut needs OpenCV: pip install opencv-python-headless") from error
     return cv2
 
 
-FLOORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"filled-box": filled_box, "grabcut": grabcut}
+BASELINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"filled-box": filled_box, "grabcut": grabcut}

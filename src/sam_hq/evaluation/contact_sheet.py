@@ -1,4 +1,4 @@
-"""A sheet of pictures of an evaluation's best and worst cases."""
+"""A contact sheet of an evaluation's best and worst cases."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ TILE = 240
 TRUTH_COLOR, MASK_COLOR, ERROR_COLOR = (40, 200, 80), (60, 120, 255), (255, 60, 60)
 
 
-def write_sheet(
+def write_contact_sheet(
     path: str | Path,
     predictor: PromptedModel,
     dataset: Any,
