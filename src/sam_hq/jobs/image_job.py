@@ -20,7 +20,7 @@ from ..images.large_photos import PhotoRegions
 from .journal import JobJournal
 from .outputs import JobOutputs
 
-# The COCO file is put together anew while the job runs, in at most this share of its time.
+# The COCO file is rewritten while the job runs, in at most this share of its time.
 _COCO_TIME_SHARE = 0.02
 _WAIT_SECONDS = 0.2
 Found = TypeVar("Found")
