@@ -15,7 +15,7 @@ from .model.cpu_decoder import decode_masks
 from .model.fast_path import remember_layout
 from .model.forward_validation import (
     are_for_no_object,
-    broadcast_guide,
+    broadcast_persam_input,
     check_embeddings,
     check_mask_labels,
     check_pixel_values,
@@ -96,7 +96,7 @@ class SamHQModel(SamHQPreTrainedModel):
             intermediate_embeddings: List of (B, h, w, C').
 
         Returns:
-            HQ features (B, C / 8, 4h, 4w); `forward` takes them as `hq_features` in the place of
+            HQ features (B, C / 8, 4h, 4w); `forward` takes them as `hq_features` instead of
             `intermediate_embeddings`.
 
         Raises:
@@ -199,8 +199,8 @@ class SamHQModel(SamHQPreTrainedModel):
         pixels = self.config.vision_config.image_embedding_size**2
         scores, targets = (batch_size * count, config.num_attention_heads, tokens, pixels), (batch_size, count, tokens)
         return {
-            "attention_similarity": broadcast_guide("attention_similarity", attention_similarity, scores, dtype),
-            "target_embedding": broadcast_guide(
+            "attention_similarity": broadcast_persam_input("attention_similarity", attention_similarity, scores, dtype),
+            "target_embedding": broadcast_persam_input(
                 "target_embedding", target_embedding, (*targets, config.hidden_size), dtype
             ),
         }

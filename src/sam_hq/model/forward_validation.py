@@ -145,14 +145,14 @@ def warn_of_untrained_hq_token(config: SamHQConfig, hq_token_only: bool, stackle
         )
 
 
-def broadcast_guide(
-    name: str, guide: torch.Tensor | None, shape: tuple[int, ...], dtype: torch.dtype
+def broadcast_persam_input(
+    name: str, persam_input: torch.Tensor | None, shape: tuple[int, ...], dtype: torch.dtype
 ) -> torch.Tensor | None:
     """Check a tensor that is added inside the decoder, and give it as many dimensions as what it is added to.
 
     Args:
         name: The argument's name.
-        guide: Any tensor that broadcasts to `shape`, or None.
+        persam_input: Any tensor that broadcasts to `shape`, or None.
         shape: Shape of what it is added to.
         dtype: The dtype of what it is added to.
 
@@ -163,20 +163,20 @@ def broadcast_guide(
         TypeError: If it is no floating point tensor.
         ValueError: If it does not broadcast to `shape`.
     """
-    if guide is None:
+    if persam_input is None:
         return None
-    if not isinstance(guide, torch.Tensor) or not guide.is_floating_point():
-        got = guide.dtype if isinstance(guide, torch.Tensor) else type(guide).__name__
+    if not isinstance(persam_input, torch.Tensor) or not persam_input.is_floating_point():
+        got = persam_input.dtype if isinstance(persam_input, torch.Tensor) else type(persam_input).__name__
         raise TypeError(f"{name} must be a tensor of floating point numbers, got {got}")
-    sides = list(zip(reversed(guide.shape), reversed(shape), strict=False))
-    if guide.ndim > len(shape) or any(given not in (1, wanted) for given, wanted in sides):
-        raise ValueError(f"{name} must broadcast to {shape}, got shape {tuple(guide.shape)}")
-    return guide.reshape((1,) * (len(shape) - guide.ndim) + tuple(guide.shape)).to(dtype)
+    sides = list(zip(reversed(persam_input.shape), reversed(shape), strict=False))
+    if persam_input.ndim > len(shape) or any(given not in (1, wanted) for given, wanted in sides):
+        raise ValueError(f"{name} must broadcast to {shape}, got shape {tuple(persam_input.shape)}")
+    return persam_input.reshape((1,) * (len(shape) - persam_input.ndim) + tuple(persam_input.shape)).to(dtype)
 
 
 __all__ = [
     "are_for_no_object",
-    "broadcast_guide",
+    "broadcast_persam_input",
     "check_embeddings",
     "check_mask_labels",
     "check_pixel_values",
