@@ -134,8 +134,7 @@ def upright_size(source: Any, max_pixels: int | None = None) -> tuple[int, int]:
         ValueError: One that is too large or empty.
     """
     name = source_name(source)
-    with _opened(source, name, max_pixels, None) as image:
-        check_pixel_count(*image.size, max_pixels)
+    with _opened(source, name, max_pixels, None) as (image, _):
         width, height = image.size
         with _reported("read", name):
             turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from box_formats import CATEGORIES, WRITERS, write_detections
+from sam_hq_numpy.photo_files import decoded_photo, upright_size
 from sam_hq_numpy.prompt_files.prompts import ImageNames, ObjectPrompt
 from sam_hq_numpy.prompt_files.reading import read_prompts
 
@@ -161,3 +162,14 @@ def test_which_image_a_name_means(tmp_path):
 
 def test_a_box_that_overhangs_the_image_is_fine():
     assert ObjectPrompt("a", box=(-3, -2, 120, 90)).fault((80, 100)) is None
+
+
+def test_the_upright_size_is_that_of_the_decoded_image(tmp_path):
+    for turn in range(1, 9):
+        photo = Image.new("RGB", (30, 20))
+        exif = photo.getexif()
+        exif[0x0112] = turn
+        photo.save(tmp_path / "a.jpg", exif=exif)
+        assert upright_size(tmp_path / "a.jpg") == decoded_photo(tmp_path / "a.jpg").size[::-1]
+    with pytest.raises(ValueError, match="max_pixels"):
+        upright_size(tmp_path / "a.jpg", 100)
