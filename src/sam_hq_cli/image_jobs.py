@@ -176,7 +176,9 @@ def _report(args: argparse.Namespace, summary: JobSummary) -> None:
     for image, reason in summary.failures.items():
         print(f"sam-hq: skipped {image}: {reason}", file=sys.stderr)
     for changed, count in summary.again.items():
-        print(f"again    {count} images {_CHANGED.get(changed, f'with other {changed}')}")
+        print(
+            f"again    {count} {'image' if count == 1 else 'images'} {_CHANGED.get(changed, f'with other {changed}')}"
+        )
     for name, reason in summary.bad_prompts[:_NAMED]:
         print(f"sam-hq: skipped {name}: {reason}", file=sys.stderr)
     if summary.bad_prompts:

@@ -131,7 +131,7 @@ def test_a_folder_with_a_bad_file(directory, photos, tmp_path, monkeypatch, caps
     assert main([*prompt, "--embeddings", str(embeddings)]) == 2
     assert "another image" in capsys.readouterr().err
     assert run_generate(directory, photos, output, *more) == 0
-    assert "1 images whose file changed" in capsys.readouterr().out
+    assert "1 image whose file changed" in capsys.readouterr().out
 
 
 def test_bad_options_are_refused_before_anything_is_written(directory, photos, tmp_path, capsys):

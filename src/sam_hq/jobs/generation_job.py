@@ -84,8 +84,12 @@ class GenerationJob(ImageJob[_Found]):
     def write_more(self, opened: OpenedImage, found: _Found) -> None:
         """Keep the embeddings."""
         if self.outputs.embeddings is not None and found[1] is not None:
-            about = {"source": opened.path.as_posix(), "model": self.outputs.model_name}
-            embeddings = replace(found[1], **about, image=opened.made_from["image"])
+            embeddings = replace(
+                found[1],
+                source=opened.path.as_posix(),
+                model=self.outputs.model_name,
+                image=opened.made_from["image"],
+            )
             embeddings.save(self.outputs.embeddings / f"{image_key(opened.path)}.safetensors")
 
 
