@@ -54,9 +54,8 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
     valid_kwargs = SamHQImageProcessorKwargs
 
     def __init__(self, **kwargs: Unpack[SamHQImageProcessorKwargs]):
-        for service_key in ("image_processor_type", "processor_class", "feature_extractor_type"):
-            kwargs.pop(service_key, None)
-        options = known_options(kwargs)
+        service_keys = ("image_processor_type", "processor_class", "feature_extractor_type")
+        options = known_options({name: value for name, value in kwargs.items() if name not in service_keys})
         super().__init__()
         self.do_convert_rgb = options.get("do_convert_rgb", True)
         self.do_resize = options.get("do_resize", True)
@@ -144,7 +143,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
             ValueError: an image that cannot be read or is too large, masks of another size than their image, or
                 options that contradict each other.
         """
-        options = self.options_of_call(kwargs)
+        options = self.options_of_call(dict(kwargs))
         mean, std = mean_and_std(options)
         loaded = [
             load_rgb(

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from transformers.image_processing_utils import BatchFeature
-from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from sam_hq_numpy.prompt_labels import PADDING_LABEL
 from sam_hq_numpy.prompt_nesting import (
@@ -90,7 +90,7 @@ class SamHQProcessor(ProcessorMixin):
         input_masks: Any = None,
         original_sizes: Any = None,
         point_pad_value: int | None = None,
-        **kwargs: Unpack[SamHQProcessorKwargs],
+        **kwargs: Any,  # `SamHQProcessorKwargs`, and what is common to all processors
     ) -> SamHQInputs:
         """Prepare one call of the model.
 

@@ -220,9 +220,9 @@ def _check_whole(name: str, value: object, at_least: int, at_most: float = math.
         return
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"`{name}` must be a whole number{' or None' if optional else ''}, got {value!r}.")
-    if value < at_least:
+    if int(value) < at_least:
         raise ValueError(f"`{name}` must be at least {at_least}{' or None' if optional else ''}, got {value}.")
-    if value > at_most:
+    if int(value) > at_most:
         raise ValueError(f"`{name}` must be at most {at_most}{' or None' if optional else ''}, got {value}.")
 
 

@@ -55,7 +55,7 @@ def draw_masks(
         mask = np.asarray(mask, dtype=bool)
         if mask.shape != (photo.height, photo.width):
             raise ValueError(f"mask {index} has shape {mask.shape}, but the photo is {(photo.height, photo.width)}")
-        ys, xs = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+        ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not len(ys):
             continue
         left, top = int(xs[0]), int(ys[0])

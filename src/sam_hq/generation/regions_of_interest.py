@@ -135,7 +135,7 @@ def _segment(
 ) -> tuple[RegionMask, bool]:
     """The mask of one object in one region, and whether it ends where only the region does."""
     corner = np.array(region[:2], dtype=np.float64)
-    prompts: dict[str, list] = {}
+    prompts: dict[str, Any] = {}
     if box is not None:
         prompts["input_boxes"] = [[(box - np.tile(corner, 2)).tolist()]]
     if points is not None and len(points):
