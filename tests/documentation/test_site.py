@@ -13,6 +13,7 @@ from site_links import faults
 from conftest import REPOSITORY
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE_SPAN = re.compile(r"`[^`\n]+`")
 OTHER_PAGES = [REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "tests/parity/README.md")]
 PAGES = sorted({*pages(), *OTHER_PAGES, *(REPOSITORY / "model_cards").glob("*.md")})
 
@@ -67,7 +68,7 @@ def heading_anchors(text):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_links_between_files_work_in_the_repository_too(page):
-    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = CODE_SPAN.sub("", FENCE.sub("", page.read_text(encoding="utf-8")))
     for target in LINK.findall(text):
         if re.match(r"[a-z]+:", target):
             continue

@@ -1,6 +1,7 @@
 """Outlined objects of the photographs in the packages: crops to learn from, and cut-outs to paste elsewhere.
 
-The outlines come as COCO instances; `docs/photo_objects.json` has some for the packages that `docs/training.md` lists.
+The outlines come as COCO instances; `docs/photo_objects.json` has some for the packages that
+`docs/default_model.md` lists.
 They are matched with photographs by file name and size, so a package of another version loses objects but shifts none.
 """
 

@@ -5,7 +5,7 @@
     npm pack @lobehub/fluent-emoji-3d@1.1.0
     sam-hq train-data --packages . --output train_data
 
-`docs/training.md` lists the packages with their licences.
+`docs/default_model.md` lists the packages with their licences.
 """
 
 from __future__ import annotations
