@@ -1,6 +1,7 @@
 """The documentation site: `make docs` builds it with Sphinx, warnings being errors."""
 
 import argparse
+import os
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -47,6 +48,7 @@ linkcheck_anchors_ignore_for_url = [r"https://github\.com/.*"]
 
 def write_command_pages(app: Sphinx) -> None:
     """Write the page of the command line from the parsers, as `sam-hq COMMAND --help` prints it."""
+    os.environ["COLUMNS"] = "88"  # what fits a page beside its menu, whatever terminal builds it
     parser = command_line.build_parser()
     (subparsers,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
     parts = ["# The command line", f"```text\n{parser.format_help()}```"]
