@@ -36,7 +36,7 @@ def change_of_masks(model: torch.nn.Module) -> float:
         return (outputs[0], torch.randn_like(outputs[1]), *outputs[2:])
 
     torch.manual_seed(0)
-    for parameter in model.eval().parameters():  # freshly drawn weights are near zero
+    for parameter in model.eval().parameters():  # randomly initialised weights are near zero
         torch.nn.init.normal_(parameter, std=0.2)
     prompt = {"pixel_values": torch.randn(1, 3, 128, 128), "input_boxes": torch.tensor([[[20.0, 30, 90, 100]]])}
     with torch.no_grad():

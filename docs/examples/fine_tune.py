@@ -3,7 +3,7 @@
     python docs/examples/fine_tune.py my_photos my_validation tuned --steps 500
 
 A photograph `X.jpg` has its mask in `X.png`, or the masks of several objects in `X_0.png`, `X_1.png`, … SAM stays
-frozen, as in the paper, so a few dozen photographs are a start. An interrupted run goes on with the same command.
+frozen, as in the paper, so a few dozen photographs are a start. An interrupted run resumes with the same command.
 """
 
 import argparse
