@@ -19,7 +19,7 @@ CORE_TESTS := $(addsuffix .py,$(addprefix tests/,$(addprefix test_,versions conf
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo browser test slow check format bench compat floor cards pictures docs links build clean
+.PHONY: help setup run demo browser test slow check format bench compat floor upstream fuzz cards pictures docs links build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -88,6 +88,20 @@ floor: build/constraints-quick.txt ## the core tests with the oldest supported v
 	.venv-floor/bin/python -m pip install --quiet -c $< torch
 	.venv-floor/bin/python -m pip install --quiet -c $< -e '.[dev,plot,demo,lora,onnx]'
 	$(TEST_ENV) .venv-floor/bin/python -m pytest -n $(JOBS) --dist loadfile $(CORE_TESTS)
+
+# Its common tests are in the sdist alone. They are unpacked and imported, never copied.
+build/upstream/.ready: constraints.txt
+	@mkdir -p build/upstream
+	$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary :all: --dest build/upstream \
+	$$(grep '^transformers==' constraints.txt)
+	for sdist in build/upstream/*.tar.gz; do tar -xzf $$sdist -C build/upstream; done
+	@touch $@
+
+upstream: $(READY) build/upstream/.ready ## transformers' own common tests over our models and processors (needs the network)
+	$(TEST_ENV) $(BIN)/python -m pytest -o addopts= -q -W ignore -n $(JOBS) tests/upstream/check_models.py tests/upstream/check_processors.py
+
+fuzz: $(READY) ## the tests of tests/fuzz with thirty times their attempts
+	$(TEST_ENV) SAM_HQ_FUZZ_ROUNDS=30 $(BIN)/python -m pytest -n $(JOBS) tests/fuzz
 
 cards: $(READY) ## write model_cards/*.md anew from the template and the facts
 	$(BIN)/python model_cards/generate.py

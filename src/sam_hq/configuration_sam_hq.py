@@ -98,6 +98,7 @@ class SamHQVisionConfig(PreTrainedConfig):
         if isinstance(self.global_attn_indexes, (str, bytes)) or not isinstance(self.global_attn_indexes, Sequence):
             raise ValueError(f"global_attn_indexes must be a list of blocks, but is {self.global_attn_indexes!r}")
         self.global_attn_indexes = list(self.global_attn_indexes)
+        _require_at_most_largest(self)
         _require_ratio("mlp_ratio", self.mlp_ratio)
         if self.mlp_dim is None:
             self.mlp_dim = int(self.hidden_size * self.mlp_ratio)
@@ -108,7 +109,8 @@ class SamHQVisionConfig(PreTrainedConfig):
         _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
         if not self.global_attn_indexes:
             raise ValueError("global_attn_indexes is empty, but the first global block feeds the HQ features")
-        outside = [index for index in self.global_attn_indexes if not 0 <= index < self.num_hidden_layers]
+        blocks = range(self.num_hidden_layers)
+        outside = [index for index in self.global_attn_indexes if not isinstance(index, int) or index not in blocks]
         if outside:
             raise ValueError(f"global_attn_indexes names {outside}, but num_hidden_layers is {self.num_hidden_layers}")
         if not isinstance(self.window_size, int) or self.window_size < 1:
@@ -528,8 +530,13 @@ class SamHQConfig(PreTrainedConfig):
 def _require_at_most_largest(config: PreTrainedConfig) -> None:
     for name, largest in _LARGEST.items():
         value = getattr(config, name, None)
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, int) and number > largest:
+        if value is None:
+            continue
+        one = type(config).__annotations__.get(name) in (int, int | None)
+        for number in value if isinstance(value, list | tuple) and not one else [value]:
+            if not isinstance(number, int):
+                raise ValueError(f"{name} is {value!r}, but must be whole")
+            if number > largest:
                 raise ValueError(f"{name} is {value!r}, but must be at most {largest}")
 
 

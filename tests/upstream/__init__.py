@@ -1,0 +1,1 @@
+"""The common tests of the pinned transformers over our classes: `make upstream`."""

@@ -1,0 +1,73 @@
+"""`ModelTesterMixin` over the whole models and the encoders alone."""
+
+import unittest
+
+import torch
+
+from conftest import DECODER, TINY_VIT, VIT
+from sam_hq.configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
+from sam_hq.modeling_sam_hq import SamHQModel, SamHQTinyVitModel, SamHQVisionModel
+
+from .mixins import modeling
+
+BATCH = 2
+VISION = {
+    "vit": VIT | {"num_hidden_layers": 2, "global_attn_indexes": [1], "image_size": 64},
+    "tiny_vit": TINY_VIT | {"image_size": 64},
+}
+
+
+class Tester:
+    """What the mixin asks for: configurations and inputs."""
+
+    batch_size, is_training, image_size = BATCH, True, 64
+
+    def __init__(self, test: "ModelTests"):
+        self.whole, self.config_class, self.fields = test.whole, test.config_class, VISION[test.vision]
+        self.num_hidden_layers = self.fields.get("num_hidden_layers", 2)
+        self.hidden_size = self.fields.get("hidden_size")
+
+    def get_config(self):
+        fields = {name: value for name, value in self.fields.items() if self.whole or name != "model_type"}
+        if not self.whole:
+            return self.config_class(**fields)
+        return SamHQConfig(vision_config=fields, mask_decoder_config=dict(DECODER))
+
+    def prepare_config_and_inputs_for_common(self):
+        generator = torch.Generator().manual_seed(0)
+        inputs = {"pixel_values": torch.rand(BATCH, 3, self.image_size, self.image_size, generator=generator)}
+        if self.whole:
+            corners = torch.rand(BATCH, 2, 2, generator=generator) * 30
+            inputs["input_points"] = torch.rand(BATCH, 2, 3, 2, generator=generator) * 64
+            inputs["input_labels"] = torch.tensor([[[1, 0, 1], [1, 1, 0]]] * BATCH)
+            inputs["input_boxes"] = torch.cat([corners, corners + 30], dim=-1)
+            inputs["input_masks"] = torch.randn(BATCH, 2, 16, 16, generator=generator)
+        return self.get_config(), inputs
+
+
+class ModelTests(modeling.ModelTesterMixin):
+    """What the four classes have in common."""
+
+    whole, config_class = True, SamHQConfig
+    test_resize_embeddings = False  # there is no vocabulary
+
+    def setUp(self):
+        self.model_tester = Tester(self)
+
+
+class VitTest(ModelTests, unittest.TestCase):
+    vision, all_model_classes = "vit", (SamHQModel,)
+
+
+class TinyVitTest(ModelTests, unittest.TestCase):
+    vision, all_model_classes = "tiny_vit", (SamHQModel,)
+
+
+class VitVisionTest(ModelTests, unittest.TestCase):
+    vision, all_model_classes = "vit", (SamHQVisionModel,)
+    whole, config_class = False, SamHQVisionConfig
+
+
+class TinyVitVisionTest(ModelTests, unittest.TestCase):
+    vision, all_model_classes = "tiny_vit", (SamHQTinyVitModel,)
+    whole, config_class = False, SamHQTinyVitConfig
