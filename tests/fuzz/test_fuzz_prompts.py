@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from conftest import small_model
-from fuzzing import NUMBERS, mutated, nested, outcome, recast, rounds
+from fuzzing import NUMBERS, described, mutated, nested, outcome, recast, rounds
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.processing_sam_hq import SamHQProcessor
 
@@ -50,7 +50,7 @@ def test_nested_prompts_through_the_processor_and_the_model():
                 given[name] = recast(rng, given[name])
         if rng.random() < 0.03:
             given[rng.choice(NAMES[:4])] = rng.choice([nested(1000), nested(40), *NUMBERS])
-        inputs = outcome(lambda given=given: PROCESSOR(**given), NAMES, repr(given)[:300])
+        inputs = outcome(lambda given=given: PROCESSOR(**given), NAMES, described(given))
         if inputs is None:
             continue
         check_inputs(inputs)
@@ -65,7 +65,7 @@ def test_nested_prompts_through_the_processor_and_the_model():
                         **prompts,
                     ),
                     NAMES,
-                    repr(prompts)[:300],
+                    described(prompts),
                 )
             if answer is not None:
                 assert answer.pred_masks.shape == (*inputs["valid_objects"].shape, 3, 32, 32)
@@ -115,10 +115,10 @@ def test_tensors_of_prompts_to_the_model():
                     image_embeddings=image_embeddings, intermediate_embeddings=list(early), **given
                 ),
                 tuple(valid),
-                repr(given)[:400],
+                described(given),
             )
         if answer is not None:
             assert answer.pred_masks.ndim == 5
             assert answer.pred_masks.shape[0] == 1
             assert answer.pred_masks.shape[2:] == (3, 32, 32)
-            assert answer.pred_masks.isfinite().all(), repr(given)[:400]
+            assert answer.pred_masks.isfinite().all(), described(given)

@@ -7,6 +7,7 @@ A call answers, or refuses: ValueError or TypeError (OSError too where a file is
 import copy
 import os
 import random
+import reprlib
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,8 @@ import torch
 
 ROUNDS = int(os.environ.get("SAM_HQ_FUZZ_ROUNDS", "1"))
 FIRST_SEED = int(os.environ.get("SAM_HQ_FUZZ_SEED", "0"))
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxother, SHORT.maxdict = 8, 300, 9
 NUMBERS = [
     *(0, 1, -1, 2, -10, 7.5, 1e9, -1e9, 1e25, 1e39, 1e308, 10**400, float("nan"), float("inf"), -float("inf")),
     *(
@@ -117,6 +120,11 @@ def recast(rng: random.Random, value: Any) -> Any:
         return value
 
 
+def described(value: Any) -> str:
+    """What a failure says of the input, however deep it is."""
+    return SHORT.repr(value)
+
+
 def nested(depth: int) -> list:
     """A list in a list in a list."""
     value: list = [1]
@@ -144,4 +152,4 @@ def damaged(rng: random.Random, content: bytes) -> bytes:
     return bytes(data)
 
 
-__all__ = ["NUMBERS", "damaged", "mutated", "nested", "outcome", "recast", "rounds"]
+__all__ = ["NUMBERS", "damaged", "described", "mutated", "nested", "outcome", "recast", "rounds"]

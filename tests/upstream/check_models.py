@@ -20,12 +20,13 @@ VISION = {
 class Tester:
     """What the mixin asks for: configurations and inputs."""
 
-    batch_size, is_training, image_size = BATCH, True, 64
+    batch_size, image_size, seq_length = BATCH, 64, 16
 
     def __init__(self, test: "ModelTests"):
         self.whole, self.config_class, self.fields = test.whole, test.config_class, VISION[test.vision]
         self.num_hidden_layers = self.fields.get("num_hidden_layers", 2)
-        self.hidden_size = self.fields.get("hidden_size")
+        self.hidden_size, self.num_attention_heads = self.fields.get("hidden_size"), 4
+        self.is_training = test.whole  # the encoders alone have no loss
 
     def get_config(self):
         fields = {name: value for name, value in self.fields.items() if self.whole or name != "model_type"}
