@@ -1,0 +1,221 @@
+import importlib.util
+import json
+import threading
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from conftest import PHOTOS, REPOSITORY, small_config, small_model
+from sam_hq import SamHQPredictor
+from sam_hq.hub.conversion import processor_for
+
+EXAMPLE = REPOSITORY / "docs" / "examples" / "label_studio_backend.py"
+SIZE = HEIGHT, WIDTH = 90, 140
+BRUSH_CONFIG = """<View><Image name="image" value="$photo"/>
+<BrushLabels name="mask" toName="image"><Label value="Cat"/></BrushLabels>
+<KeyPointLabels name="points" toName="image" smart="true"><Label value="Cat"/></KeyPointLabels>
+<RectangleLabels name="boxes" toName="image" smart="true"><Label value="Cat"/></RectangleLabels></View>"""
+POLYGON_CONFIG = BRUSH_CONFIG.replace("BrushLabels", "PolygonLabels")
+
+
+def region(kind: str, **value) -> dict:
+    """What Label Studio sends of one smart region."""
+    extra = {"is_positive": value.pop("is_positive")} if "is_positive" in value else {}
+    return {
+        "id": "Ab12", "from_name": "points", "to_name": "image", "type": kind, "origin": "manual",
+        "original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0,
+        "value": {**value, kind: ["Cat"]}, **extra,
+    }  # fmt: skip
+
+
+POINT = region("keypointlabels", x=50.0, y=40.0, width=0.3, is_positive=True)
+NEGATIVE = region("keypointlabels", x=10.0, y=90.0, width=0.3, is_positive=False)
+BOX = region("rectanglelabels", x=20.0, y=10.0, width=60.0, height=80.0, rotation=0)
+
+
+def decoded(rle: list[int]) -> np.ndarray:
+    """The values of Label Studio's run lengths, bit by bit: 32 bits of count, 5 of word size, four run sizes of 4."""
+    bits = iter("".join(f"{byte:08b}" for byte in rle))
+
+    def read(count: int) -> int:
+        return int("".join(next(bits) for _ in range(count)), 2)
+
+    total, word = read(32), read(5) + 1
+    sizes = [read(4) + 1 for _ in range(4)]
+    values: list[int] = []
+    while len(values) < total:
+        repeated = read(1)
+        count = read(sizes[read(2)]) + 1
+        values += [read(word)] * count if repeated else [read(word) for _ in range(count)]
+    return np.array(values)
+
+
+def drawn_stroke() -> np.ndarray:
+    picture = Image.new("1", (WIDTH, HEIGHT))
+    ImageDraw.Draw(picture).line([(30, 20), (80, 60), (90, 30)], fill=1, width=9)
+    return np.array(picture)
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("label_studio_backend", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.local_path = lambda source, task_id: source
+    return module
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return SamHQPredictor(small_model("vit"), processor_for(small_config("vit")))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    paths = []
+    for name in ("koala.jpg", "kitten.jpg", "panda.jpg"):
+        paths.append(folder / f"{name}.png")
+        Image.open(PHOTOS / name).convert("RGB").resize((WIDTH, HEIGHT)).save(paths[-1])
+    return [str(path) for path in paths]
+
+
+def request_for(photo: str, regions: list[dict], config: str = BRUSH_CONFIG) -> dict:
+    context = {"result": regions} if regions else None
+    return {
+        "tasks": [{"id": 7, "data": {"photo": photo}}], "model_version": None, "project": "1.1700000000",
+        "label_config": config, "params": {"login": None, "password": None, "context": context},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def server(example, predictor):
+    """The backend on loopback; yields it and a function that posts to it."""
+    backend = example.Backend(predictor, kept_images=2)
+    with example.serve(backend, "127.0.0.1", 0) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+
+        def post(path: str, payload: dict) -> dict:
+            url = f"http://127.0.0.1:{http.server_address[1]}/{path}"
+            sent = urllib.request.Request(url, json.dumps(payload).encode(), {"Content-Type": "application/json"})
+            with urllib.request.urlopen(sent, timeout=60) as answer:
+                return json.load(answer)
+
+        yield backend, post
+        http.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("regions", "prompts"),
+    [
+        ([POINT], {"points": [[70, 36]], "labels": [1]}),
+        ([POINT, NEGATIVE], {"points": [[70, 36], [14, 81]], "labels": [1, 0]}),
+        ([BOX], {"boxes": [28, 9, 112, 81]}),
+        ([BOX, POINT], {"points": [[70, 36]], "labels": [1], "boxes": [28, 9, 112, 81]}),
+        (
+            [region("rectanglelabels", x=80.0, y=10.0, width=20.0, height=40.0, rotation=90)],
+            {"boxes": [112 - 36, 9, 112, 9 + 28]},
+        ),
+    ],
+)
+def test_a_click_is_answered_with_the_predictors_mask(server, predictor, photos, regions, prompts):
+    _, post = server
+    answer = post("predict", request_for(photos[0], regions))
+    expected = predictor.predict(predictor.embed(photos[0]), **prompts)
+    (prediction,) = answer["results"]
+    (found,) = prediction["result"]
+    assert (found["type"], found["from_name"], found["to_name"]) == ("brushlabels", "mask", "image")
+    assert (found["original_height"], found["original_width"]) == SIZE
+    assert found["value"]["brushlabels"] == ["Cat"]
+    assert prediction["score"] == pytest.approx(expected.scores.item(), abs=1e-5)
+    pixels = decoded(found["value"]["rle"]).reshape(HEIGHT, WIDTH, 4)
+    mask = expected.masks[0, 0].numpy()
+    assert 0 < mask.sum() < mask.size
+    assert (pixels == np.where(mask, 255, 0)[:, :, None]).all()
+
+
+def test_a_brush_stroke_is_a_rough_mask(example, server, predictor, photos):
+    _, post = server
+    stroke = drawn_stroke()
+    sent = region("brushlabels", format="rle", rle=example.brush_rle(stroke))
+    (prediction,) = post("predict", request_for(photos[0], [sent, POINT]))["results"]
+    expected = predictor.predict(predictor.embed(photos[0]), points=[[70, 36]], labels=[1], masks=stroke)
+    pixels = decoded(prediction["result"][0]["value"]["rle"]).reshape(HEIGHT, WIDTH, 4)
+    assert np.array_equal(pixels[:, :, 3] == 255, expected.masks[0, 0].numpy())
+
+
+def test_run_lengths_of_any_mask_are_read_back(example):
+    rng = np.random.default_rng(0)
+    noise = rng.random((37, 53)) < 0.5
+    large = np.zeros((700, 500), dtype=bool)
+    large[300:310, 7:9] = True
+    for mask in (noise, large, ~large, np.zeros((5, 3), bool), np.ones((1, 1), bool), drawn_stroke()):
+        rle = example.brush_rle(mask)
+        assert np.array_equal(decoded(rle), np.repeat(mask.ravel() * 255, 4))
+        assert np.array_equal(example.brush_mask(rle, mask.shape), mask)
+
+
+def test_single_values_of_a_painted_brush_are_read(example):
+    """Soft edges come as stretches of single values: one run of 3 transparent pixels, then 4 pixels as they are."""
+    values = [0] * 12 + [1, 2, 3, 0, 9, 9, 9, 40, 9, 9, 9, 255, 0, 0, 0, 0]
+    bits = f"{28:032b}" + f"{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
+    bits += f"1{1:02b}{11:04b}{0:08b}" + f"0{1:02b}{15:04b}" + "".join(f"{value:08b}" for value in values[12:])
+    bits += "0" * (-len(bits) % 8)
+    rle = [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
+    assert decoded(rle).tolist() == values
+    assert example.brush_mask(rle, (1, 7)).tolist() == [[False] * 4 + [True, True, False]]
+
+
+def test_polygons_cover_the_mask(server, predictor, photos):
+    _, post = server
+    (prediction,) = post("predict", request_for(photos[1], [BOX], POLYGON_CONFIG))["results"]
+    mask = predictor.predict(predictor.embed(photos[1]), boxes=[28, 9, 112, 81]).masks[0, 0].numpy()
+    picture = np.zeros(SIZE, dtype=bool)
+    for found in prediction["result"]:
+        assert found["type"] == "polygonlabels"
+        layer = Image.new("1", (WIDTH * 8, HEIGHT * 8))
+        corners = np.array(found["value"]["points"]) / 100 * [WIDTH * 8, HEIGHT * 8]
+        ImageDraw.Draw(layer).polygon([tuple(corner) for corner in corners], fill=1)
+        picture |= np.array(layer)[4::8, 4::8]
+    assert (picture & mask).sum() / (picture | mask).sum() > 0.9
+
+
+def test_an_image_is_embedded_once_and_few_are_kept(server, predictor, photos, monkeypatch):
+    backend, post = server
+    embedded = []
+    embed = predictor.embed
+    monkeypatch.setattr(predictor, "embed", lambda image: embedded.append(image) or embed(image))
+    for photo in (photos[0], photos[0], photos[1], photos[0], photos[2], photos[0], photos[1]):
+        post("predict", request_for(photo, [POINT]))
+    assert embedded == [photos[0], photos[1], photos[2], photos[1]]
+    assert len(backend._kept) == 2
+
+
+def test_requests_without_a_prompt(server, photos):
+    backend, post = server
+    assert post("predict", request_for(photos[0], []))["results"] == []
+    for path in ("setup", "webhook"):
+        assert post(path, {"project": "1.17", "schema": BRUSH_CONFIG})["model_version"] == backend.version
+
+
+@pytest.mark.parametrize(
+    "regions",
+    [
+        [BOX, BOX],
+        [region("ellipselabels", x=50.0, y=50.0, radiusX=5.0, radiusY=5.0)],
+        [region("polygonlabels", points=[[1, 1], [9, 9], [1, 9]])],
+        [{**POINT, "image_rotation": 90}],
+        [region("brushlabels", format="rle", rle=[0, 0, 0, 4, 57, 0, 0, 0, 0, 0])],
+    ],
+)
+def test_what_cannot_be_a_prompt_is_an_error_and_the_server_goes_on(server, photos, regions):
+    _, post = server
+    with pytest.raises(urllib.error.HTTPError) as error:
+        post("predict", request_for(photos[0], regions))
+    assert "ValueError" in json.load(error.value)["error"]
+    assert post("predict", request_for(photos[0], [POINT]))["results"]
