@@ -4,6 +4,7 @@ Source: "Segment Anything in High Quality" (arXiv 2306.01567). Parameter names, 
 class built into transformers; docs/architecture.md says where and why the results differ.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -312,7 +313,7 @@ class SamHQModel(SamHQPreTrainedModel):
             (first, *_) = cast(list[torch.Tensor], intermediate_embeddings)
             hq_features = self.mask_decoder.hq_features(image_embeddings, first)
 
-        decode = self.mask_decoder
+        decode: Callable[..., DecodedMasks] = self.mask_decoder
         if not persam_inputs and self.takes_fast_path(self.mask_decoder):
             decode = partial(decode_masks, self.mask_decoder)
         decoded = decode(

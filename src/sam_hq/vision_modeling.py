@@ -178,7 +178,7 @@ class SamHQVisionModel(SamHQPreTrainedModel):
     """
 
     config_class: Any = SamHQVisionConfig
-    _keep_in_fp32_modules_strict = None  # the positional encoding is not part of an encoder
+    _keep_in_fp32_modules_strict = []  # noqa: RUF012 (the positional encoding is not part of an encoder)
     # A whole model's directory will do: its other parts are ignored.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^(prompt_encoder|mask_decoder|shared_image_embedding)\."

@@ -23,7 +23,6 @@ from .vision_efficientnet import EfficientNetBlock, SamHQEfficientNetEncoder
 from .vision_tiny_vit import (
     ConvNorm,
     SamHQTinyVitEncoder,
-    TinyVitDownsample,
     TinyVitLayer,
     TinyVitMBConv,
     TinyVitStage,
@@ -141,7 +140,7 @@ def _tiny_vit_stage(stage: TinyVitStage, features: torch.Tensor) -> torch.Tensor
             features = _mb_conv(cast(TinyVitMBConv, layer), features)
     if stage.downsample is None:
         return features
-    down = cast(TinyVitDownsample, stage.downsample)
+    down = stage.downsample
     widened = down.act(_conv_norm(down.conv2, down.act(_conv_norm(down.conv1, features))))
     return _conv_norm(down.conv3, widened)
 

@@ -25,7 +25,8 @@ def remember_layout(part: nn.Module) -> None:
     Args:
         part: A vision encoder or a mask decoder, just built.
     """
-    part.layout = tuple((type(layer), type(layer).forward, tuple(layer._parameters)) for layer in _layers(part))
+    layout: Any = tuple((type(layer), type(layer).forward, tuple(layer._parameters)) for layer in _layers(part))
+    part.layout = layout
 
 
 def may_run(part: nn.Module) -> bool:
@@ -44,7 +45,7 @@ def may_run(part: nn.Module) -> bool:
         return False
     if any(getattr(nn.modules.module, hooks) for hooks in _GLOBAL_HOOKS):
         return False
-    if part.config._attn_implementation == "eager":  # type: ignore[union-attr]
+    if part.config._attn_implementation == "eager":
         return False
     layout, layers = getattr(part, "layout", ()), list(_layers(part))
     return len(layers) == len(layout) and all(map(_is_as_built, layers, layout))
@@ -53,7 +54,7 @@ def may_run(part: nn.Module) -> bool:
 def _is_as_built(layer: nn.Module, built: tuple[type, Any, tuple[str, ...]]) -> bool:
     kind, forward, names = built
     own = layer.__dict__
-    if type(layer) is not kind or kind.forward is not forward or "forward" in own:  # type: ignore[attr-defined]
+    if type(layer) is not kind or kind.forward is not forward or "forward" in own:
         return False
     if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
         return False

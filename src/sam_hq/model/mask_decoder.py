@@ -168,7 +168,7 @@ class SamHQMaskDecoder(nn.Module):
         sam_masks, hq_masks = self.render(
             pixels, readings.sam_kernels if sam_branch else None, readings.hq_kernel, hq_features
         )
-        return DecodedMasks(readings.iou_scores, sam_masks, hq_masks, attentions)
+        return DecodedMasks(readings.iou_scores, sam_masks, cast(torch.Tensor, hq_masks), attentions)
 
     def hq_features(self, image_embeddings: torch.Tensor, intermediate_embeddings: torch.Tensor) -> torch.Tensor:
         """Fuse the encoder's last and early features; the same for every prompt on an image.
