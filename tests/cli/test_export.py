@@ -83,7 +83,7 @@ def test_ranges_measured_on_photographs(directory, exports, tmp_path, capsys):
         (["--dtype", "int8"], ["nowhere.jpg"], "input 'nowhere.jpg' is no file, and no folder or pattern"),
         (["--dtype", "fp16"], [str(PHOTO)], "--calibrate is for --format onnx --dtype int8, got --format onnx --dtype"),
         (["--format", "torch-export", "--dtype", "int8"], [str(PHOTO)], "--calibrate is for --format onnx"),
-        (["--dtype", "int8"], [str(PHOTO), __file__], "test_export.py' as an image"),
+        (["--dtype", "int8"], [str(PHOTO), __file__], "test_export.py': cannot identify image file"),
     ],
 )
 def test_photographs_to_measure_on_are_looked_at_before_any_work(

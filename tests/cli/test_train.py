@@ -162,7 +162,7 @@ def test_bad_data_in_another_process_is_one_line_too(data, capsys):
         (["--prompt-shares", "box=0.5", "box=1"], "box more than once"),
         (["--model", "nowhere"], "cannot load the model of 'nowhere'"),
         (["--validation-images", "photos"], "'photos' needs --validation"),
-        (["--image-size", "-64"], "image_size must be a positive multiple of 16 for a TinyViT, got -64"),
+        (["--image-size", "-64"], "image_size is -64, which is not a positive multiple of"),
         (["--config", "b", "--data", "nowhere"], "nowhere"),
         (["--config", "b", "--images", "photos"], "'photos' is for a COCO file"),
         (["--model", "nothing.pth"], "nothing.pth"),

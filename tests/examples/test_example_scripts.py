@@ -51,7 +51,7 @@ def test_the_walk_through_the_published_card(directory, server, tmp_path, monkey
         monkeypatch, "published_card.py",
         "--model", directory, "--photo", photo, "--box", 20, 30, 280, 200, "--output", tmp_path / "pictures",
     )  # fmt: skip
-    card = (REPOSITORY / "tests" / "published_model_card.md").read_text(encoding="utf-8")
+    card = (REPOSITORY / "tests" / "support" / "published_model_card.md").read_text(encoding="utf-8")
     assert names["MODEL"] in card
     assert names["PHOTO"] in card
     assert str(names["BOX"]) in card

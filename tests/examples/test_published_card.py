@@ -19,7 +19,7 @@ SNIPPETS = re.findall(r"^```python\n(.*?)^```", CARD, flags=re.MULTILINE | re.DO
 
 # Stands for the network, for the display, and for a GPU where there is none.
 SURROUNDINGS = """
-import io, warnings
+import io, urllib.request, warnings
 import matplotlib
 matplotlib.use("Agg")
 import requests, torch, transformers.image_utils
@@ -27,6 +27,9 @@ photo = open({photo!r}, "rb").read()
 class Response:
     raw = property(lambda self: io.BytesIO(photo))
     content = photo
+class Download(io.BytesIO):
+    headers = {{}}
+urllib.request.urlopen = lambda request, **options: Download(photo)
 requests.get = lambda url, **options: Response()
 if hasattr(transformers.image_utils, "httpx"):
     transformers.image_utils.httpx.get = lambda url, **options: Response()
