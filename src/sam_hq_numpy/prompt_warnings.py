@@ -105,7 +105,7 @@ def _are_fractions(coordinates: np.ndarray, size: tuple[int, int]) -> bool:
 
 
 def _listed(coordinates: np.ndarray) -> str:
-    text = str(np.round(coordinates, 3).tolist())
+    text = str(np.round(np.asarray(coordinates, dtype=np.float64), 3).tolist())
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

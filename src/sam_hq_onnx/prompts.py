@@ -59,13 +59,13 @@ def decoder_prompts(
     valid = np.arange(objects) < np.array(counts)[:, None]
     scales = np.array(reshaped_sizes, dtype=np.float64)[:, ::-1] / np.array(original_sizes, dtype=np.float64)[:, ::-1]
     labels = None if points is None else labels_per_object(input_labels, points)
-    warn_about_prompts(original_sizes, points, labels, boxes, stacklevel=4)
     prompts = {
         **_points(points, labels, (batch_size, objects), scales, alone=boxes is None and masks is None),
         **_boxes(boxes, valid, scales),
         "input_masks": np.zeros((batch_size, objects, mask_size, mask_size), dtype=np.float32),
         "has_mask": np.zeros_like(valid) if masks is None else valid,
     }
+    warn_about_prompts(original_sizes, points, labels, boxes, stacklevel=4)  # once none is refused
     for row, stack in zip(prompts["input_masks"], masks or (), strict=False):
         row[: len(stack)] = stack
     return prompts, valid

@@ -161,14 +161,21 @@ def test_eight_bits_are_smaller_and_near(kind, exports, runner, way, tmp_path):
     path.write_bytes((export.directory / "encoder.onnx").read_bytes())
     (tmp_path / "decoder.onnx").write_bytes((export.directory / "decoder.onnx").read_bytes())
     photos = [GENERATOR.integers(0, 256, (90, 120, 3), dtype=np.uint8)] if way == "calibrated" else []
-    quantize_encoder(path, dataclasses.replace(export.metadata, dtype="int8"), photos)
+    metadata = dataclasses.replace(export.metadata, dtype="int8")
+    if kind not in ("vit", "tiny_vit") and way == "dynamic":  # convolutions alone
+        with pytest.warns(UserWarning, match="no smaller and no faster"):
+            quantize_encoder(path, metadata, photos)
+        return
+    quantize_encoder(path, metadata, photos)
     assert {file.name for file in tmp_path.iterdir()} == {"encoder.onnx", "decoder.onnx"}
     assert path.stat().st_size < (export.directory / "encoder.onnx").stat().st_size
     rounded = OnnxSamHQ(tmp_path, providers="cpu")
     assert rounded.metadata.dtype == "int8"
     photo = GENERATOR.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    # Of an encoder of convolutions every activation is rounded too.
+    limit = 0.2 if kind in ("vit", "tiny_vit") else 0.4
     one, other = rounded.embed(photo).image_embeddings, runner.embed(photo).image_embeddings
-    assert 0 < np.abs(one - other).mean() < 0.2 * np.abs(other).mean()
+    assert 0 < np.abs(one - other).mean() < limit * np.abs(other).mean()
 
 
 @pytest.mark.parametrize("way", ["dynamic", "calibrated"])
@@ -200,8 +207,8 @@ def test_eight_bits_of_a_graph_with_its_weights_beside_it(way, exports, tmp_path
 def test_graphs_that_differ_are_not_written(monkeypatch, exports, tmp_path):
     runner = OnnxSamHQ(exports("vit").directory, providers="cpu")
     model, processor = model_and_processor("vit")
-    monkeypatch.setattr(sam_hq.export.onnx, "_program", lambda *_: None)
-    monkeypatch.setattr(sam_hq.export.onnx, "_write", lambda _, path, *__: path.write_bytes(b"graph"))
+    monkeypatch.setattr(sam_hq.export.onnx, "graph_program", lambda *_: None)
+    monkeypatch.setattr(sam_hq.export.onnx, "write_graph", lambda _, path, *__: path.write_bytes(b"graph"))
     monkeypatch.setattr(sam_hq.export.onnx, "traced_encoder", lambda _: None)
     monkeypatch.setattr(sam_hq.export.onnx, "traced_decoder", lambda _: None)
     monkeypatch.setattr(sam_hq.export.onnx, "OnnxSamHQ", lambda *_, **__: runner)
@@ -232,8 +239,8 @@ class Altered:
             r"masks differ from torch's by 0\.\d+ .* 0\.0001 that fp32",
         ),
         ("fp32", lambda masks, scores: (masks, scores + 2e-3), "scores differ from torch's by 0.002"),
-        ("fp16", lambda masks, scores: (masks, scores * np.float32(np.nan)), "scores differ from torch's by inf"),
-        ("int8", lambda masks, scores: (masks * np.float32(np.nan), scores), "masks differ from torch's by inf"),
+        ("fp16", lambda masks, scores: (masks, scores * np.float32(np.nan)), "answer is not finite"),
+        ("int8", lambda masks, scores: (masks * np.float32(np.nan), scores), "answer is not finite"),
         ("int8", lambda masks, scores: (masks * 0, scores), r"masks differ from torch's by .* 0\.5 that int8"),
         ("int8", lambda masks, scores: (abs(masks).max() * 0.4 - abs(masks) * 0.1, scores), "differ|mean IoU"),
         ("int8", lambda masks, scores: (masks, scores + 5), "scores differ from torch's by 5,"),

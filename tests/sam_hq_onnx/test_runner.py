@@ -305,9 +305,9 @@ def test_impossible_photographs_are_refused_by_name(exports, tmp_path):
     for image, error, message in (
         (tmp_path / "none.png", ValueError, "no such file"),
         (tmp_path / "text.png", ValueError, "cannot read"),
-        (np.zeros((4, 4)), ValueError, "uint8 of shape"),
+        (np.full((4, 4), 300.0), ValueError, "must hold values in"),
         (np.zeros((0, 4, 3), np.uint8), ValueError, "empty image"),
-        (17, TypeError, "paths, PIL images or arrays"),
+        (17, TypeError, "images must hold PIL images, paths"),
         ([], ValueError, "images is empty"),
     ):
         with pytest.raises(error, match=message):

@@ -21,18 +21,18 @@ def runner(exports):
 
 
 @pytest.mark.parametrize(
-    ("prompts", "name"),
+    ("prompts", "message"),
     [
-        ({"input_points": [[[[1e39, 2]]]]}, r"input_points\[0\]\[0\]"),
-        ({"input_points": [[[[1, 2], [3, -1e308]]]]}, r"input_points\[0\]\[0\]"),
-        ({"input_boxes": [[[1, 2, 1e39, 3]]]}, r"input_boxes\[0\]"),
-        ({"input_masks": [[np.full((32, 32), 1e300)]]}, r"input_masks\[0\]"),
+        ({"input_points": [[[[1e39, 2]]]]}, r"input_points\[0\]\[0\] must be finite in 32 bits"),
+        ({"input_points": [[[[1, 2], [3, -1e308]]]]}, r"input_points\[0\]\[0\] must be finite in 32 bits"),
+        ({"input_boxes": [[[1, 2, 1e39, 3]]]}, r"input_boxes\[0\] must be finite in 32 bits"),
+        ({"input_masks": [[np.full((32, 32), 1e300)]]}, r"input_masks\[0\]\[0\] must be finite floating point logits"),
     ],
 )
-def test_prompts_that_overflow_in_32_bits_are_refused_without_a_warning(runner, prompts, name):
+def test_prompts_that_overflow_in_32_bits_are_refused_without_a_warning(runner, prompts, message):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ValueError, match=f"{name} must be finite in 32 bits"):
+        with pytest.raises(ValueError, match=message):
             runner.segment(PHOTO, **prompts)
 
 
