@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .generation.regions_of_interest import segment_regions
     from .hub.conversion import convert_checkpoint
     from .image_processing_sam_hq import SamHQImageProcessor
+    from .model.cpu_matmul import cpu_info, set_cpu_matmul
     from .modeling_sam_hq import SamHQEfficientNetModel, SamHQModel, SamHQTinyVitModel, SamHQVisionModel
     from .photo_embeddings import PhotoEmbeddings
     from .predictor import SamHQPredictor
@@ -55,8 +56,10 @@ _MODULES = {
     "SamHQVisionConfig": "configuration_sam_hq",
     "SamHQVisionModel": "modeling_sam_hq",
     "convert_checkpoint": "hub.conversion",
+    "cpu_info": "model.cpu_matmul",
     "replace_builtin": "registration",
     "segment_regions": "generation.regions_of_interest",
+    "set_cpu_matmul": "model.cpu_matmul",
 }
 
 
@@ -105,6 +108,8 @@ __all__ = [
     "SamHQVisionConfig",
     "SamHQVisionModel",
     "convert_checkpoint",
+    "cpu_info",
     "replace_builtin",
     "segment_regions",
+    "set_cpu_matmul",
 ]

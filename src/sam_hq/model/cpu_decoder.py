@@ -22,6 +22,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 
+from .cpu_matmul import linear
 from .cpu_rendering import render_masks
 from .mask_decoder import DecodedMasks, PromptedObjects, SamHQMaskDecoder
 from .two_way_transformer import SamHQAttention, SamHQTwoWayAttentionBlock, SamHQTwoWayTransformer
@@ -149,7 +150,7 @@ def _first_block(
     attention = layer.cross_attn_token_to_image
     attended = _attend_to_projected(attention, tokens + token_positions, pixels_with_positions, pixels)
     queries = layer.cross_attn_image_to_token
-    return _after_attention(layer, tokens, attended), queries.heads(queries.q_proj(pixels_with_positions))
+    return _after_attention(layer, tokens, attended), queries.heads(linear(queries.q_proj, pixels_with_positions))
 
 
 def _transform(
@@ -229,8 +230,8 @@ def _attend_to_projected(
 ) -> torch.Tensor:
     """The same with the pixels projected: all tokens of a map are queries of one attention."""
     maps = pixels.shape[0]
-    keys = attention.heads(attention.k_proj(pixels_with_positions))
-    values = attention.heads(attention.v_proj(pixels))
+    keys = attention.heads(linear(attention.k_proj, pixels_with_positions))
+    values = attention.heads(linear(attention.v_proj, pixels))
     queries = attention.heads(attention.q_proj(tokens.reshape(maps, -1, tokens.shape[-1])))
     attended = F.scaled_dot_product_attention(queries, keys, values)
     return attention.out_proj(attended.transpose(1, 2).flatten(2)).view_as(tokens)
@@ -264,7 +265,7 @@ def _add_tokens_to_pixels(
     key = attention.k_proj(keys).unflatten(-1, (heads, -1)) * attention.scaling  # (N, n, heads, d)
     constant = None if bias is None else bias.transpose(2, 3)  # (N, 1, n, 1)
     if queries is None and not _absorbs(attention, count // maps * length):
-        queries = attention.heads(attention.q_proj(pixels_with_positions))
+        queries = attention.heads(linear(attention.q_proj, pixels_with_positions))
     if queries is not None:
         by_map = key.unflatten(0, (maps, -1)).permute(0, 3, 1, 2, 4).flatten(2, 3)  # (M, heads, N/M * n, d)
         scores = by_map @ queries.transpose(2, 3)

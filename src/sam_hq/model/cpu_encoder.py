@@ -4,12 +4,16 @@
   Besides the cache it is the allocator that gains: it asks the system anew for each of the largest temporaries.
 * Global attention goes a few rows of queries at a time, with the position scores added in place: no bias of all pairs
   of tokens is ever made.
+* Matrix products are those that are faster on this machine (`cpu_matmul.py`).
+* In 16 bits, the ViT's residual sums, norms and softmax are kept in 32.
 * A batch norm is an affine map per channel, and is folded into the convolution before it. Doing so anew at each call
   costs nothing beside the convolution, needs no cache that could go stale, and leaves the weights as they are.
 
 `fast_path.py` says when all this may stand in for the modules. tests/model/test_cpu_encoder.py holds it against them.
 """
 
+import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -17,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .cpu_matmul import has_hardware_for, linear, product
 from .layers import merge_windows, split_windows
 from .outputs import SamHQVisionEncoderOutput
 from .vision_efficientnet import EfficientNetBlock, SamHQEfficientNetEncoder
@@ -47,25 +52,39 @@ def encode(
     encoder: nn.Module, pixel_values: torch.Tensor, output_hidden_states: bool = False
 ) -> SamHQVisionEncoderOutput:
     """Encode images; arguments and results are those of the encoder's own `forward`, without attention weights."""
+    _warn_of_slow_types(next(encoder.parameters()).dtype)
     return _ENCODERS[type(encoder)](encoder, pixel_values, output_hidden_states)
+
+
+@functools.cache
+def _warn_of_slow_types(dtype: torch.dtype) -> None:
+    """Once for each dtype."""
+    if not has_hardware_for(dtype):
+        warnings.warn(
+            f"this CPU has no instructions for matrices of {dtype}; torch.float32 is faster on it, load the model with "
+            "dtype=torch.float32",
+            stacklevel=4,
+        )
 
 
 def _encode_vit(
     encoder: SamHQVisionEncoder, pixel_values: torch.Tensor, output_hidden_states: bool
 ) -> SamHQVisionEncoderOutput:
     hidden_states = encoder.patch_embed(pixel_values)
+    dtype = hidden_states.dtype
     if encoder.pos_embed is not None:
         hidden_states = hidden_states + encoder.pos_embed
     intermediate_embeddings, all_hidden_states = [], [hidden_states]
+    hidden_states = hidden_states.float()
     for module in encoder.layers:
         layer = cast(SamHQVisionLayer, module)
         hidden_states = _vit_layer(layer, hidden_states)
         if not layer.window_size:
-            intermediate_embeddings.append(hidden_states)
+            intermediate_embeddings.append(hidden_states.to(dtype))
         if output_hidden_states:
-            all_hidden_states.append(hidden_states)
+            all_hidden_states.append(hidden_states.to(dtype))
     return SamHQVisionEncoderOutput(
-        last_hidden_state=encoder.neck(hidden_states),
+        last_hidden_state=encoder.neck(hidden_states.to(dtype)),
         intermediate_embeddings=intermediate_embeddings,
         hidden_states=tuple(all_hidden_states) if output_hidden_states else None,
     )
@@ -73,26 +92,33 @@ def _encode_vit(
 
 def _vit_layer(layer: SamHQVisionLayer, hidden_states: torch.Tensor) -> torch.Tensor:
     _, height, width, channels = hidden_states.shape
-    attended = layer.layer_norm1(hidden_states)
+    attended = _normalised(layer.layer_norm1, hidden_states)
     if layer.window_size:
         # Windows are padded after the norm: padded keys are zeros, and they are attended to.
         windows = split_windows(attended, layer.window_size)
         for part in windows.split(max(1, _TOKENS_AT_ONCE // layer.window_size**2)):  # overwritten in place
-            part.copy_(layer.attn(part)[0])
+            part.copy_(linear(layer.attn.proj, layer.attn.attend(linear(layer.attn.qkv, part))[0]))
         attended = merge_windows(windows, height, width)
     else:
         attended = _global_attention(layer.attn, attended)
     hidden_states = hidden_states + attended
     for tokens in hidden_states.view(-1, channels).split(_TOKENS_AT_ONCE):  # added to in place
-        tokens += layer.mlp(layer.layer_norm2(tokens))
+        expanded = layer.mlp.act(linear(layer.mlp.lin1, _normalised(layer.layer_norm2, tokens)))
+        tokens += linear(layer.mlp.lin2, expanded)
     return hidden_states
+
+
+def _normalised(norm: nn.LayerNorm, features: torch.Tensor) -> torch.Tensor:
+    """A layer norm in 32 bits, in the dtype of its weights afterwards."""
+    weight, bias = norm.weight.float(), norm.bias.float()
+    return F.layer_norm(features, norm.normalized_shape, weight, bias, norm.eps).to(norm.weight.dtype)
 
 
 def _global_attention(attention: SamHQVisionAttention, hidden_states: torch.Tensor) -> torch.Tensor:
     """Attention over whole images (N, n, n, C), for a few rows of queries at a time."""
     if not attention.config.use_rel_pos:
         return attention(hidden_states)[0]
-    query, key, value = attention.query_key_value(hidden_states)  # (N, heads, n*n, d) each
+    query, key, value = attention.heads(linear(attention.qkv, hidden_states))  # (N, heads, n*n, d) each
     by_row, by_column = attention.position_scores(query)
     query = query * attention.scale
     count, heads, tokens, head_dim = query.shape
@@ -104,11 +130,11 @@ def _global_attention(attention: SamHQVisionAttention, hidden_states: torch.Tens
             keys, values = key[index, head].t().contiguous(), value[index, head].contiguous()
             for start in range(0, tokens, step):
                 rows = slice(start, start + step)
-                scores = (query[index, head, rows] @ keys).unflatten(-1, (size, size))
+                scores = (query[index, head, rows] @ keys).float().unflatten(-1, (size, size))
                 scores += by_row[index, head, rows, :, None]
                 scores += by_column[index, head, rows, None, :]
-                attended[index, rows, head] = scores.flatten(-2).softmax(dim=-1) @ values
-    return attention.proj(attended.view(count, size, size, heads * head_dim))
+                attended[index, rows, head] = scores.flatten(-2).softmax(dim=-1).to(values.dtype) @ values
+    return linear(attention.proj, attended.view(count, size, size, heads * head_dim))
 
 
 def _encode_tiny_vit(
@@ -148,11 +174,13 @@ def _tiny_vit_stage(stage: TinyVitStage, features: torch.Tensor) -> torch.Tensor
 def _tiny_vit_layer(layer: TinyVitLayer, hidden_states: torch.Tensor) -> torch.Tensor:
     _, height, width, channels = hidden_states.shape
     # Windows are padded before the attention's norm, unlike the ViT's: a padded key is the norm's bias.
-    attended, _ = layer.attn(split_windows(hidden_states, layer.window_size))
-    hidden_states = hidden_states + merge_windows(attended, height, width)
+    windows = layer.attn.layer_norm(split_windows(hidden_states, layer.window_size))
+    attended, _ = layer.attn.attend(linear(layer.attn.qkv, windows))
+    hidden_states = hidden_states + merge_windows(linear(layer.attn.proj, attended), height, width)
     hidden_states = _conv_norm(layer.local_conv, hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
     for tokens in hidden_states.view(-1, channels).split(_TINY_VIT_TOKENS_AT_ONCE):  # added to in place
-        tokens += layer.mlp(tokens)
+        expanded = layer.mlp.act(linear(layer.mlp.lin1, layer.mlp.layer_norm(tokens)))
+        tokens += linear(layer.mlp.lin2, expanded)
     return hidden_states
 
 
@@ -195,7 +223,7 @@ def _conv_norm(layer: ConvNorm, features: torch.Tensor) -> torch.Tensor:
     weight = conv.weight * scale[:, None, None, None]
     bias = norm.bias - (mean if conv.bias is None else mean - conv.bias) * scale
     if conv.kernel_size == (1, 1):  # a linear layer, on a map in channels-last memory
-        return F.linear(features.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+        return product(features.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
     return F.conv2d(features, weight, bias, conv.stride, conv.padding, groups=conv.groups)
 
 

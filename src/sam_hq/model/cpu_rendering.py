@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .cpu_matmul import product
 from .mask_decoder import SamHQMaskDecoder
 
 # Rows of a mask made at once: the features of a row are 64 kB at full size. A multiple of 4, the rows of a grid cell.
@@ -104,9 +105,9 @@ def _upscaled(
         Upscaled pixels (N, 4h, 4w, C / 8), and SAM's logits (N, M, 4h, 4w) or None.
     """
     # The order stays (N, h, w, place in the 2x2, C) until the end, where the places are laid out.
-    hidden = F.linear(grid, *_linear_weights(decoder.upscale_conv1)).unflatten(-1, (4, -1))  # (N, h, w, 4, C / 4)
+    hidden = product(grid, *_linear_weights(decoder.upscale_conv1)).unflatten(-1, (4, -1))  # (N, h, w, 4, C / 4)
     hidden = F.gelu(_normalised(decoder.upscale_layer_norm, hidden))
-    hidden = F.gelu(F.linear(hidden, *_linear_weights(decoder.upscale_conv2)))
+    hidden = F.gelu(product(hidden, *_linear_weights(decoder.upscale_conv2)))
     hidden = hidden.unflatten(-1, (4, -1))  # (N, h, w, 4, 4, C / 8)
     if sam_kernels is None:
         return _laid_out(hidden), None

@@ -129,21 +129,22 @@ class TinyVitAttention(nn.Module):
         Returns:
             Windows (N, n, n, C), and the weights (N, heads, n*n, n*n) or None.
         """
-        count, height, width, channels = hidden_states.shape
-        qkv = self.qkv(self.layer_norm(hidden_states))
+        attended, weights = self.attend(self.qkv(self.layer_norm(hidden_states)))
+        return self.proj(attended), weights if output_attentions else None
+
+    def attend(self, projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attended values (N, n, n, C) from what `qkv` gives, and the weights of the eager implementation."""
         # Each head's query, key and value stand side by side: (N, n*n, heads, 3, d) -> three of (N, heads, n*n, d)
-        qkv = qkv.view(count, height * width, self.num_attention_heads, 3, self.head_dim)
+        qkv = projected.flatten(1, 2).unflatten(-1, (self.num_attention_heads, 3, self.head_dim))
         query, key, value = qkv.permute(3, 0, 2, 1, 4).unbind(0)
-        bias = self._bias()
+        bias, weights = self._bias(), None
         if self.config._attn_implementation == "eager":
             scores = query @ key.transpose(-2, -1) * self.head_dim**-0.5 + bias
             weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
             attended = weights @ value
         else:
-            weights = None
             attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.unsqueeze(0))
-        attended = attended.transpose(1, 2).reshape(count, height, width, channels)
-        return self.proj(attended), weights if output_attentions else None
+        return attended.transpose(1, 2).flatten(2).unflatten(1, projected.shape[1:3]), weights
 
 
 class TinyVitMLP(nn.Module):

@@ -65,20 +65,24 @@ class SamHQVisionAttention(nn.Module):
         Returns:
             Features (N, n, n, C), and the weights (N, heads, n*n, n*n) or None.
         """
-        query, key, value = self.query_key_value(hidden_states)
+        attended, weights = self.attend(self.qkv(hidden_states))
+        return self.proj(attended), weights if output_attentions else None
+
+    def attend(self, projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attended values (N, n, n, C) from what `qkv` gives, and the weights of the eager implementation."""
+        query, key, value = self.heads(projected)
         weights = None
         if self.config._attn_implementation == "eager":
             attended, weights = self.attend_plainly(query, key, value)
         else:
             attended = self._attend_fused(query, key, value)
-        attended = attended.transpose(1, 2).reshape(hidden_states.shape)  # (N, heads, n*n, d) -> (N, n, n, C)
-        return self.proj(attended), weights if output_attentions else None
+        # (N, heads, n*n, d) -> (N, n, n, C)
+        return attended.transpose(1, 2).flatten(2).unflatten(1, projected.shape[1:3]), weights
 
-    def query_key_value(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Project features (N, n, n, C) to three of (N, heads, n*n, d)."""
-        count, height, width, _ = hidden_states.shape
-        qkv = self.qkv(hidden_states).view(count, height * width, 3, self.num_attention_heads, self.head_dim)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    def heads(self, projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values (N, heads, n*n, d) from what `qkv` gives (N, n, n, 3 * C)."""
+        of_heads = projected.flatten(1, 2).unflatten(-1, (3, self.num_attention_heads, self.head_dim))
+        query, key, value = of_heads.permute(2, 0, 3, 1, 4).unbind(0)
         return query, key, value
 
     def position_scores(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
