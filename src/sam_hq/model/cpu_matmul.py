@@ -89,7 +89,7 @@ def has_hardware_for(dtype: torch.dtype) -> bool:
 
 
 def _capabilities() -> dict[str, Any]:
-    return torch.cpu.get_capabilities()
+    return dict(torch.cpu.get_capabilities())
 
 
 def _known(way: str, name: str) -> str:
