@@ -8,6 +8,7 @@ into a table of its own.
 """
 
 import argparse
+import copy
 import json
 import platform
 import sys
@@ -24,9 +25,10 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
-from benchmarks.measure import Timing, interleaved, matrix_rate  # noqa: E402
+from benchmarks.measure import Timing, cpu_name, interleaved, matrix_rate, with_medium  # noqa: E402
 from benchmarks.peers import Peers, authors_installed, load_peers  # noqa: E402
 from benchmarks.report import replace_between, table  # noqa: E402
+from sam_hq import cpu_info  # noqa: E402
 from sam_hq.evaluation.ground_truth_prompts import mask_box  # noqa: E402
 from sam_hq.generation.generator import SamHQMaskGenerator  # noqa: E402
 from sam_hq.generation.passing_masks import passing_masks, valid_region  # noqa: E402
@@ -55,7 +57,8 @@ class Result:
 
     Attributes:
         case: What was done.
-        who: "ours", "built-in" or "authors".
+        who: "ours", "built-in" or "authors"; the peers also with
+            `torch.set_float32_matmul_precision("medium")`, as "built-in, medium".
         seconds: Median wall time.
         kernel_seconds: Median time of all CPUs in the kernel.
         peak_megabytes: Largest growth of the process's memory.
@@ -101,7 +104,10 @@ class ViTB:
         }
         if self.peers.authors is not None:
             calls["authors"] = lambda: self.peers.authors.image_encoder(self.pixel_values)[0]
-        return interleaved(calls, repeats)
+        if cpu_info()["bfloat16"]:
+            half = copy.deepcopy(self.peers.ours).to(torch.bfloat16)
+            calls["ours, bfloat16"] = lambda: half.get_image_embeddings(self.pixel_values)[0]
+        return interleaved(with_medium(calls), repeats)
 
     def prompts(self, repeats: int, count: int) -> dict[str, Timing]:
         """Points on cached embeddings, three full masks each."""
@@ -113,7 +119,7 @@ class ViTB:
         }
         if self.peers.authors is not None:
             calls["authors"] = lambda: self._authors_masks(points)
-        return interleaved(calls, repeats)
+        return interleaved(with_medium(calls), repeats)
 
     def _authors_masks(self, points: torch.Tensor) -> torch.Tensor:
         model = self.peers.authors
@@ -159,7 +165,7 @@ class ViTB:
             )
             return outputs.pred_masks[0, outputs.iou_scores[0, :, 0] > threshold, 0, : region[0], : region[1]]
 
-        return interleaved({"ours": ours_filtered, "built-in": builtin_filtered}, repeats)
+        return interleaved(with_medium({"ours": ours_filtered, "built-in": builtin_filtered}), repeats)
 
     def generation(self, repeats: int, passing: float | None = None, side: int = 32) -> dict[str, Timing]:
         """A grid of points over a photo of 2048 x 1365: areas and boxes of the masks that are found.
@@ -187,10 +193,12 @@ class ViTB:
             return torch.tensor(sorted(boxes), dtype=torch.float64)
 
         return interleaved(
-            {
-                "ours": lambda: extents(ours.generate(picture)["masks"]),
-                "built-in": lambda: extents(stock(picture, points_per_crop=side, **options)["masks"]),
-            },
+            with_medium(
+                {
+                    "ours": lambda: extents(ours.generate(picture)["masks"]),
+                    "built-in": lambda: extents(stock(picture, points_per_crop=side, **options)["masks"]),
+                }
+            ),
             repeats,
             warm_up=False,
         )
@@ -218,7 +226,7 @@ def tiny_embedding(repeats: int) -> dict[str, Timing]:
     calls: dict[str, Callable[[], Any]] = {"ours": lambda: peers.ours.get_image_embeddings(pixel_values)[0]}
     if peers.authors is not None:
         calls["authors"] = lambda: peers.authors.image_encoder(pixel_values)[0]
-    return interleaved(calls, repeats)
+    return interleaved(with_medium(calls), repeats)
 
 
 def results(case: str, timings: dict[str, Timing]) -> list[Result]:
@@ -289,7 +297,7 @@ def main() -> None:
     report: dict[str, Any] = {
         "machine": {
             "threads": torch.get_num_threads(),
-            "processor": platform.machine(),
+            "processor": cpu_name(),
             "gigamacs_per_second": round(rate / 1e9, 1),
             "embedding_floor_seconds": round(ENCODER_MACS / rate, 2),
         },
@@ -317,7 +325,8 @@ def main() -> None:
         everything = merged(before, report)
         file.write_text(json.dumps(everything, indent=1) + "\n")
         replace_between(mark, table(everything), REPOSITORY / "docs" / "benchmarks.md")
-    differing = [f"{row['who']}, {row['case']}" for row in report["results"] if not row["difference"] <= SAME]
+    in_fp32 = [row for row in report["results"] if not row["who"].endswith(("medium", "bfloat16"))]
+    differing = [f"{row['who']}, {row['case']}" for row in in_fp32 if not row["difference"] <= SAME]
     if differing:
         sys.exit(f"the answers differ by more than {SAME:g}, so that the times do not compare: {'; '.join(differing)}")
 

@@ -33,7 +33,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 import sam_hq  # noqa: E402
-from benchmarks.measure import interleaved  # noqa: E402
+from benchmarks.measure import cpu_name, interleaved  # noqa: E402
 from benchmarks.peers import load_peers  # noqa: E402
 from benchmarks.report import deployment_table, replace_between  # noqa: E402
 from sam_hq.evaluation import PromptedModel, evaluate  # noqa: E402
@@ -266,7 +266,7 @@ def main() -> None:
     before = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     report: dict[str, Any] = {
         "threads": arguments.threads,
-        "processor": platform.machine(),
+        "processor": cpu_name(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

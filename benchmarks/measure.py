@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from sam_hq import cpu_info
+
 
 @dataclass
 class Timing:
@@ -93,8 +95,44 @@ def resident_bytes() -> int:
 
 
 def matrix_rate() -> float:
-    """Multiply-adds per second of a matrix product of the encoder's size, in fp32: the floor of everything else."""
+    """Multiply-adds per second of a matrix product of the encoder's size, in fp32: the floor of everything else.
+
+    The best of all ways that torch has here, whichever the packages take.
+    """
     tokens, width, hidden = 4096, 768, 3072
     left, right = torch.randn(tokens, width), torch.randn(width, hidden)
-    timing = interleaved({"matrix": lambda: left @ right}, repeats=20)["matrix"]
-    return tokens * width * hidden / timing.seconds
+    weight = right.t().contiguous()
+    calls: dict[str, Callable[[], Any]] = {
+        "product": lambda: left @ right,
+        "linear": lambda: torch.nn.functional.linear(left, weight),
+    }
+    if cpu_info()["onednn"]:
+        calls["onednn"] = lambda: torch.ops.mkldnn._linear_pointwise(left, weight, None, "none", [], "")
+    calls |= {f"{name}, medium": at_medium(call) for name, call in calls.items()}
+    fastest = min(timing.seconds for timing in interleaved(calls, repeats=20).values())
+    return tokens * width * hidden / fastest
+
+
+def at_medium(call: Callable[[], Any]) -> Callable[[], Any]:
+    """A call under `set_float32_matmul_precision("medium")`: perhaps another product, or 16 bits."""
+
+    def call_at_medium() -> Any:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium")
+        try:
+            return call()
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return call_at_medium
+
+
+def with_medium(calls: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
+    """The same calls, and those of the peers under that setting too."""
+    return calls | {f"{who}, medium": at_medium(call) for who, call in calls.items() if not who.startswith("ours")}
+
+
+def cpu_name() -> str:
+    """The processor and the widest instructions that torch uses on it."""
+    info = cpu_info()
+    return f"{info['cpu']}, {info['capability']}"
