@@ -50,5 +50,5 @@ def test_the_same_size_is_the_same_model_and_a_vit_is_refused(model):
     with pytest.raises(TypeError, match="TinyViT and EfficientNet encoders only, got SamHQVisionConfig"):
         resized(sam_hq.SamHQModel(small_config("vit")), 256)
     for size in (100, 0, -64):
-        with pytest.raises(ValueError, match=f"image_size is {size}, which is not a positive multiple of"):
+        with pytest.raises(ValueError, match=f"image_size must be a positive multiple of 16 for a TinyViT, got {size}"):
             resized(model, size)
