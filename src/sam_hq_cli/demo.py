@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         import uvicorn
 
+        from sam_hq.demo.connections import server_config
         from sam_hq.demo.server import build_app
     except ImportError as error:
         raise ValueError("the demo needs Starlette and uvicorn: pip install 'sam-hq[demo]'") from error
@@ -87,11 +88,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"model    {name}, {model.device}")
         print(f"page     {address} (stop with Ctrl-C)", flush=True)
         app = build_app(service) if args.host in LOOPBACK else build_app(service, allowed_hosts=None)
-        config = uvicorn.Config(
-            app, log_level="warning", limit_concurrency=64, server_header=False, timeout_graceful_shutdown=3
-        )
         if args.browser:
             import webbrowser
 
             webbrowser.open(address)
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(server_config(app)).run(sockets=[listener])

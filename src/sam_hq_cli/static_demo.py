@@ -16,6 +16,7 @@ def run_static(args: argparse.Namespace) -> None:
     try:
         import uvicorn
 
+        from sam_hq.demo.connections import server_config
         from sam_hq.demo.static_server import build_static_app
     except ImportError as error:
         raise ValueError("the demo needs Starlette and uvicorn: pip install 'sam-hq[demo]'") from error
@@ -40,8 +41,7 @@ def run_static(args: argparse.Namespace) -> None:
             import webbrowser
 
             webbrowser.open(address)
-        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=3)
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(server_config(app)).run(sockets=[listener])
 
 
 def _write(args: argparse.Namespace) -> None:

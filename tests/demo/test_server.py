@@ -11,7 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from demo_fixtures import photo_file
-from sam_hq.demo import server
+from sam_hq.demo import request_bodies
 from sam_hq.demo.demo_service import DemoService
 from sam_hq.demo.opened_photo import PhotoLimits
 from sam_hq.demo.server import build_app
@@ -256,9 +256,70 @@ def test_the_page_comes_whole(client):
 
 
 def test_a_photograph_that_does_not_arrive_is_given_up(client, monkeypatch):
-    monkeypatch.setattr(server, "UPLOAD_SECONDS", 0.0)
+    monkeypatch.setattr(request_bodies, "UPLOAD_SECONDS", 0.0)
     answer = client.post("/api/photos", content=photo_file())
     assert answer.status_code == 408
+    assert client.post("/api/photos", content=photo_file()).status_code == 408
+    monkeypatch.undo()
+    assert client.post("/api/photos", content=photo_file()).status_code == 201
+
+
+def test_bodies_that_arrive_at_once_are_bounded_in_all(client, monkeypatch):
+    monkeypatch.setattr(client.app.app.routes[-1].endpoint.__self__._bodies, "_most_held", 1000)
+    answer = client.post("/api/photos", content=photo_file(size=(200, 200)))
+    assert answer.status_code == 503
+    assert "too many files" in answer.json()["error"]
+    monkeypatch.undo()
+    assert client.post("/api/photos", content=photo_file()).status_code == 201
+
+
+def test_the_limits_that_were_asked_for_hold_and_are_said(demo_parts):
+    now = [0.0]
+    service = DemoService(*demo_parts, store=SessionStore(1, 60, clock=lambda: now[0]))
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        (first, _), (second, _) = opened(client), opened(client)
+        assert len(service.store) == 1
+        assert "holds 1 images at once" in client.get(first).json()["error"]
+        now[0] = 61
+        answer = client.get(second)
+        assert answer.status_code == 410
+        assert "nobody used the image for 1 minutes" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        ("point", '{"x": %s, "y": 5}'),
+        ("point", '{"x": 5, "y": -%s}'),
+        ("point", '{"x": 5, "y": 5, "label": %s}'),
+        ("box", '{"x0": 1, "y0": 1, "x1": 9, "y1": %s}'),
+        ("choose", '{"candidate": %s}'),
+        ("remove", '{"number": %s}'),
+        ("generation", '{"points_per_side": %s}'),
+        ("generation", '{"least_score": %s}'),
+        ("generation", '{"least_stability": -%s}'),
+    ],
+)
+def test_numbers_of_many_digits_are_refused(client, action, body, digits):
+    photo, _ = opened(client)
+    answer = client.post(f"{photo}/{action}", content=body % ("9" * digits))
+    assert answer.status_code == 400
+    assert len(answer.json()["error"]) < 1000
+
+
+@pytest.mark.parametrize("path", ["/api/examples/%s", "/api/photos?example=%s"])
+def test_numbers_of_many_digits_name_no_example(client, path):
+    for digits in (20, 400, 5000):
+        method = "POST" if "?" in path else "GET"
+        assert client.request(method, path % ("9" * digits)).status_code in (400, 404)
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://]", "//[", "http://[x]"])
+def test_an_origin_that_is_no_address_is_refused(client, origin):
+    answer = client.post("/api/photos", content=photo_file(), headers={"Origin": origin})
+    assert answer.status_code in (400, 403)
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_a_fault_shows_nothing_of_the_inside(demo_parts, monkeypatch):
@@ -267,6 +328,7 @@ def test_a_fault_shows_nothing_of_the_inside(demo_parts, monkeypatch):
     with TestClient(build_app(service), base_url="http://localhost", raise_server_exceptions=False) as client:
         answer = client.post("/api/photos", content=photo_file())
     assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+    assert "default-src" in answer.headers["content-security-policy"]
 
 
 def test_labels_are_compressed_on_their_way(client):

@@ -29,8 +29,10 @@ def serving(app) -> Iterator[str]:
     """Serve an ASGI application while the block runs; gives its address, without a slash at the end."""
     import uvicorn
 
+    from sam_hq.demo.connections import server_config
+
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(server_config(app))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         end = time.monotonic() + START_SECONDS

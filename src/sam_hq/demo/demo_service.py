@@ -72,7 +72,7 @@ class DemoService:
         examples: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         self.limits = limits or PhotoLimits()
-        self.store = store or SessionStore()
+        self.store = SessionStore() if store is None else store  # an empty one is false
         self.model_name = model_name
         self.examples = [self._example(name, data) for name, data in examples]
         self._predictor = SamHQPredictor(model, processor)

@@ -16,6 +16,7 @@ import anyio
 from .demo_service import DemoService, found_labels, found_masks
 from .downloads import FILES, ROWS
 from .photo_session import PhotoSession
+from .request_bodies import RequestBodies
 from .web_safety import LOOPBACK_HOSTS, ResponseHeaders
 
 try:
@@ -24,7 +25,7 @@ try:
     from starlette.exceptions import HTTPException
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.requests import ClientDisconnect, Request
+    from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -47,9 +48,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-UPLOAD_SECONDS = 120.0
 _MOST_JSON_BYTES = 10_000
-_UPLOADS_AT_ONCE = 2
 _SECONDS_BETWEEN_CLEANING = 30.0
 
 # What a page may do with a session; arguments come as JSON and are those of the methods.
@@ -66,7 +65,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
 }
 
 
-def build_app(service: DemoService, allowed_hosts: Sequence[str] | None = LOOPBACK_HOSTS) -> Starlette:
+def build_app(service: DemoService, allowed_hosts: Sequence[str] | None = LOOPBACK_HOSTS) -> ASGIApp:
     """Return the web application.
 
     Args:
@@ -101,15 +100,21 @@ def build_app(service: DemoService, allowed_hosts: Sequence[str] | None = LOOPBA
         Route(f"{photo}/files/{{rows}}/{{file}}", handlers.file),
         Route(f"{photo}/{{action}}", handlers.act, methods=["POST"]),
     ]
-    middleware = [Middleware(ResponseHeaders, headers=HEADERS), Middleware(_SameOrigin)]
+    middleware = [Middleware(_SameOrigin)]
     if allowed_hosts is not None:
-        middleware.insert(1, Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False))
-    return Starlette(
+        middleware.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False))
+    app = Starlette(
         routes=routes,
         middleware=middleware,
-        exception_handlers={HTTPException: _http_error, ValueError: _refused, TypeError: _refused},  # type: ignore[dict-item]
+        exception_handlers={  # type: ignore[arg-type]
+            HTTPException: _http_error,
+            ValueError: _refused,
+            TypeError: _refused,
+            OverflowError: _too_large,
+        },
         lifespan=lifespan,
     )
+    return ResponseHeaders(app, HEADERS)  # around all of it, so that answers to faults have them too
 
 
 class _Handlers:
@@ -117,7 +122,7 @@ class _Handlers:
 
     def __init__(self, service: DemoService) -> None:
         self.service = service
-        self._uploads = anyio.Semaphore(_UPLOADS_AT_ONCE)
+        self._bodies = RequestBodies()
 
     async def about(self, _: Request) -> Response:
         return JSONResponse(self.service.about())
@@ -131,7 +136,10 @@ class _Handlers:
             example = self._example(int(number) if number.isascii() and number.isdigit() else -1)
             data, name = example.data, example.name
         else:
-            data, name = await self._upload(request), unquote(request.headers.get("x-file-name", ""))
+            data, name = (
+                await self._bodies.read(request, self.service.limits.upload_bytes),
+                unquote(request.headers.get("x-file-name", "")),
+            )
         session = await run_in_threadpool(self.service.open, data, name)
         state = await run_in_threadpool(self.service.store.get(session).state)
         return JSONResponse({"session": session, **state}, status_code=201)
@@ -150,7 +158,7 @@ class _Handlers:
         session, action = self._session(request), ACTIONS.get(request.path_params["action"])
         if action is None:
             raise HTTPException(404, "there is no such action")
-        arguments = await _json_object(request)
+        arguments = await self._json_object(request)
 
         def work() -> dict[str, Any]:
             action(session, **arguments)
@@ -164,7 +172,7 @@ class _Handlers:
 
     async def start_generation(self, request: Request) -> Response:
         session = self._session(request)
-        self.service.start_generation(session, **await _json_object(request))
+        self.service.start_generation(session, **await self._json_object(request))
         return await self.generation(request)
 
     async def cancel_generation(self, request: Request) -> Response:
@@ -194,50 +202,29 @@ class _Handlers:
         )
 
     def _session(self, request: Request) -> PhotoSession:
+        name = request.path_params["session"]
         try:
-            return self.service.store.get(request.path_params["session"])
+            return self.service.store.get(name)
         except KeyError:
-            raise HTTPException(410, "the server no longer holds this photo: open it again") from None
+            why = self.service.store.why_gone(name)
+            raise HTTPException(
+                410, f"the server no longer holds this photo{why and f' ({why})'}: open it again"
+            ) from None
 
     def _example(self, number: int) -> Any:
         if not 0 <= number < len(self.service.examples):
             raise HTTPException(404, "there is no such example")
         return self.service.examples[number]
 
-    async def _upload(self, request: Request) -> bytes:
-        limit = self.service.limits.upload_bytes
+    async def _json_object(self, request: Request) -> dict[str, Any]:
+        body = await self._bodies.read(request, _MOST_JSON_BYTES)
         try:
-            with anyio.fail_after(UPLOAD_SECONDS):
-                async with self._uploads:
-                    return await _body(request, limit, f"at most {limit / 1e6:.1f} MB are accepted")
-        except TimeoutError:
-            raise HTTPException(408, f"the photo did not arrive within {UPLOAD_SECONDS:.0f} seconds") from None
-
-
-async def _body(request: Request, limit: int, what_is_accepted: str) -> bytes:
-    announced = request.headers.get("content-length", "0")
-    if announced.isascii() and announced.isdigit() and int(announced) > limit:
-        raise HTTPException(413, f"the file has {int(announced) / 1e6:.1f} MB, but {what_is_accepted}")
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise HTTPException(413, f"the file is too large: {what_is_accepted}")
-    except ClientDisconnect:
-        raise HTTPException(400, "the file did not arrive whole") from None
-    return bytes(body)
-
-
-async def _json_object(request: Request) -> dict[str, Any]:
-    body = await _body(request, _MOST_JSON_BYTES, f"at most {_MOST_JSON_BYTES} bytes are accepted")
-    try:
-        values = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise HTTPException(400, "the request must be a JSON object")
-    return values
+            values = json.loads(body or b"{}")
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+            raise HTTPException(400, "the request must be a JSON object")
+        return values
 
 
 def _page_paths() -> dict[str, str]:
@@ -263,11 +250,15 @@ async def _close_idle_sessions(service: DemoService) -> None:
 
 
 async def _http_error(_: Request, error: HTTPException) -> Response:
-    return JSONResponse({"error": error.detail}, status_code=error.status_code)
+    return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, status_code=400)
+
+
+async def _too_large(_: Request, __: Exception) -> Response:
+    return JSONResponse({"error": "a number in the request is too large"}, status_code=400)
 
 
 class _SameOrigin:
@@ -280,7 +271,13 @@ class _SameOrigin:
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
             headers = Request(scope).headers
             origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            try:
+                foreign = origin is not None and urlsplit(origin).netloc != headers.get("host")
+            except ValueError:
+                response = JSONResponse({"error": "the header Origin is no address"}, status_code=400)
+                await response(scope, receive, send)
+                return
+            if foreign:
                 response = JSONResponse({"error": "requests from other sites are refused"}, status_code=403)
                 await response(scope, receive, send)
                 return

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from .photo_session import PhotoSession
 
+_MOST_ENDS = 1000  # of which it is still known why
+
 
 class SessionStore:
     """Sessions by name, the least recently used first.
@@ -33,6 +35,7 @@ class SessionStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, tuple[PhotoSession, float]] = OrderedDict()
+        self._ends: OrderedDict[str, str] = OrderedDict()
 
     def __len__(self) -> int:
         """Number of sessions that are held."""
@@ -51,7 +54,7 @@ class SessionStore:
         with self._lock:
             self._close_idle()
             while len(self._sessions) >= self._most:
-                self._sessions.popitem(last=False)[1][0].close()
+                self._end_oldest(f"the server holds {self._most} images at once, and others came since")
             self._sessions[name] = (session, self._clock())
         return name
 
@@ -70,6 +73,14 @@ class SessionStore:
             self._sessions[name] = (session, self._clock())
             self._sessions.move_to_end(name)
             return session
+
+    def why_gone(self, name: str) -> str:
+        """Say why a session ended, where a limit ended it lately; else nothing.
+
+        Args:
+            name: From `add`.
+        """
+        return self._ends.get(name, "")
 
     def remove(self, name: str) -> None:
         """Close a session; does nothing where there is none.
@@ -95,4 +106,11 @@ class SessionStore:
     def _close_idle(self) -> None:
         oldest_allowed = self._clock() - self._idle_seconds
         while self._sessions and next(iter(self._sessions.values()))[1] < oldest_allowed:
-            self._sessions.popitem(last=False)[1][0].close()
+            self._end_oldest(f"nobody used the image for {self._idle_seconds / 60:g} minutes")
+
+    def _end_oldest(self, why: str) -> None:
+        name, (session, _) = self._sessions.popitem(last=False)
+        session.close()
+        self._ends[name] = why
+        while len(self._ends) > _MOST_ENDS:
+            self._ends.popitem(last=False)

@@ -33,7 +33,7 @@ HEADERS = {
 _MEDIA_TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json"}
 
 
-def build_static_app(directory: str | Path, allowed_hosts: Sequence[str] | None = LOOPBACK_HOSTS) -> Starlette:
+def build_static_app(directory: str | Path, allowed_hosts: Sequence[str] | None = LOOPBACK_HOSTS) -> ResponseHeaders:
     """Return the web application: the files of the folder, and nothing outside it.
 
     Args:
@@ -42,7 +42,8 @@ def build_static_app(directory: str | Path, allowed_hosts: Sequence[str] | None 
     """
     for suffix, media_type in _MEDIA_TYPES.items():
         mimetypes.add_type(media_type, suffix)
-    middleware = [Middleware(ResponseHeaders, headers=HEADERS)]
+    middleware = []
     if allowed_hosts is not None:
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False))
-    return Starlette(routes=[Mount("/", StaticFiles(directory=directory, html=True))], middleware=middleware)
+    app = Starlette(routes=[Mount("/", StaticFiles(directory=directory, html=True))], middleware=middleware)
+    return ResponseHeaders(app, HEADERS)
