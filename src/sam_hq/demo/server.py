@@ -106,8 +106,8 @@ def build_app(service: DemoService, allowed_hosts: Sequence[str] | None = LOOPBA
     app = Starlette(
         routes=routes,
         middleware=middleware,
-        exception_handlers={  # type: ignore[arg-type]
-            HTTPException: _http_error,
+        exception_handlers={
+            HTTPException: _http_error,  # type: ignore[dict-item]
             ValueError: _refused,
             TypeError: _refused,
             OverflowError: _too_large,
