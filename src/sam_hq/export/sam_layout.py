@@ -1,4 +1,4 @@
-"""ONNX in the layout of `segment_anything_hq`, which labelling tools load: one prompted object at a time.
+"""ONNX in the layout of `segment_anything_hq`: one prompted object at a time.
 
 docs/export.md describes it beside our own graphs, which take many objects at once.
 
