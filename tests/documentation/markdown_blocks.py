@@ -21,7 +21,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = ("python", "bash")
 TEXT = ("text", "json", "yaml", "bibtex", "console", "{toctree}", "{eval-rst}")
-NOT_RUN = re.compile(r"<!-- not run: (\S.*?) -->\s*\Z", re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: (\S(?:(?! -->).)*) -->\s*\Z", re.DOTALL)
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 
 # What the pages print is run with smaller numbers where the printed ones take minutes or hours.
