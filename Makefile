@@ -79,9 +79,9 @@ compat: build/constraints-oldest.txt ## the whole suite with the oldest supporte
 	.venv-compat/bin/python -m pip install --quiet -c $< -e '.[$(EXTRAS)]'
 	$(TEST_ENV) .venv-compat/bin/python -m pytest -n $(JOBS) --dist loadfile
 
-# Old builds of torch are gigabytes: here it is the pinned one.
+# Old builds of torch are gigabytes: here it is the pinned one, with the onnxscript that its exporter needs.
 build/constraints-quick.txt: build/constraints-oldest.txt
-	@{ grep -v '^torch==' $<; grep '^torch==' constraints.txt; } > $@
+	@{ grep -vE '^(torch|onnxscript)==' $<; grep -E '^(torch|onnxscript)==' constraints.txt; } > $@
 
 floor: build/constraints-quick.txt ## the core tests with the oldest supported versions of all but torch (.venv-floor)
 	$(PYTHON) -m venv .venv-floor
