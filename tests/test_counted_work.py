@@ -20,9 +20,13 @@ from sam_hq.modeling_sam_hq import SamHQModel
 
 
 @pytest.fixture(autouse=True)
-def one_thread(torch_threads):
-    """The counters see the work of the calling thread alone, which is all of it where torch has one."""
+def one_thread(torch_threads, monkeypatch):
+    """The counters see the work of the calling thread alone, which is all of it where torch has one.
+
+    They would also see the engine measure its matrix products.
+    """
     torch_threads(1)
+    monkeypatch.setenv("SAM_HQ_CPU_MATMUL", "torch")
 
 
 def test_the_counter_counts():
