@@ -251,7 +251,18 @@ def test_everything_is_found_shown_and_downloaded(page):
     assert len(annotations) == count
     union = np.any([RunLengthMask.from_dict(each["segmentation"]).to_mask() for each in annotations], axis=0)
     np.testing.assert_array_equal(covered, union)
+    kept = click(page, x + 0.5, y + 0.5)["objects"]
+    assert len(kept) == 1
+    assert mask_of(kept[0])[y, x]
+    expect(page.locator("#status")).to_contain_text("1 more kept")
+    objects = answered(page, page.get_by_role("button", name="Keep all that was found").click)["objects"]
+    assert len(objects) == count
     shown.uncheck()
+    assert ((drawn(page)[..., 3] > 0) == covered).all()
+    _, data = downloaded(page, "COCO JSON")
+    assert len(json.loads(data)["annotations"]) == count
+    assert len(answered(page, page.get_by_role("button", name="Undo").click)["objects"]) == 1
+    assert answered(page, page.get_by_role("button", name="Undo").click)["objects"] == []
     assert not drawn(page).any()
     assert len(click(page, 50, 60)["candidates"]) == 3
 
@@ -264,6 +275,86 @@ def test_a_search_can_be_stopped(page, monkeypatch):
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#everything-hint")).to_have_text("Stopped.", timeout=60_000)
     expect(page.get_by_role("button", name="Find everything")).to_be_visible()
+
+
+def ask_to_open_another(page, agree: bool) -> list[str]:
+    """Choose another photo, answer the question; returns what was asked."""
+    asked: list[str] = []
+
+    def answer(dialog):
+        asked.append(dialog.message)
+        (dialog.accept if agree else dialog.dismiss)()
+
+    page.once("dialog", answer)
+    file = {"name": "next.png", "mimeType": "image/png", "buffer": photo_file(seed=3)}
+    page.set_input_files("#another input", file)
+    return asked
+
+
+def test_kept_objects_are_not_lost_without_a_question(page):
+    click(page, 50, 60)
+    answered(page, page.get_by_role("button", name="Keep this object").click)
+    assert "The object that you kept is lost" in ask_to_open_another(page, agree=False)[0]
+    expect(page.locator("#objects li")).to_have_count(1)
+    asked = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.close(run_before_unload=True)
+    page.wait_for_timeout(300)
+    assert asked == ["beforeunload"]
+    assert ask_to_open_another(page, agree=True)
+    expect(page.locator("#status")).to_contain_text("next.png")
+    expect(page.locator("#objects li")).to_have_count(0)
+
+
+def test_another_photo_ends_a_search_and_can_be_searched(page, monkeypatch):
+    monkeypatch.setattr(GenerationRun, "_advance", lambda run, _: (run._stop.wait(60), run._check_stop()))
+    page.get_by_role("button", name="Find everything").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    ask_to_open_another(page, agree=True)
+    expect(page.locator("#status")).to_contain_text("next.png")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(page.locator("#everything-hint")).to_contain_text("Search the whole photo")
+    page.get_by_role("button", name="Find everything").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#everything-hint")).to_have_text("Stopped.", timeout=60_000)
+
+
+def test_what_was_meant_for_one_photo_is_not_done_to_the_next(page):
+    held = []
+    page.route("**/api/photos", held.append)
+    with page.expect_request("**/api/photos"):
+        ask_to_open_another(page, agree=True)
+    page.locator("#marks").click(position=place(page, 50, 60))  # while the other one is on its way
+    held[0].continue_()
+    expect(page.locator("#status")).to_contain_text("next.png")
+    page.wait_for_timeout(300)
+    assert not drawn(page).any()
+    assert len(click(page, 50, 60)["points"]) == 1
+
+
+def test_the_wheel_zooms_about_the_pointer_and_space_drags(page):
+    frame = page.locator("#viewport").bounding_box()
+    x, y = frame["x"] + 0.7 * frame["width"], frame["y"] + 0.6 * frame["height"]
+    place_of = """([x, y]) => { const r = document.querySelector('#marks').getBoundingClientRect();
+                 return [(x - r.left) / r.width, (y - r.top) / r.height, r.width, r.left]; }"""
+    before = page.evaluate(place_of, [x, y])
+    page.mouse.move(x, y)
+    for _ in range(4):
+        page.mouse.wheel(0, -150)
+    expect(page.locator("#zoom")).to_contain_text("×")
+    page.wait_for_timeout(200)
+    after = page.evaluate(place_of, [x, y])
+    assert after[:2] == pytest.approx(before[:2], abs=0.01)
+    assert after[2] > 2 * before[2]
+    page.keyboard.down("Space")
+    page.mouse.down()
+    page.mouse.move(x - 40, y - 20, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Space")
+    assert page.evaluate(place_of, [x, y])[3] == pytest.approx(after[3] - 40, abs=2)
+    expect(page.locator("#clear")).to_be_disabled()  # nothing was drawn by it
+    page.locator("#zoom-fit").click()
+    expect(page.locator("#zoom")).to_have_text("fit")
 
 
 def test_tabs_are_kept_apart_and_a_reload_goes_on(page, context, address):

@@ -238,7 +238,7 @@ def test_numbers_are_bounded(photo_session, monkeypatch):
     photo_session.add_point(1, 1)
     with pytest.raises(ValueError, match="at most 1 objects"):
         photo_session.keep()
-    assert MOST_POINTS == MOST_OBJECTS == 100
+    assert (MOST_POINTS, MOST_OBJECTS) == (100, 255)
 
 
 def test_the_photograph_is_embedded_once(demo_parts, demo_service, monkeypatch):
@@ -252,3 +252,30 @@ def test_the_photograph_is_embedded_once(demo_parts, demo_service, monkeypatch):
     photo_session.set_options(hq_token_only=True)
     photo_session.start_generation(lambda work: work(), points_per_side=2)
     assert calls == [1]
+
+
+def test_found_masks_are_kept_once_each_and_taken_back(photo_session):
+    with pytest.raises(ValueError, match="nothing has been found yet"):
+        photo_session.keep_found()
+    options = {"points_per_side": 3, "least_score": 0.0, "least_stability": 0.0}
+    photo_session.start_generation(lambda work: work(), **options)
+    found = photo_session.generation.found
+    assert len(found) > 1
+    for numbers, error in (([0], ValueError), ([len(found) + 1], ValueError), ([True], TypeError), ("1", TypeError)):
+        with pytest.raises(error, match="numbers must be"):
+            photo_session.keep_found(numbers)
+    photo_session.keep_found([2])
+    photo_session.keep_found([2])
+    (kept,) = photo_session.masks_at(photo_session.photo.size)
+    np.testing.assert_array_equal(kept.to_mask(), found.masks[1].to_mask())
+    photo_session.keep_found()
+    state = photo_session.state()
+    assert [each["number"] for each in state["objects"]] == list(range(1, len(found) + 1))
+    assert state["objects"][0]["share"] == found.masks[1].area / (200 * 120)
+    photo_session.remove(2)
+    assert len(photo_session.state()["objects"]) == len(found) - 1
+    photo_session.undo()
+    photo_session.undo()
+    assert len(photo_session.state()["objects"]) == 1
+    photo_session.add_point(50, 60)  # kept ones stay while another is shown
+    assert len(photo_session.masks_at((60, 100))) == 2

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from sam_hq_numpy.mask_rle import RunLengthMask
@@ -22,7 +23,7 @@ from .prompting import Answer, Prompts, answered
 
 CANDIDATE_CHOICES = ("auto", "three", "one")
 MOST_POINTS = 100  # of one object
-MOST_OBJECTS = 100
+MOST_OBJECTS = 255  # as many as masks of 8 bits can number
 MOST_UNDO = 50
 
 
@@ -32,12 +33,12 @@ class SegmentedObject:
 
     Args:
         number: From 1; gives its colour and its pixel value, and stays.
-        logits: `(h, w)` low-res logits.
+        mask: `(h, w)` low-res logits, or, of one that was found, the mask at photo size.
         score: Predicted IoU.
     """
 
     number: int
-    logits: torch.Tensor
+    mask: torch.Tensor | RunLengthMask
     score: float
 
 
@@ -185,6 +186,37 @@ class PhotoSession:
                 raise ValueError(f"at most {MOST_OBJECTS} objects can be kept")
             self._go_to(_Step(kept=(*self._step.kept, shown)), None)
 
+    def keep_found(self, numbers: list[int] | None = None) -> None:
+        """Keep masks that were found as objects; one that is kept already is not kept twice.
+
+        Args:
+            numbers: Their places among what was found, from 1; None for all.
+
+        Raises:
+            TypeError: If `numbers` is no list of whole numbers.
+            ValueError: If nothing was found, there is none of a number, or no room for so many.
+        """
+        with self._lock:
+            found = None if self.generation is None else self.generation.found
+            if not found:
+                raise ValueError("nothing has been found yet: press Find everything first")
+            wanted: list[int] = list(range(1, len(found) + 1)) if numbers is None else numbers
+            if not isinstance(wanted, list) or not all(type(number) is int for number in wanted):
+                raise TypeError("numbers must be a list of whole numbers")
+            if any(not 1 <= number <= len(found) for number in wanted):
+                raise ValueError(f"numbers must be from 1 to {len(found)}, of the masks that were found")
+            kept = list(self._step.kept)
+            for number in wanted:
+                mask = found.masks[number - 1]
+                if not any(each.mask is mask for each in kept):
+                    taken = {each.number for each in kept}
+                    free = next(count for count in range(1, len(kept) + 2) if count not in taken)
+                    kept.append(SegmentedObject(free, mask, float(found.scores[number - 1])))
+            if len(kept) > MOST_OBJECTS:
+                raise ValueError(f"at most {MOST_OBJECTS} objects can be kept, these would make {len(kept)}")
+            if len(kept) > len(self._step.kept):
+                self._go_to(replace(self._step, kept=tuple(kept)), self._answer)
+
     def remove(self, number: int) -> None:
         """Drop a kept object.
 
@@ -284,7 +316,7 @@ class PhotoSession:
         Args:
             size: Height and width wanted, in the photo's proportions.
         """
-        return [self._encoded(each.logits, size) for each in self.objects()]
+        return [self._encoded(each.mask, size) for each in self.objects()]
 
     def state(self) -> dict[str, Any]:
         """All that a page shows, ready for JSON; masks are run lengths down the columns of the shown picture."""
@@ -312,7 +344,7 @@ class PhotoSession:
                         "number": each.number,
                         "color": css_color(each.number),
                         "score": each.score,
-                        **self._summary(each.logits, size),
+                        **self._summary(each.mask, size),
                     }
                     for each in self._step.kept
                 ],
@@ -368,12 +400,20 @@ class PhotoSession:
             for logits, score in zip(self._answer.masks, self._answer.scores, strict=True)
         ]
 
-    def _summary(self, logits: torch.Tensor, size: tuple[int, int]) -> dict[str, Any]:
-        mask = self._encoded(logits, size)
+    def _summary(self, mask_or_logits: torch.Tensor | RunLengthMask, size: tuple[int, int]) -> dict[str, Any]:
+        mask = self._encoded(mask_or_logits, size)
         return {"share": mask.area / (size[0] * size[1]), "counts": mask.counts.tolist()}
 
-    def _encoded(self, logits: torch.Tensor, size: tuple[int, int]) -> RunLengthMask:
-        return encode_masks(self._predictor.photo_masks(self._embeddings, logits[None], size))[0]
+    def _encoded(self, mask: torch.Tensor | RunLengthMask, size: tuple[int, int]) -> RunLengthMask:
+        if not isinstance(mask, RunLengthMask):
+            return encode_masks(self._predictor.photo_masks(self._embeddings, mask[None], size))[0]
+        if size == self.photo.size:
+            return mask
+        rows, columns = (
+            ((np.arange(shown) + 0.5) * whole / shown).astype(int)
+            for whole, shown in zip(self.photo.size, size, strict=True)
+        )
+        return RunLengthMask.from_mask(mask.to_mask()[rows][:, columns])
 
     def _coordinate(self, name: str, value: float) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):

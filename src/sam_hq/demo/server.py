@@ -57,6 +57,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "box": PhotoSession.set_box,
     "choose": PhotoSession.choose,
     "keep": PhotoSession.keep,
+    "keep_found": PhotoSession.keep_found,
     "remove": PhotoSession.remove,
     "clear": PhotoSession.clear,
     "undo": PhotoSession.undo,

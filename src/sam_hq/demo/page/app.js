@@ -14,7 +14,8 @@ let about = null;
 let state = null;
 let generated = null;
 let polled = 0; // which search is being watched
-let queue = Promise.resolve(); // actions go one after the other
+let photos = 0; // how many were opened or lost: what was meant for one is not done to the next
+let queue = Promise.resolve(); // actions and openings go one after the other
 
 function percent(share) {
   const value = 100 * share;
@@ -36,9 +37,28 @@ function showError(error) {
 
 function showStart() {
   state = null;
+  forgetPhoto();
   element("work").hidden = true;
   element("another").hidden = true;
   element("start").hidden = false;
+}
+
+// End what was going on with the photo, and leave no traces of it.
+function forgetPhoto() {
+  photos++;
+  polled++;
+  generated = stage.generated = null;
+  stage.highlighted = 0;
+  element("show-everything").checked = false;
+  element("show-everything-row").hidden = true;
+  element("keep-all").hidden = true;
+  showProgress(null);
+}
+
+function mayLosePhoto() {
+  const count = state?.objects.length ?? 0;
+  const kept = count === 1 ? "The object that you kept is" : `The ${count} objects that you kept are`;
+  return count === 0 || confirm(`Open another photo? ${kept} lost unless downloaded before.`);
 }
 
 async function busy(work) {
@@ -52,7 +72,14 @@ async function busy(work) {
 
 // Opening
 
-async function open(ask, waiting) {
+function open(ask, waiting) {
+  if (mayLosePhoto()) {
+    queue = queue.then(() => openNow(ask, waiting));
+  }
+  return queue;
+}
+
+async function openNow(ask, waiting) {
   element("error").hidden = true;
   document.querySelector(".drop-title").textContent = waiting;
   try {
@@ -63,10 +90,8 @@ async function open(ask, waiting) {
       element("start").hidden = true;
       element("work").hidden = false;
       element("another").hidden = false;
-      generated = null;
-      polled++;
+      forgetPhoto();
       stage.setPicture(picture);
-      element("zoom").textContent = "fit";
       show(opened);
       say(`${opened.photo.name}, ${opened.photo.width} × ${opened.photo.height} pixels`);
       element("marks").focus({ preventScroll: true });
@@ -132,7 +157,11 @@ async function begin() {
 // Prompts
 
 function act(action, values, announce = true) {
+  const photo = photos;
   queue = queue.then(async () => {
+    if (photo !== photos) {
+      return;
+    }
     element("error").hidden = true;
     const start = performance.now();
     try {
@@ -262,14 +291,20 @@ function showSwipe() {
 
 async function generate() {
   element("error").hidden = true;
+  const photo = photos;
   try {
-    watchGeneration(await backend.startGeneration({
+    const run = await backend.startGeneration({
       points_per_side: Number(element("points").value),
       least_score: Number(element("least-score").value),
       least_stability: Number(element("least-stability").value),
-    }));
+    });
+    if (photo === photos) {
+      watchGeneration(run);
+    }
   } catch (error) {
-    showError(error);
+    if (photo === photos) {
+      showError(error);
+    }
   }
 }
 
@@ -305,6 +340,16 @@ async function watchGeneration(run) {
   }
 }
 
+// numbers: of found masks, from 1; without them all.
+async function keepFound(numbers) {
+  const before = state.objects.length;
+  await act("keep_found", numbers ? { numbers } : {}, false);
+  if (state) {
+    const count = state.objects.length - before;
+    say(count ? `${count} more kept, ${state.objects.length} in all.` : "Nothing more was kept.");
+  }
+}
+
 function showProgress(run) {
   const going = run?.status === "waiting" || run?.status === "running";
   element("progress-row").hidden = !going;
@@ -327,11 +372,12 @@ function showEverything(on) {
   stage.highlighted = 0;
   element("show-everything").checked = on;
   element("show-everything-row").hidden = !generated || generated.scores.length === 0;
+  element("keep-all").hidden = !on;
   if (state) {
     showSwipe();
     showDownloads();
   }
-  say(on ? "Point at a mask to see its score." : "");
+  say(on ? "Point at a mask to see its score, click to keep it." : "");
 }
 
 // Downloads
@@ -340,7 +386,8 @@ function showDownloads() {
   const everything = Boolean(stage.generated);
   const count = everything ? generated.scores.length : state.objects.length + (state.candidates.length ? 1 : 0);
   element("download-hint").textContent =
-    count === 0 ? "Nothing to download yet." : `${count} ${count === 1 ? "mask" : "masks"} at the size of the photo.`;
+    count === 0 ? "Nothing to download yet." : `${count} ${count === 1 ? "mask" : "masks"} at the size of the photo` +
+      (everything ? `: all that was found, without the ${state.objects.length} kept.` : ".");
   for (const button of element("downloads").children) {
     button.disabled = count === 0;
   }
@@ -366,10 +413,11 @@ async function download(file) {
 stage.addEventListener("point", (event) => act("point", event.detail));
 stage.addEventListener("box", (event) => act("box", event.detail));
 stage.addEventListener("keep", () => state.candidates.length && act("keep"));
+stage.addEventListener("found", (event) => keepFound([event.detail]));
 stage.addEventListener("hint", (event) => say(event.detail));
 stage.addEventListener("highlight", (event) => {
   const place = event.detail - 1;
-  say(place < 0 ? "Point at a mask to see its score." :
+  say(place < 0 ? "Point at a mask to see its score, click to keep it." :
     `Mask ${place + 1}: score ${generated.scores[place].toFixed(2)}, ${percent(generated.shares[place])} of the photo`);
 });
 for (const input of document.querySelectorAll("input[name=tool]")) {
@@ -379,17 +427,18 @@ for (const action of ["undo", "redo", "clear", "keep"]) {
   element(action).addEventListener("click", () => act(action));
 }
 for (const [id, change] of [["zoom-in", 1], ["zoom-out", -1], ["zoom-fit", 0]]) {
-  element(id).addEventListener("click", () => {
-    const zoom = stage.zoom(change);
-    element("zoom").textContent = zoom === 1 ? "fit" : `${zoom} ×`;
-  });
+  element(id).addEventListener("click", () => stage.zoom(change));
 }
+stage.addEventListener("zoom", (event) => {
+  element("zoom").textContent = event.detail === 1 ? "fit" : `${Number(event.detail.toFixed(1))} ×`;
+});
 element("refine").addEventListener("change", (event) => act("options", { refine: event.target.checked }));
 element("hq-only").addEventListener("change", (event) => act("options", { hq_token_only: event.target.checked }));
 element("how-many").addEventListener("change", (event) => act("options", { candidates: event.target.value }));
 element("compare").addEventListener("change", showSwipe);
 element("divider").addEventListener("input", showSwipe);
 element("generate").addEventListener("click", generate);
+element("keep-all").addEventListener("click", () => keepFound());
 element("cancel").addEventListener("click", () => backend.cancelGeneration().catch(showError));
 element("show-everything").addEventListener("change", (event) => showEverything(event.target.checked));
 for (const button of element("downloads").children) {
@@ -421,5 +470,11 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   });
 }
 document.addEventListener("paste", (event) => openFile([...event.clipboardData.files][0]));
+
+window.addEventListener("beforeunload", (event) => {
+  if (state?.objects.length) {
+    event.preventDefault();
+  }
+});
 
 begin();

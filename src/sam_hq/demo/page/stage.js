@@ -4,7 +4,7 @@ import { decodeRuns, paintLabels, paintMask } from "./mask_pixels.js";
 
 const DRAG_PIXELS = 6; // how far the pointer moves before it draws a box
 const SAM_COLOR = "#ff851b";
-const ZOOMS = [1, 1.5, 2, 3, 4, 6];
+const MOST_ZOOM = 8;
 
 export class Stage extends EventTarget {
   constructor() {
@@ -23,8 +23,9 @@ export class Stage extends EventTarget {
     this.compare = null; // share of the width where SAM ends, or null
     this.generated = null; // what was found, while it is shown
     this.highlighted = 0;
-    this.zoomStep = 0;
+    this.zoomed = 1; // how many times larger than what fits
     this.#listen();
+    this.#listenToZoom();
     new ResizeObserver(() => this.layout()).observe(this.viewport.parentElement);
     window.addEventListener("resize", () => this.layout());
   }
@@ -36,8 +37,9 @@ export class Stage extends EventTarget {
     }
     this.photo.getContext("2d").drawImage(bitmap, 0, 0);
     this.cursor = this.corner = this.drag = this.pending = this.generated = null;
-    this.zoomStep = 0;
+    this.zoomed = 1;
     this.layout();
+    this.#say("zoom", 1);
   }
 
   setState(state) {
@@ -52,10 +54,23 @@ export class Stage extends EventTarget {
     this.marks.classList.toggle("box", tool === "box");
   }
 
+  // change: steps in or out about the middle of what is seen, 0 to fit.
   zoom(change) {
-    this.zoomStep = change === 0 ? 0 : Math.min(ZOOMS.length - 1, Math.max(0, this.zoomStep + change));
+    const frame = this.viewport.getBoundingClientRect();
+    const zoomed = change === 0 ? 1 : this.zoomed * 1.5 ** change;
+    this.zoomAbout(zoomed, frame.left + frame.width / 2, frame.top + frame.height / 2);
+  }
+
+  // What lies at a place of the window stays there, as far as the photo reaches.
+  zoomAbout(zoomed, x, y) {
+    const before = this.stage.getBoundingClientRect();
+    const [across, down] = [(x - before.left) / before.width, (y - before.top) / before.height];
+    this.zoomed = Math.min(MOST_ZOOM, Math.max(1, zoomed));
     this.layout();
-    return ZOOMS[this.zoomStep];
+    const after = this.stage.getBoundingClientRect();
+    this.viewport.scrollLeft += after.left + across * after.width - x;
+    this.viewport.scrollTop += after.top + down * after.height - y;
+    this.#say("zoom", this.zoomed);
   }
 
   layout() {
@@ -64,16 +79,20 @@ export class Stage extends EventTarget {
     }
     const room = Math.max(240, Math.min(window.innerHeight - 210, 1000));
     const fit = Math.min(this.viewport.clientWidth / this.photo.width, room / this.photo.height);
-    const scale = fit * ZOOMS[this.zoomStep];
-    this.viewport.style.maxHeight = `${room + 2}px`;
+    const scale = fit * this.zoomed;
+    // As high as what fits, also when zoomed: else the photo would move while the viewport grows.
+    this.viewport.style.height = `${Math.floor(this.photo.height * fit) + 2}px`;
     this.stage.style.width = `${Math.floor(this.photo.width * scale)}px`;
     this.stage.style.height = `${Math.floor(this.photo.height * scale)}px`;
     this.scale = scale;
     const ratio = window.devicePixelRatio || 1;
     this.marks.width = Math.min(8192, Math.floor(this.photo.width * scale * ratio));
     this.marks.height = Math.min(8192, Math.floor(this.photo.height * scale * ratio));
-    this.drawMasks();
-    this.drawMarks();
+    cancelAnimationFrame(this.frame); // a turn of the wheel comes as many events
+    this.frame = requestAnimationFrame(() => {
+      this.drawMasks();
+      this.drawMarks();
+    });
   }
 
   drawMasks() {
@@ -165,14 +184,56 @@ export class Stage extends EventTarget {
     this.#say("box", { x0: box[0], y0: box[1], x1: box[2], y1: box[3] });
   }
 
+  // The wheel zooms, as does the pinch of a trackpad, which comes as a wheel; the middle button drags the photo.
+  #listenToZoom() {
+    this.viewport.addEventListener("wheel", (event) => {
+      const zoomed = this.zoomed * Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.002) * (event.deltaMode ? 20 : 1));
+      if (event.shiftKey || (zoomed < 1 && this.zoomed === 1 && !event.ctrlKey)) {
+        return; // nothing to make smaller: the page scrolls
+      }
+      event.preventDefault();
+      this.zoomAbout(zoomed, event.clientX, event.clientY);
+    }, { passive: false });
+    for (const kind of ["keydown", "keyup", "blur"]) {
+      window.addEventListener(kind, (event) => {
+        if (event.code === "Space" || kind === "blur") {
+          this.spaceHeld = kind === "keydown";
+        }
+      });
+    }
+    this.marks.addEventListener("pointerdown", (event) => {
+      if (event.button === 1 || (event.button === 0 && this.spaceHeld)) {
+        event.preventDefault();
+        this.marks.setPointerCapture(event.pointerId);
+        this.panning = true;
+      }
+    });
+    this.marks.addEventListener("pointermove", (event) => {
+      if (this.panning) {
+        this.viewport.scrollLeft -= event.movementX;
+        this.viewport.scrollTop -= event.movementY;
+      }
+    });
+    for (const kind of ["pointerup", "pointercancel"]) {
+      this.marks.addEventListener(kind, () => {
+        this.panning = false;
+      });
+    }
+  }
+
   #listen() {
     let start = null;
     this.marks.addEventListener("contextmenu", (event) => event.preventDefault());
     this.marks.addEventListener("pointerdown", (event) => {
-      if (this.generated) {
-        this.#say("hint", "To set points again, untick “Show everything that was found”.");
+      if (this.generated && event.button === 0 && !this.spaceHeld) {
+        this.#highlight(event);
+        if (this.highlighted) {
+          this.#say("found", this.highlighted);
+        } else {
+          this.#say("hint", "To set points again, untick “Show everything that was found”.");
+        }
       }
-      if (!this.state || this.generated || (event.button !== 0 && event.button !== 2)) {
+      if (!this.state || this.generated || this.spaceHeld || (event.button !== 0 && event.button !== 2)) {
         return;
       }
       start = { at: this.#position(event), x: event.clientX, y: event.clientY, button: event.button };
@@ -254,13 +315,13 @@ export class Stage extends EventTarget {
         this.corner = [...this.cursor];
         this.#say("hint", "First corner set: move the cross and press B for the second.");
       }
-    } else if (event.key === "Enter" || event.key === " ") {
+    } else if (event.key === "Enter") {
       this.#point([...this.cursor], event.shiftKey || this.tool === "background" ? 0 : 1);
     } else if (event.key === "k" || event.key === "K") {
       this.#say("keep");
     } else if (event.key === "Escape") {
       this.corner = this.drag = null;
-    } else {
+    } else if (event.key !== " ") { // held to drag the photo: it must not scroll the page
       return;
     }
     event.preventDefault();
