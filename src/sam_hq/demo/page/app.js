@@ -84,6 +84,9 @@ async function openNow(ask, waiting) {
   document.querySelector(".drop-title").textContent = waiting;
   try {
     await busy(async () => {
+      if (backend.session && !element("cancel").hidden) {
+        await backend.cancelGeneration().catch(() => {}); // a search would hold the model that the next photo needs
+      }
       const opened = await ask();
       const picture = await backend.shownPicture();
       sessionStorage.setItem(KEPT_SESSION, backend.session);
