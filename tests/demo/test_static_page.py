@@ -57,6 +57,7 @@ class StaticPage:
         self.requested, self.complaints = [], []
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: dialog.accept())  # the next test's photo drops what was kept in the last
         self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
         self.page.goto(f"{address}/")
 
