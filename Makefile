@@ -33,10 +33,10 @@ $(READY): setup.py pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-run: $(READY) ## segment a photograph and write the overlay
+run: $(READY) ## segment an image and write the overlay
 	$(BIN)/python conversion_scripts/first_run.py
 
-demo: $(READY) ## a page to click on, with the photographs of docs/photos
+demo: $(READY) ## a page to click on, with the photos of docs/photos
 	$(BIN)/sam-hq demo docs/photos/*.jpg docs/photos/*.png
 
 # Chromium and npm are programs, not Python packages: the tests of the demo's pages use the system's.

@@ -29,7 +29,7 @@ FILE = REPOSITORY / "docs" / "growth.json"
 TABLES = {
     "points": ("points of a generation, 2048 x 1365", (64, 256, 1024)),
     "prompts": ("prompts of a call, cached embeddings", (1, 4, 16, 64)),
-    "side": ("longest side of a 3:2 photograph, 256 points", (1024, 2048, 4096, 8192)),
+    "side": ("longest side of a 3:2 image, 256 points", (1024, 2048, 4096, 8192)),
 }
 
 

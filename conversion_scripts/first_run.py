@@ -1,4 +1,4 @@
-"""The first run: segment a photograph of `docs/photos` and say where the overlay is. `make run` calls it.
+"""The first run: segment a photo of `docs/photos` and say where the overlay is. `make run` calls it.
 
 With the embedded checkpoint it uses that. Without one it writes seeded weights in the authors' format and converts
 them, which shows every step but, since nothing was learned, gives noise for masks.
@@ -18,7 +18,7 @@ BOX = ("288", "57", "640", "510")
 
 
 def first_run(folder: Path) -> int:
-    """Segment the photograph and return the exit status.
+    """Segment the image and return the exit status.
 
     Args:
         folder: where the overlay goes, and the seeded model where one is needed.

@@ -45,7 +45,7 @@ def test_the_hq_token_improves_on_sams_boundaries(report):
     assert report["box", "sum"][1] > report["box", "sam"][1]
 
 
-def test_everything_in_a_photograph_holds_its_animal_without_further_options():
+def test_everything_in_an_image_holds_its_animal_without_further_options():
     found = pipeline("mask-generation", model=sam_hq.EMBEDDED_CHECKPOINT, device="cpu")(
         PHOTOS / "lemur.png", points_per_crop=8
     )

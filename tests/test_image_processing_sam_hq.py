@@ -51,7 +51,7 @@ def test_pixel_values_equal_the_papers(processor, path):
     assert inputs["reshaped_input_sizes"].tolist() == expected
 
 
-def test_a_batch_of_different_sizes_equals_its_photographs_one_by_one(small):
+def test_a_batch_of_different_sizes_equals_its_images_one_by_one(small):
     batch = small([WIDE, Image.open(TALL), np.asarray(Image.open(SMALL).convert("RGB"))])
     for index, path in enumerate((WIDE, TALL, SMALL)):
         single = small(path)

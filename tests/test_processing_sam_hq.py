@@ -35,7 +35,7 @@ def scaled(path, coordinates):
     return (coordinates * ratio[: coordinates.shape[-1]]).astype(np.float32)
 
 
-def test_prompts_of_one_photograph(processor):
+def test_prompts_of_one_image(processor):
     points, labels, boxes = [[[400, 250], [10.5, 20.25]]], [[[1, 0]]], [[[30, 40, 500, 300]]]
     inputs = processor(WIDE, input_points=[points], input_labels=labels, input_boxes=boxes)
     assert np.array_equal(inputs["input_points"][0, 0], scaled(WIDE, points[0]))

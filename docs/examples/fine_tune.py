@@ -1,9 +1,9 @@
-"""Tune the HQ parts of a model on a folder of photographs with masks, as `sam-hq train` does, in Python.
+"""Tune the HQ parts of a model on a folder of images with masks, as `sam-hq train` does, in Python.
 
     python docs/examples/fine_tune.py my_photos my_validation tuned --steps 500
 
-A photograph `X.jpg` has its mask in `X.png`, or the masks of several objects in `X_0.png`, `X_1.png`, … SAM stays
-frozen, as in the paper, so a few dozen photographs are a start. An interrupted run resumes with the same command.
+An image `X.jpg` has its mask in `X.png`, or the masks of several objects in `X_0.png`, `X_1.png`, … SAM stays
+frozen, as in the paper, so a few dozen images are a start. An interrupted run resumes with the same command.
 """
 
 import argparse
@@ -22,9 +22,9 @@ def mean_quality(model: sam_hq.SamHQModel, processor: sam_hq.SamHQProcessor, pho
 
 def main() -> None:
     """Measures, tunes, and measures again."""
-    parser = argparse.ArgumentParser(description="Tune the HQ parts on photographs with masks.")
+    parser = argparse.ArgumentParser(description="Tune the HQ parts on images with masks.")
     parser.add_argument("photos", help="folder to train on")
-    parser.add_argument("validation", help="folder to measure on; none of its photographs should be in the other")
+    parser.add_argument("validation", help="folder to measure on; none of its images should be in the other")
     parser.add_argument("output", help="folder for the run; the best model will be in OUTPUT/best")
     parser.add_argument("--model", default=sam_hq.EMBEDDED_CHECKPOINT, help="where to start from")
     parser.add_argument("--steps", type=int, default=500)

@@ -1,4 +1,4 @@
-"""A walk through the model card that is published on the Hub: photograph, embeddings, cached prompt, masks, scores and
+"""A walk through the model card that is published on the Hub: image, embeddings, cached prompt, masks, scores and
 three pictures.
 
     pip install 'sam-hq[examples]'
@@ -24,7 +24,7 @@ BOX = [306, 132, 925, 893]
 
 
 def fetched(url: str) -> Image.Image:
-    """Returns the photograph at a URL."""
+    """Returns the image at a URL."""
     response = requests.get(url, timeout=60)
     response.raise_for_status()
     return Image.open(io.BytesIO(response.content)).convert("RGB")
@@ -37,7 +37,7 @@ def walk(model_name: str, url: str, box: list[float], folder: Path) -> torch.Ten
     processor = sam_hq.SamHQProcessor.from_pretrained(model_name)
     raw_image = fetched(url)
 
-    # The encoder looks at the photograph once.
+    # The encoder looks at the image once.
     inputs = processor(raw_image, return_tensors="pt").to(device)
     with torch.no_grad():
         image_embeddings, intermediate_embeddings = model.get_image_embeddings(inputs["pixel_values"])
@@ -67,7 +67,7 @@ def main() -> None:
     """Walks with what the command line names; without options, with what the card names."""
     parser = argparse.ArgumentParser(description="A walk through the published model card.")
     parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--photo", default=PHOTO, help="URL of the photograph")
+    parser.add_argument("--photo", default=PHOTO, help="URL of the image")
     parser.add_argument("--box", nargs=4, type=float, default=BOX, metavar=("X0", "Y0", "X1", "Y1"))
     parser.add_argument("--output", type=Path, default=Path("pictures"), help="folder for the pictures")
     args = parser.parse_args()

@@ -1,10 +1,10 @@
-"""Mask generation over a cluster with Ray Data: photographs in, one JSON line per photograph out.
+"""Mask generation over a cluster with Ray Data: images in, one JSON line per image out.
 
     pip install "sam-hq[cluster]"
     python docs/examples/ray_data.py s3://bucket/photos s3://bucket/masks --gpus 8
 
-Ray places the actors, hands them photographs and starts lost ones again; each holds one model. Without `--gpus` it runs
-on the cores of this machine. A photograph that cannot be read becomes a line with its `error`.
+Ray places the actors, hands them images and starts lost ones again; each holds one model. Without `--gpus` it runs
+on the cores of this machine. An image that cannot be read becomes a line with its `error`.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class FindMasks:
 
 
 def decoded_or_error(data: bytes) -> Image.Image | str:
-    """Returns the photograph in a file, or what is wrong with it."""
+    """Returns the image in a file, or what is wrong with it."""
     try:
         return Image.open(io.BytesIO(data)).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
@@ -67,8 +67,8 @@ def find_masks(
 
 
 def main() -> None:
-    """Finds the masks of the photographs that the command line names."""
-    parser = argparse.ArgumentParser(description="Find the masks of many photographs with Ray Data.")
+    """Finds the masks of the images that the command line names."""
+    parser = argparse.ArgumentParser(description="Find the masks of many images with Ray Data.")
     parser.add_argument("source")
     parser.add_argument("destination")
     parser.add_argument("--model", default=sam_hq.EMBEDDED_CHECKPOINT)

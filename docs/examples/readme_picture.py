@@ -1,8 +1,8 @@
-"""Make the picture on the first page: photographs with a box, and the masks of the model that comes with the package.
+"""Make the picture on the first page: images with a box, and the masks of the model that comes with the package.
 
     python docs/examples/readme_picture.py
 
-Nothing is chosen or touched up: one box per photograph, the one mask that the model gives for it.
+Nothing is chosen or touched up: one box per image, the one mask that the model gives for it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ GAP = 8
 
 
 def column(photo: Image.Image, box: list[float], model: sam_hq.SamHQModel, processor: sam_hq.SamHQProcessor):
-    """The photograph with its box, and below it with its mask."""
+    """The image with its box, and below it with its mask."""
     inputs = processor(photo, input_boxes=[[box]], return_tensors="pt")
     with torch.inference_mode():
         outputs = model(**inputs, multimask_output=False)

@@ -29,13 +29,13 @@ def segment_texts(
     detections = [each for each in found if each["score"] >= threshold]
     if not detections:
         return []
-    # Detectors may point outside the photograph.
+    # Detectors may point outside the image.
     limits = {"xmin": photo.width, "ymin": photo.height, "xmax": photo.width, "ymax": photo.height}
     boxes = [[float(min(max(found["box"][side], 0), limit)) for side, limit in limits.items()] for found in detections]
     inputs = processor(photo, input_boxes=[boxes], return_tensors="pt").to(model.device)
     results = []
     with torch.inference_mode():
-        # The photograph is encoded once, however many objects there are; they are decoded in groups.
+        # The image is encoded once, however many objects there are; they are decoded in groups.
         image_embeddings, intermediate_embeddings = model.get_image_embeddings(inputs["pixel_values"].to(model.dtype))
         hq_features = model.get_hq_features(image_embeddings, intermediate_embeddings)
         for start in range(0, len(boxes), objects_at_once):
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--detector", default="IDEA-Research/grounding-dino-tiny")
     parser.add_argument("--model", default=sam_hq.EMBEDDED_CHECKPOINT)
     parser.add_argument("--threshold", type=float, default=0.1)
-    parser.add_argument("--overlay", help="where to write the photograph with the masks drawn over it")
+    parser.add_argument("--overlay", help="where to write the image with the masks drawn over it")
     args = parser.parse_args()
 
     photo = Image.open(args.photo).convert("RGB")

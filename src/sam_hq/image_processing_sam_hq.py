@@ -1,4 +1,4 @@
-"""Photographs to pixel values, and low-resolution masks back to photographs."""
+"""Images to pixel values, and low-resolution masks back to images."""
 
 import math
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ from .images.stock_pipeline import MaskGenerationProcessing
 
 
 class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
-    """Resizes, normalises and pads photographs as the authors do, and brings masks back to photo size.
+    """Resizes, normalises and pads images as the authors do, and brings masks back to photo size.
 
     Images are PIL images, paths, URLs, bytes, arrays or tensors, see `sam_hq.images.image_loading.load_rgb` for what
     becomes of transparency, EXIF orientation, 16-bit and floating point values. They are resized with Pillow on 8-bit
@@ -97,7 +97,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         return options
 
     def reshaped_sizes(self, original_sizes: Sequence[tuple[int, int]], options: dict) -> list[tuple[int, int]]:
-        """Sizes (height, width) of photographs in the resized frame, with the options of one call."""
+        """Sizes (height, width) of images in the resized frame, with the options of one call."""
         if not options["do_resize"]:
             return list(original_sizes)
         size = options["size"]
@@ -124,7 +124,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
     def preprocess(
         self, images: Any, segmentation_maps: Any = None, **kwargs: Unpack[SamHQImageProcessorKwargs]
     ) -> BatchFeature:
-        """Prepare photographs, and masks to train on, for the model.
+        """Prepare images, and masks to train on, for the model.
 
         Args:
             images: one image or a list of them, of any sizes.
@@ -158,7 +158,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         original_sizes = [_height_and_width(image) for image, _ in loaded]
         reshaped_sizes = self.reshaped_sizes(original_sizes, options)
         frame_size = frame_size_of(reshaped_sizes, options)
-        # Before the heavy work, so that masks of the wrong size do not cost a resize of every photograph.
+        # Before the heavy work, so that masks of the wrong size do not cost a resize of every photo.
         stacks = binary_stacks(segmentation_maps, original_sizes) if segmentation_maps is not None else None
 
         first, device = loaded[0][0], options.get("device")
@@ -199,7 +199,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
 
         Args:
             masks: (B, P, M, h, w) low-res logits, or a list of (P, M, h, w); arrays are taken too.
-            original_sizes: (B, 2) height, width of the photographs.
+            original_sizes: (B, 2) height, width of the photos.
             reshaped_input_sizes: (B, 2) height, width in the resized frame; follows from the processor's own `size`
                 where it is left out.
             mask_threshold: a pixel whose logit is above it belongs to the mask.

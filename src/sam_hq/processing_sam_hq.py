@@ -1,4 +1,4 @@
-"""Photographs and prompts to what the model takes."""
+"""Images and prompts to what the model takes."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ class SamHQInputs(BatchFeature):
 
 
 class SamHQProcessor(ProcessorMixin):
-    """Prepares photographs and prompts, ragged ones too, and brings masks back to photo size.
+    """Prepares images and prompts, ragged ones too, and brings masks back to photo size.
 
     Args:
         image_processor: a `SamHQImageProcessor`, or the built-in SAM image processor that older checkpoints name, whose
@@ -94,14 +94,14 @@ class SamHQProcessor(ProcessorMixin):
     ) -> SamHQInputs:
         """Prepare one call of the model.
 
-        Prompts are nested lists, arrays or tensors, in x, y pixels of the upright photograph; they may lie outside it.
+        Prompts are nested lists, arrays or tensors, in x, y pixels of the upright photo; they may lie outside it.
         Images may differ in their number of objects and objects in their number of points; an image may have none, as
         in `input_boxes=[[]]`. All prompts of an image must have the same number of objects; an object with a box or a
         mask needs no points. What can only be a mistake, such as a box that lies wholly outside its image, gives a
         `PromptWarning`.
 
         Args:
-            images: one photograph or a list of them, see `SamHQImageProcessor`. May be left out when the image
+            images: one image or a list of them, see `SamHQImageProcessor`. May be left out when the image
                 embeddings are at hand: give `original_sizes` then.
             segmentation_maps: binary masks to train on, see `SamHQImageProcessor.preprocess`.
             input_points: [image][object][point][x, y], or [image][point][x, y] for one object per image.
@@ -109,7 +109,7 @@ class SamHQProcessor(ProcessorMixin):
             input_boxes: [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object per image.
             input_masks: [image][object] of low-res logits or of rough masks at photo size, see
                 `sam_hq.images.photo_masks.mask_prompt_stacks`.
-            original_sizes: (height, width) of each photograph, only without `images`.
+            original_sizes: (height, width) of each image, only without `images`.
             point_pad_value: the label of padding; -10, as the model knows no other.
             **kwargs: options of the image processor, or `images_kwargs` with them.
 
@@ -131,7 +131,7 @@ class SamHQProcessor(ProcessorMixin):
             raise ValueError("give either images, or original_sizes when the image embeddings are at hand")
         if images is None and segmentation_maps is not None:
             raise ValueError("segmentation_maps were given without images")
-        # Prompts are looked at first: they are cheap to refuse, photographs are not cheap to decode and resize.
+        # Prompts are looked at first: they are cheap to refuse, images are not cheap to decode and resize.
         if images is None:
             original_sizes = size_pairs("original_sizes", original_sizes)
             batch_size = len(original_sizes)

@@ -23,15 +23,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photographs that the page offers as examples")
+    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="images that the page offers as examples")
     parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
     parser.add_argument("--device", help="such as cpu, cuda, cuda:1 or mps (default: the fastest there is)")
     parser.add_argument("--host", default="127.0.0.1", help="address to answer on (127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to answer on, 0 for any that is free (7860)")
     parser.add_argument("--max-upload-mb", type=float, default=20.0, help="largest file that is accepted, in MB (20)")
-    parser.add_argument("--max-pixels", type=int, default=25_000_000, help="largest photograph accepted (25000000)")
-    parser.add_argument("--sessions", type=int, default=16, help="photographs held in memory at once (16)")
-    parser.add_argument("--idle-minutes", type=float, default=30.0, help="forget a photograph nobody used for so long")
+    parser.add_argument("--max-pixels", type=int, default=25_000_000, help="largest image accepted (25000000)")
+    parser.add_argument("--sessions", type=int, default=16, help="images held in memory at once (16)")
+    parser.add_argument("--idle-minutes", type=float, default=30.0, help="forget an image nobody used for so long")
     parser.add_argument("--browser", action="store_true", help="open the page in the browser of this machine")
     parser.add_argument(
         "--static",

@@ -18,13 +18,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the sub-command `evaluate`."""
     parser = subparsers.add_parser(
         "evaluate",
-        help="measure mask quality on photographs with masks",
+        help="measure mask quality on images with masks",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
-    parser.add_argument("--data", required=True, nargs="+", metavar="DIR_OR_JSON", help="photographs with masks")
-    parser.add_argument("--images", metavar="DIR", help="photographs of a COCO file")
+    parser.add_argument("--data", required=True, nargs="+", metavar="DIR_OR_JSON", help="images with masks")
+    parser.add_argument("--images", metavar="DIR", help="images of a COCO file")
     parser.add_argument(
         "--prompts",
         nargs="+",
@@ -100,4 +100,4 @@ def run(args: argparse.Namespace) -> int:
 
 def _progress(done: int, count: int) -> None:
     end = "\n" if done == count else "\r"
-    print(f"{done}/{count} photographs", end=end, file=sys.stderr, flush=True)
+    print(f"{done}/{count} images", end=end, file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "export",
         help="write the whole model as ONNX, or as programs of torch.export",
-        description="Write encoder and decoder as two graphs, for any number of photographs, objects and points, and "
+        description="Write encoder and decoder as two graphs, for any number of images, objects and points, and "
         "check them against torch on prompts of every kind before they get their name. docs/export.md describes them.",
     )
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="a new or empty directory")
@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="extend",
         default=[],
         metavar="PHOTO",
-        help="with int8: photographs, folders or quoted patterns like what the model is for, to measure ranges on; "
+        help="with int8: images, folders or quoted patterns like what the model is for, to measure ranges on; "
         "convolutions then have 8 bits too",
     )
     parser.add_argument(
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     directory, agreement = written.directory, written.agreement
     print(f"model    {name}")
     if photos:
-        print(f"ranges   measured on {len(photos)} photograph{'s' if len(photos) > 1 else ''}")
+        print(f"ranges   measured on {len(photos)} image{'s' if len(photos) > 1 else ''}")
     print(
         f"checked  masks within {agreement.largest_difference:.1e} of torch's (of the largest logit), scores within "
         f"{agreement.largest_score_difference:.1e}, mean IoU with torch's masks {agreement.mask_iou:.4f}"

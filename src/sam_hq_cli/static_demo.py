@@ -28,7 +28,7 @@ def run_static(args: argparse.Namespace) -> None:
     if there and (args.model or args.photos or args.runtime):
         raise ValueError(
             f"{args.static!r} is there already and is served as it is: name another directory, or leave --model, "
-            "--runtime and the photographs out"
+            "--runtime and the images out"
         )
     with listening_socket(args.host, args.port) as listener:
         if not there:

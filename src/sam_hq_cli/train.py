@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 DESCRIPTION = """\
-Train SAM-HQ on folders of photographs and masks, COCO instances, or rendered composites.
+Train SAM-HQ on folders of images and masks, COCO instances, or rendered composites.
 
 The default trains the HQ parts with SAM frozen, as the paper does. A run that was interrupted resumes with the same
 command; OUTPUT/best holds the best checkpoint by validation, OUTPUT/last the newest."""
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="DIR_OR_JSON",
         help="image + mask pairs, label maps, COCO, or rendered images; several are joined",
     )
-    parser.add_argument("--images", metavar="DIR", help="photographs of a COCO file")
+    parser.add_argument("--images", metavar="DIR", help="images of a COCO file")
     parser.add_argument("--output", required=True, metavar="DIR", help="where states and checkpoints go")
     parser.add_argument(
         "--model",
@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="train a TinyViT or EfficientNet for inputs of another size than the start point's",
     )
     parser.add_argument("--validation", metavar="DIR_OR_JSON", help="image + mask pairs or COCO to validate on")
-    parser.add_argument("--validation-images", metavar="DIR", help="photographs of a COCO file to validate on")
+    parser.add_argument("--validation-images", metavar="DIR", help="images of a COCO file to validate on")
     parser.add_argument("--on-bad", choices=("skip", "raise"), default="skip", help="what to do with unusable data")
     _add_settings(parser)
 

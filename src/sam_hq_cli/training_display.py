@@ -9,7 +9,7 @@ from typing import Any
 
 
 class TrainingDisplay:
-    """Prints lines, and draws a bar of updates and one of a validation's photographs on a terminal."""
+    """Prints lines, and draws a bar of updates and one of a validation's images on a terminal."""
 
     def __init__(self) -> None:
         self.bars: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Where automatic mask generation looks: crops of the photograph, layer by layer, and the grid of points in each.
+"""Where automatic mask generation looks: crops of the image, layer by layer, and the grid of points in each.
 
 Source: `utils/amg.py` of the package `segment-anything-hq`.
 """
@@ -36,7 +36,7 @@ def layer_point_grids(points_per_side: int, crops_n_layers: int = 0, downscale_f
     """One grid per crop layer, thinner by `downscale_factor` with every layer.
 
     Args:
-        points_per_side: Points along each side of the whole photograph (layer 0).
+        points_per_side: Points along each side of the whole image (layer 0).
         crops_n_layers: Number of crop layers below it.
         downscale_factor: Layer n has `int(points_per_side / downscale_factor**n)` points per side.
 
@@ -67,11 +67,11 @@ def layer_point_grids(points_per_side: int, crops_n_layers: int = 0, downscale_f
 def layer_crop_boxes(
     image_size: tuple[int, int], crops_n_layers: int = 0, overlap_ratio: float = 512 / 1500
 ) -> tuple[list[Box], list[int]]:
-    """The whole photograph, then `4**n` overlapping crops for every layer n, fewer where the pixels do not suffice.
+    """The whole image, then `4**n` overlapping crops for every layer n, fewer where the pixels do not suffice.
 
     Args:
         image_size: Height and width in pixels.
-        crops_n_layers: Number of layers below the whole photograph.
+        crops_n_layers: Number of layers below the whole image.
         overlap_ratio: Overlap of neighbouring crops in layer 1, as a fraction of the shorter side; halved with every
             further layer.
 
@@ -88,7 +88,7 @@ def layer_crop_boxes(
         crop_height = math.ceil((overlap * (crops_per_side - 1) + height) / crops_per_side)
         for column, row in product(range(crops_per_side), repeat=2):
             x0, y0 = (crop_width - overlap) * column, (crop_height - overlap) * row
-            if x0 >= width or y0 >= height:  # photographs of a few pixels have no room for so many crops
+            if x0 >= width or y0 >= height:  # images of a few pixels have no room for so many crops
                 continue
             boxes.append((x0, y0, min(x0 + crop_width, width), min(y0 + crop_height, height)))
             layers.append(layer)
@@ -96,11 +96,11 @@ def layer_crop_boxes(
 
 
 def tile_boxes(image_size: tuple[int, int], tile_size: int, overlap: float = 0.25) -> list[Box]:
-    """Tiles of one size that cover a photograph, evenly spread, neighbours overlapping by at least `overlap`.
+    """Tiles of one size that cover an image, evenly spread, neighbours overlapping by at least `overlap`.
 
     Args:
         image_size: Height and width in pixels.
-        tile_size: Side of a tile; a shorter side of the photograph is taken whole.
+        tile_size: Side of a tile; a shorter side of the photo is taken whole.
         overlap: Least overlap, as a fraction of `tile_size`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Sizes of photographs in the frames that `mask_frames` describes; plain numbers."""
+"""Sizes of images in the frames that `mask_frames` describes; plain numbers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ MOST_PIXELS = 2**34
 
 
 def resized_size(original_size: Sequence[int], longest_edge: int) -> tuple[int, int]:
-    """Size of a photograph after its longest side was scaled to `longest_edge`, rounded half up.
+    """Size of an image after its longest side was scaled to `longest_edge`, rounded half up.
 
     Args:
         original_size: (height, width) in pixels.

@@ -19,23 +19,23 @@ OUTPUT_MODES = (None, "binary_mask", "uncompressed_rle", "coco_rle")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MaskGenerationOptions:
-    """How masks of a whole photograph are found, filtered and returned.
+    """How masks of a whole image are found, filtered and returned.
 
     Names and defaults are those of transformers' `MaskGenerationPipeline`; the ones below the line are added here. A
     model's configuration may suggest others (`SamHQConfig.mask_generation`).
 
     Args:
         points_per_batch: Points decoded in one go; None decodes all points of a crop at once.
-        points_per_crop: Points along each side of the grid laid over the photograph and, thinned, over every crop.
-        crops_n_layers: Layers of crops searched besides the whole photograph; layer n has `4**n` crops.
+        points_per_crop: Points along each side of the grid laid over the image and, thinned, over every crop.
+        crops_n_layers: Layers of crops searched besides the whole image; layer n has `4**n` crops.
         crop_overlap_ratio: Overlap of the crops of the first layer, as a fraction of the shorter side, in [0, 1).
         crop_n_points_downscale_factor: Layer n has `points_per_crop / factor**n` points along each side.
-        timeout: Seconds to wait for a photograph given as URL; None waits as long as it takes.
+        timeout: Seconds to wait for an image given as URL; None waits as long as it takes.
         pred_iou_thresh: Masks whose predicted IoU is not above it are dropped. 0 or less keeps all.
         stability_score_thresh: Masks whose stability is below it are dropped. 0 or less keeps all.
         stability_score_offset: How far the threshold is moved up and down to measure the stability, in logits.
         mask_threshold: Logit above which a pixel belongs to a mask.
-        max_hole_area: Holes of at most so many pixels of the photograph are filled in every mask; None or 0: none.
+        max_hole_area: Holes of at most so many pixels of the photo are filled in every mask; None or 0: none.
         max_sprinkle_area: Specks of at most so many pixels are removed from every mask; None or 0: none.
         crops_nms_thresh: Box IoU above which the worse of two masks is dropped, within a crop and across crops.
         output_rle_mask: Whether the stock dictionary also holds `rle_mask`.
@@ -52,10 +52,10 @@ class MaskGenerationOptions:
         point_grids: Own points instead of `points_per_crop`: one array (P, 2) of x, y in [0, 1] for every layer.
         output_mode: None for the stock dictionary; "binary_mask", "uncompressed_rle" or "coco_rle" for the authors'
             list of records with the segmentation in that form.
-        tile_size: Photographs with a side longer than this are searched in tiles of this side, in pixels, and masks cut
+        tile_size: Images with a side longer than this are searched in tiles of this side, in pixels, and masks cut
             by the border of a tile are joined; None never tiles.
         tile_overlap: Overlap of neighbouring tiles as a fraction of `tile_size`, in (0, 0.5].
-        max_pixels: Photographs with more pixels are refused before they are decoded; None: the image processor's, or
+        max_pixels: Images with more pixels are refused before they are decoded; None: the image processor's, or
             Pillow's own limit.
         input_range: Values of images of more than 8 bits that become black and white, as (low, high), or "auto" for the
             lowest and the highest of each image; None: the image processor's, or the whole range of the type.
@@ -202,7 +202,7 @@ class MaskGenerationOptions:
             raise TypeError(f"`point_grids` must be a list of arrays of numbers: {error}") from error
         if len(grids) < self.crops_n_layers + 1:
             raise ValueError(
-                f"`point_grids` needs one grid for the photograph and each of crops_n_layers={self.crops_n_layers}, "
+                f"`point_grids` needs one grid for the image and each of crops_n_layers={self.crops_n_layers}, "
                 f"got {len(grids)}."
             )
         for layer, grid in enumerate(grids):

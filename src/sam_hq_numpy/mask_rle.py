@@ -170,12 +170,12 @@ class RunLengthMask:
         return RunLengthMask.from_runs(self.height, self.width, places[order][begins], places[order][depth == 0])
 
     def pasted(self, x0: int, y0: int, image_size: tuple[int, int]) -> RunLengthMask:
-        """The mask of a crop, put back into its photograph.
+        """The mask of a crop, put back into its image.
 
         Args:
-            x0: Left edge of the crop, in pixels of the photograph.
+            x0: Left edge of the crop, in pixels of the photo.
             y0: Its upper edge.
-            image_size: Height and width of the photograph.
+            image_size: Height and width of the photo.
         """
         height, width = image_size
         if (x0, y0, self.height, self.width) == (0, 0, height, width):

@@ -96,18 +96,18 @@ def coco_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         return drawn_polygons(segmentation, size)
     stated = segmentation.get("size")
     if not isinstance(stated, Sequence) or list(stated) != list(size):
-        raise UnreadableMaskError("run lengths of another size than the photograph")
+        raise UnreadableMaskError("run lengths of another size than the image")
     counts = segmentation.get("counts")
     if isinstance(counts, Sequence) and not isinstance(counts, str | bytes):
         total = size[0] * size[1]
         if not all(isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= total for count in counts):
-            raise UnreadableMaskError("run lengths that are no whole numbers within the photograph")
+            raise UnreadableMaskError("run lengths that are no whole numbers within the image")
     elif not isinstance(counts, str | bytes):
         raise UnreadableMaskError("no run lengths")
     try:
         return RunLengthMask.from_dict({"size": size, "counts": counts}).to_mask()
     except (ValueError, OverflowError, MemoryError) as error:
-        raise UnreadableMaskError("run lengths that do not add up to the photograph") from error
+        raise UnreadableMaskError("run lengths that do not add up to the image") from error
 
 
 def labelme_masks(document: Mapping, size: tuple[int, int]) -> list[tuple[str, np.ndarray | Exception]]:
@@ -206,7 +206,7 @@ def _labelme_picture(encoded: Any, corner: tuple[float, float], size: tuple[int,
         raise UnreadableMaskError("a mask that is no picture") from error
     x, y = round(corner[0]), round(corner[1])
     if part.ndim != 2 or x < 0 or y < 0 or y + part.shape[0] > size[0] or x + part.shape[1] > size[1]:
-        raise UnreadableMaskError("a mask that leaves the photograph")
+        raise UnreadableMaskError("a mask that leaves the image")
     mask = np.zeros(size, dtype=bool)
     mask[y : y + part.shape[0], x : x + part.shape[1]] = as_mask(part)
     return mask
@@ -231,5 +231,5 @@ def _checked_coordinates(values: Sequence[Any], size: tuple[int, int]) -> list[f
         raise UnreadableMaskError("coordinates that are not finite")
     sides = np.resize(np.array([size[1], size[0]], dtype=np.float64), len(numbers))
     if ((numbers < -_MARGIN * sides) | (numbers > (1 + _MARGIN) * sides)).any():
-        raise UnreadableMaskError("coordinates far outside the photograph")
+        raise UnreadableMaskError("coordinates far outside the image")
     return numbers.tolist()

@@ -55,7 +55,7 @@ def mask_fault(raw: np.ndarray | Exception, size: tuple[int, int]) -> str | None
     if raw.ndim != 2:
         return "mask with several channels"
     if raw.shape != tuple(size):
-        return "mask of another size than the photograph"
+        return "mask of another size than the image"
     if not raw.any():
         return "empty mask"
     if raw.dtype == bool or raw.max() <= 1:

@@ -1,4 +1,4 @@
-"""Nested prompts in pixels of the photograph to the decoder's inputs."""
+"""Nested prompts in pixels of the photo to the decoder's inputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,12 +32,12 @@ def decoder_prompts(
     """Bring prompts, ragged ones too, into the form that the decoder takes.
 
     Args:
-        original_sizes: Height and width of each of B photographs.
+        original_sizes: Height and width of each of B photos.
         reshaped_sizes: Height and width of each in the resized frame.
         mask_size: Side of a mask prompt.
-        input_points: [image][object][point][x, y] in pixels of the photograph, see `SamHQProcessor`.
+        input_points: [image][object][point][x, y] in pixels of the photo, see `SamHQProcessor`.
         input_labels: 1 foreground, 0 background; all foreground where they are left out.
-        input_boxes: [image][object][x0, y0, x1, y1] in pixels of the photograph.
+        input_boxes: [image][object][x0, y0, x1, y1] in pixels of the photo.
         input_masks: [image][object] of mask logits (s, s), such as an earlier `low_res_masks[:, 0]`, or of masks of
             zeros and ones (s, s) over the padded square.
 

@@ -1,4 +1,4 @@
-"""The exported model as an object: photographs and prompts to masks at photo size."""
+"""The exported model as an object: images and prompts to masks at photo size."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +16,9 @@ from sam_hq_numpy.value_ranges import InputRange
 from .arguments import check_flags, check_generation_options, check_size, check_supported
 from .embeddings import OnnxEmbeddings
 from .generation import GeneratedMasks, generated_masks
+from .image_loading import encoder_input, load_photo
 from .masks import PhotoFrame
 from .metadata import GraphMetadata
-from .photographs import encoder_input, load_photo
 from .prompts import PROMPT_INPUTS, decoder_prompts
 from .sessions import Provider, loaded_graphs
 
@@ -28,7 +28,7 @@ _MASK_PIXELS_AT_ONCE = 2**19
 
 @dataclass(frozen=True, eq=False)
 class PhotoMasks:
-    """The masks of P objects of one photograph, M candidates each, best first.
+    """The masks of P objects of one image, M candidates each, best first.
 
     Attributes:
         masks: (P, M, H, W) boolean, at photo size.
@@ -96,22 +96,22 @@ class OnnxSamHQ:
         input_range: InputRange = None,
         timeout: float | None = None,
     ) -> OnnxEmbeddings:
-        """Encode photographs once, to prompt them many times.
+        """Encode images once, to prompt them many times.
 
         Args:
-            images: One photograph or a list of them: paths, URLs, PIL images, bytes or arrays; see
-                `photographs.load_photo`.
-            max_pixels: Larger photographs are refused before they are decoded; None: Pillow's own limit.
+            images: One image or a list of them: paths, URLs, PIL images, bytes or arrays; see
+                `image_loading.load_photo`.
+            max_pixels: Larger images are refused before they are decoded; None: Pillow's own limit.
             input_range: Values of images of more than 8 bits that become black and white, as (low, high), or "auto"
                 for the lowest and the highest of each; None: the whole range of the type.
-            timeout: Seconds to wait for a photograph given as URL; None waits as long as it takes.
+            timeout: Seconds to wait for an image given as URL; None waits as long as it takes.
 
         Returns:
             What `segment` and `decode` take.
 
         Raises:
-            TypeError: If something is no photograph, or `max_pixels` no whole number.
-            ValueError: If there is no photograph, or one cannot be read.
+            TypeError: If something is no image, or `max_pixels` no whole number.
+            ValueError: If there is no image, or one cannot be read.
         """
         listed = list(images) if isinstance(images, list | tuple) else [images]
         if not listed:
@@ -197,13 +197,13 @@ class OnnxSamHQ:
         input_range: InputRange = None,
         timeout: float | None = None,
     ) -> list[PhotoMasks]:
-        """Segment what prompts show. Coordinates are x, y in pixels of the upright photograph.
+        """Segment what prompts show. Coordinates are x, y in pixels of the upright photo.
 
         Images may differ in their number of objects and objects in their number of points. Without any prompt there is
         one object per image, of the model's own choice.
 
         Args:
-            images: One photograph or a list of them, see `embed`; or the embeddings that it returned.
+            images: One image or a list of them, see `embed`; or the embeddings that it returned.
             input_points: [image][object][point][x, y], or [image][point][x, y] for one object per image.
             input_labels: 1 foreground, 0 background, nested as the points; all foreground where they are left out.
             input_boxes: [image][object][x0, y0, x1, y1].
@@ -218,8 +218,8 @@ class OnnxSamHQ:
             The masks of each image.
 
         Raises:
-            TypeError: If something is no photograph or no prompt, or a flag neither True nor False.
-            ValueError: If a photograph cannot be read, embeddings are of another model, or prompts are misshapen, not
+            TypeError: If something is no image or no prompt, or a flag neither True nor False.
+            ValueError: If an image cannot be read, embeddings are of another model, or prompts are misshapen, not
                 finite or contradict each other.
         """
         check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only)
@@ -247,10 +247,10 @@ class OnnxSamHQ:
     def generate(
         self, image: object, options: MaskGenerationOptions | None = None, **more_options: Any
     ) -> dict | list[dict]:
-        """Find the masks of everything in a photograph, as `SamHQMaskGenerator.generate` does.
+        """Find the masks of everything in an image, as `SamHQMaskGenerator.generate` does.
 
         Args:
-            image: One photograph, as in `embed`.
+            image: One image, as in `embed`.
             options: All options; those in `more_options` go before them. None: those that suit the model.
             **more_options: See `sam_hq_numpy.mask_generation_options.MaskGenerationOptions`; `tile_size` is refused,
                 `progress_bar` shows nothing.
@@ -261,7 +261,7 @@ class OnnxSamHQ:
 
         Raises:
             TypeError: If `options` are none, an option does not exist or is of the wrong type, or the image is none.
-            ValueError: If an option has an impossible value or is not supported, or the photograph cannot be read.
+            ValueError: If an option has an impossible value or is not supported, or the image cannot be read.
         """
         if options is not None:
             check_generation_options(options)
@@ -269,7 +269,7 @@ class OnnxSamHQ:
         return self.candidates(image, chosen).result(chosen)
 
     def iterate(self, image: object, **options: Any) -> Iterator[dict]:
-        """Find the masks of everything in a photograph and give the records one by one.
+        """Find the masks of everything in an image and give the records one by one.
 
         Args:
             image: As in `generate`.
@@ -293,11 +293,11 @@ class OnnxSamHQ:
             options: All options.
 
         Returns:
-            N masks in the frame of the photograph, with boxes, scores and the points that showed them.
+            N masks in the frame of the photo, with boxes, scores and the points that showed them.
 
         Raises:
             TypeError: If `options` are none, or the image is none.
-            ValueError: If an option is not supported, or the photograph cannot be read.
+            ValueError: If an option is not supported, or the image cannot be read.
         """
         check_generation_options(options)
         check_supported(options)
@@ -305,7 +305,7 @@ class OnnxSamHQ:
         return generated_masks(self, photo, options)
 
     def frame(self, original_size: tuple[int, int], reshaped_size: tuple[int, int]) -> PhotoFrame:
-        """The way of low-resolution masks to a photograph of a size.
+        """How low-resolution masks are upscaled to an image of this size.
 
         Args:
             original_size: Its height and width.

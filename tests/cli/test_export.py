@@ -56,7 +56,7 @@ def test_the_onnx_format_is_the_library_s(directory, exports, tmp_path, capsys, 
     assert "decoder.onnx" in printed
 
 
-def test_ranges_measured_on_photographs(directory, exports, tmp_path, capsys):
+def test_ranges_measured_on_images(directory, exports, tmp_path, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
     for name in ("kitten.jpg", "panda.jpg"):
@@ -64,7 +64,7 @@ def test_ranges_measured_on_photographs(directory, exports, tmp_path, capsys):
     out = tmp_path / "calibrated"
     words = ["export", "--model", str(directory), str(out), "--dtype", "int8", "--calibrate", str(folder), str(PHOTO)]
     assert main(words) == 0
-    assert "ranges   measured on 3 photographs" in capsys.readouterr().out
+    assert "ranges   measured on 3 images" in capsys.readouterr().out
     encoder = onnx.load(out / "encoder.onnx")
     # Convolutions have 8-bit weights in the calibrated way alone: they are read through a node that widens them.
     widened = {node.output[0] for node in encoder.graph.node if node.op_type == "DequantizeLinear"}
@@ -86,7 +86,7 @@ def test_ranges_measured_on_photographs(directory, exports, tmp_path, capsys):
         (["--dtype", "int8"], [str(PHOTO), __file__], "test_export.py': cannot identify image file"),
     ],
 )
-def test_photographs_to_measure_on_are_looked_at_before_any_work(
+def test_images_to_measure_on_are_looked_at_before_any_work(
     options, calibrate, message, directory, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("sam_hq.export.onnx.traced_encoder", lambda _: pytest.fail("work has begun"))

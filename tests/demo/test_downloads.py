@@ -38,7 +38,7 @@ def masks(photo_session, monkeypatch):
     return [mask.to_mask() for mask in photo_session.masks_at((HEIGHT, WIDTH))]
 
 
-def test_the_overlay_tints_the_photograph_and_traces_the_masks(photo_session, masks):
+def test_the_overlay_tints_the_image_and_traces_the_masks(photo_session, masks):
     drawn = np.asarray(picture(overlay_png(photo_session, object_rows(photo_session)))).astype(int)
     photo = photo_session.photo.pixels().astype(int)
     outside = ~(masks[0] | masks[1])

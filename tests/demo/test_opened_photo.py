@@ -11,7 +11,7 @@ from sam_hq.demo.opened_photo import SHOWN_SIDE, PhotoLimits, open_photo, plain_
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_photographs_are_read_and_shown(kind):
+def test_images_are_read_and_shown(kind):
     data = photo_file(kind)
     photo, pixels = open_photo(data, f"a.{kind}", PhotoLimits())
     np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
@@ -21,14 +21,14 @@ def test_photographs_are_read_and_shown(kind):
     assert (photo.size, photo.shown_size) == ((120, 200), (120, 200))
 
 
-def test_a_large_photograph_is_shown_smaller():
+def test_a_large_image_is_shown_smaller():
     photo, _ = open_photo(photo_file(size=(2 * SHOWN_SIDE, SHOWN_SIDE)), "a.png", PhotoLimits())
     assert photo.size == (SHOWN_SIDE, 2 * SHOWN_SIDE)
     assert photo.shown_size == (SHOWN_SIDE // 2, SHOWN_SIDE)
     assert Image.open(io.BytesIO(photo.shown)).size == (SHOWN_SIDE, SHOWN_SIDE // 2)
 
 
-def test_photographs_are_turned_upright():
+def test_images_are_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
     photo, pixels = open_photo(photo_file("JPEG", exif=exif), "a.jpg", PhotoLimits())

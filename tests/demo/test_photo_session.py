@@ -242,7 +242,7 @@ def test_numbers_are_bounded(photo_session, monkeypatch):
     assert (MOST_POINTS, MOST_OBJECTS) == (100, 255)
 
 
-def test_the_photograph_is_embedded_once(demo_parts, demo_service, monkeypatch):
+def test_the_image_is_embedded_once(demo_parts, demo_service, monkeypatch):
     calls = []
     embed = demo_parts[0].get_image_embeddings
     monkeypatch.setattr(demo_parts[0], "get_image_embeddings", lambda pixels: calls.append(1) or embed(pixels))

@@ -34,7 +34,7 @@ def opened(client, data=None, name="photo.png") -> tuple[str, dict]:
     return f"/api/photos/{state['session']}", state
 
 
-def test_a_photograph_from_opening_to_the_download(client):
+def test_an_image_from_opening_to_the_download(client):
     photo, state = opened(client, name="m%C3%BCller%20.png")
     assert state["photo"] == {
         "name": "müller .png",
@@ -120,7 +120,7 @@ def chunks(size):
         (chunks(250_000), 413, "the file is too large: at most 0.2 MB are accepted"),  # its size is not announced
     ],
 )
-def test_photographs_beyond_the_limits_are_refused_with_a_reason(client, body, status, message):
+def test_images_beyond_the_limits_are_refused_with_a_reason(client, body, status, message):
     answer = client.post("/api/photos", content=body)
     assert answer.status_code == status
     assert message in answer.json()["error"]
@@ -255,7 +255,7 @@ def test_the_page_comes_whole(client):
         assert client.get(f"/{name}").status_code == 200, name
 
 
-def test_a_photograph_that_does_not_arrive_is_given_up(client, monkeypatch):
+def test_an_image_that_does_not_arrive_is_given_up(client, monkeypatch):
     monkeypatch.setattr(request_bodies, "UPLOAD_SECONDS", 0.0)
     answer = client.post("/api/photos", content=photo_file())
     assert answer.status_code == 408

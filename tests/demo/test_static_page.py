@@ -218,7 +218,7 @@ def test_kept_objects_and_downloads(static_page, runner):
     assert (np.abs(overlay - np.asarray(drawn, dtype=int)).max(axis=-1) <= 8).mean() > 0.99
 
 
-def test_photographs_are_turned_upright(static_page, runner):
+def test_images_are_turned_upright(static_page, runner):
     photo = Image.open(PHOTOS / "kitten.jpg")
     file = io.BytesIO()
     exif = Image.Exif()
@@ -279,7 +279,7 @@ def test_pixels_are_those_that_pillow_reads(static_page):
 @pytest.mark.parametrize(
     ("size", "tolerance"), [((16, 13), 0), ((10, 22), 0), ((1, 1), 0), ((75, 62), 0), ((57, 16), 0), ((170, 3), 1)]
 )
-def test_photographs_are_resized_as_pillow_does(static_page, size, tolerance):
+def test_images_are_resized_as_pillow_does(static_page, size, tolerance):
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 57, 4), dtype=np.uint8))
     resized = static_page.page.evaluate(
         """async ([pixels, width, height, newWidth, newHeight]) => {

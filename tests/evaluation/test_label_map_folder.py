@@ -56,12 +56,12 @@ def test_without_names_every_label_but_0_and_255_is_a_kind(folder):
 def test_bad_label_maps_are_named(folder):
     Image.fromarray(np.zeros((60, 40, 3), np.uint8)).save(folder / "images" / "b.jpg")
     dataset = LabelMapFolder(folder)
-    assert dataset.report.cases == {"photograph without a mask": ["b.jpg"]}
+    assert dataset.report.cases == {"image without a mask": ["b.jpg"]}
     with pytest.raises(ValueError, match=r"b\.jpg"):
         LabelMapFolder(folder, on_bad="raise")
     Image.fromarray(np.ones((30, 40), np.uint8)).save(folder / "labels" / "a.png")
     assert len(dataset[0][1]) == 0
-    assert dataset.report.cases["mask of another size than the photograph"] == ["a.png"]
+    assert dataset.report.cases["mask of another size than the image"] == ["a.png"]
     (folder / "labels" / "a.png").write_bytes(b"no picture")
     assert len(dataset[0][1]) == 0
     Image.fromarray(np.ones((60, 40, 3), np.uint8)).save(folder / "labels" / "a.png")

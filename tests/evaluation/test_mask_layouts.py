@@ -228,7 +228,7 @@ def test_run_lengths_whose_sum_wraps_around_are_refused():
 
 
 @pytest.mark.parametrize("size", [(10**9, 10**9), (96, 121), (-96, 120), ("96", "120")])
-def test_coco_sizes_other_than_the_photographs_are_never_drawn(size, tmp_path):
+def test_coco_sizes_other_than_the_images_are_never_drawn(size, tmp_path):
     dataset = coco(tmp_path, [[[10, 10, 30, 10, 30, 40, 10, 40]]], size=size)
     assert len(dataset[0][1]) == 0
     assert "another size" in next(iter(dataset.report.cases))
@@ -288,7 +288,7 @@ def test_labelme_in_a_folder_of_its_own_and_without_a_photo(tmp_path):
     (tmp_path / "labelled" / "gone.json").write_text(json.dumps({"shapes": [], "imagePath": "gone.png"}))
     dataset = open_dataset(tmp_path)
     np.testing.assert_array_equal(dataset[0][1][0], box_mask(10, 10, 30, 40))
-    assert dataset.report.cases == {"mask without a photograph": ["labelled/gone.json"]}
+    assert dataset.report.cases == {"mask without an image": ["labelled/gone.json"]}
 
 
 LINE = "0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n"
@@ -329,13 +329,11 @@ def test_yolo_segmentation_in_two_folders_without_a_data_file(tmp_path):
     (tmp_path / "labels" / "x.txt").write_text(LINE)
     dataset = open_dataset(tmp_path, on_bad="raise")
     np.testing.assert_array_equal(dataset[0][1][0], QUARTER)
-    assert dataset.report.cases == {"photograph without a mask": ["images/empty.png"]}
+    assert dataset.report.cases == {"image without a mask": ["images/empty.png"]}
 
 
 def test_what_is_not_understood_shows_what_is(tmp_path):
     photo(tmp_path / "photos" / "x.jpg")
     (tmp_path / "notes.json").write_text("{}")
-    with pytest.raises(
-        ValueError, match=r"(?s)holds no photograph.*understood are.*manifest\.csv.*COCO.*LabelMe.*YOLO"
-    ):
+    with pytest.raises(ValueError, match=r"(?s)holds no image.*understood are.*manifest\.csv.*COCO.*LabelMe.*YOLO"):
         open_dataset(tmp_path)

@@ -122,7 +122,7 @@ def test_points_and_masks_are_given_as_the_processor_gives_them(dataset, protoco
     np.testing.assert_allclose(scores, outputs.iou_scores[0, :, 0], atol=1e-5)
 
 
-def test_photographs_of_the_same_name_in_two_folders_are_told_apart(tmp_path):
+def test_images_of_the_same_name_in_two_folders_are_told_apart(tmp_path):
     for number, (folder, (image, masks)) in enumerate(zip(("x", "y"), shapes(2), strict=True)):
         for kind in ("images", "masks"):
             (tmp_path / kind / folder).mkdir(parents=True)
@@ -187,7 +187,7 @@ def test_the_filled_box_floor_is_the_share_of_the_box_that_the_object_fills(data
     assert report.means()["box", "filled-box"][0] == pytest.approx(np.mean(expected))
 
 
-def test_a_box_outside_the_photograph_is_cut():
+def test_a_box_outside_the_image_is_cut():
     mask = filled_box(np.zeros((10, 10, 3), np.uint8), np.array([-3, 2, 4, 30], np.float32))
     assert mask.sum() == 4 * 8
 

@@ -81,10 +81,10 @@ def spoil(folder) -> dict[str, str]:
     (folder / "photo4.jpg").write_bytes(b"no picture")
     return {
         "photo0_0.png": "empty mask",
-        "photo1_0.png": "mask of another size than the photograph",
+        "photo1_0.png": "mask of another size than the image",
         "photo2_0.png": "mask is not binary",
         "photo3_0.png": "unreadable mask (UnidentifiedImageError)",
-        "photo4.jpg": "unreadable photograph (UnreadableImageError)",
+        "photo4.jpg": "unreadable image (UnreadableImageError)",
     }
 
 
@@ -122,7 +122,7 @@ def test_numbered_objects_are_no_binary_mask(tmp_path):
     assert dataset.report.cases == {"mask is not binary": ["photo0.png"]}
 
 
-def test_a_mask_goes_to_the_photograph_of_its_full_name(tmp_path):
+def test_a_mask_goes_to_the_image_of_its_full_name(tmp_path):
     images = shapes(3)
     for name, (image, masks) in zip(("photo", "photo_1", "photo_2"), images, strict=True):
         Image.fromarray(image).save(tmp_path / f"{name}.jpg")
@@ -146,14 +146,14 @@ def test_what_has_no_partner_is_named_and_counted(tmp_path):
     dataset = ImageMaskFolder(tmp_path)
     assert [dataset.name(index) for index in range(len(dataset))] == ["photo1.jpg"]
     assert dataset.report.cases == {
-        "photograph without a mask": ["photo2.jpg"],
-        "mask without a photograph": [path.name for path in masks[0]],
+        "image without a mask": ["photo2.jpg"],
+        "mask without an image": [path.name for path in masks[0]],
     }
-    with pytest.raises(ValueError, match=r"photo2\.jpg: photograph without a mask"):
+    with pytest.raises(ValueError, match=r"photo2\.jpg: image without a mask"):
         ImageMaskFolder(tmp_path, on_bad="raise")
 
 
-def test_coco_photographs_and_annotations_without_a_partner_are_counted(tmp_path):
+def test_coco_images_and_annotations_without_a_partner_are_counted(tmp_path):
     pytest.importorskip("pycocotools")
     for name in ("a/1.jpg", "b/1.jpg", "b/2.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -166,11 +166,11 @@ def test_coco_photographs_and_annotations_without_a_partner_are_counted(tmp_path
     path.write_text(json.dumps({"images": images, "annotations": annotations}))
     dataset = CocoInstances(path, tmp_path, on_bad="raise")  # crowds alone are nothing bad
     assert [dataset.name(index) for index in range(2)] == names[:2]  # a file's name alone would stand for two
-    assert dataset.report.cases == {"photograph without a mask": ["b/2.jpg"]}
+    assert dataset.report.cases == {"image without a mask": ["b/2.jpg"]}
     annotations.append({"id": 20, "image_id": 9, "segmentation": outline})
     path.write_text(json.dumps({"images": images, "annotations": annotations}))
-    assert CocoInstances(path, tmp_path).report.cases["mask without a photograph"] == ["annotation 20"]
-    with pytest.raises(ValueError, match="annotation 20: mask without a photograph"):
+    assert CocoInstances(path, tmp_path).report.cases["mask without an image"] == ["annotation 20"]
+    with pytest.raises(ValueError, match="annotation 20: mask without an image"):
         CocoInstances(path, tmp_path, on_bad="raise")
 
 
@@ -197,7 +197,7 @@ def test_a_row_of_a_manifest_that_is_cut_off_is_refused_by_its_line(tmp_path):
         ImageMaskFolder(tmp_path)
 
 
-def test_a_missing_folder_of_photographs_is_named(tmp_path):
+def test_a_missing_folder_of_images_is_named(tmp_path):
     pytest.importorskip("pycocotools")
     (tmp_path / "coco.json").write_text('{"images": [], "annotations": []}')
     with pytest.raises(FileNotFoundError, match="nowhere' is missing"):
@@ -227,7 +227,7 @@ def test_bad_data_is_refused_by_name_when_asked(tmp_path):
 def test_nothing_to_read_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing"):
         ImageMaskFolder(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="holds no photograph"):
+    with pytest.raises(ValueError, match="holds no image"):
         ImageMaskFolder(tmp_path)
     with pytest.raises(ValueError, match="on_bad"):
         write_pairs(tmp_path, shapes(1))

@@ -63,7 +63,7 @@ def test_the_walk_through_the_published_card(directory, server, tmp_path, monkey
         assert len(picture.convert("RGB").resize((64, 64)).getcolors(64 * 64)) > 50  # a photo is in it
 
 
-def test_a_photograph_that_is_not_there_is_said(directory, server, monkeypatch, tmp_path):
+def test_an_image_that_is_not_there_is_said(directory, server, monkeypatch, tmp_path):
     import requests
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -73,7 +73,7 @@ def test_layers_with_weights_are_all_of_them_and_no_others(kind, prepared):
 
 def test_nothing_to_measure_on_is_refused(prepared, tmp_path):
     layers = layers_with_weights(onnx.load(prepared), CALIBRATED_OPERATORS)
-    with pytest.raises(ValueError, match="expected at least one photograph"):
+    with pytest.raises(ValueError, match="expected at least one image"):
         activation_ranges(prepared, layers, [], tmp_path / "measuring.onnx")
 
 

@@ -278,10 +278,10 @@ def test_unknown_options_are_refused_before_any_work(options, message, tmp_path)
     ("options", "message"),
     [
         ({"opset": "18"}, "opset must be a whole number, got '18'"),
-        ({"dtype": "int8", "calibration_photos": "a.jpg"}, "calibration_photos must be a list of photographs, got str"),
+        ({"dtype": "int8", "calibration_photos": "a.jpg"}, "calibration_photos must be a list of images, got str"),
         (
             {"dtype": "int8", "calibration_photos": np.zeros((9, 9, 3), np.uint8)},
-            "calibration_photos must be a list of photographs, got ndarray",
+            "calibration_photos must be a list of images, got ndarray",
         ),
     ],
 )

@@ -24,12 +24,12 @@ def generator():
     return SamHQMaskGenerator(small_model(), processor_for(small_config()).image_processor, **everything)
 
 
-def photograph(side):
+def wide_photo(side):
     return np.asarray(Image.open(PHOTOS / "lemur.png").convert("RGB").resize((side, side)))
 
 
 def peak(generator, side, **options):
-    picture = photograph(side)
+    picture = wide_photo(side)
     with ByteCounter() as counter:
         found = generator.generate(picture, output_mode="coco_rle", **options)
     return counter.peak, len(found)
@@ -58,14 +58,14 @@ def test_it_does_not_grow_with_the_points_in_threads_either(generator, monkeypat
     for side in (6, 18):
         counters.append(ByteCounter())
         with counters[-1]:
-            generator.generate(photograph(512), output_mode="coco_rle", points_per_crop=side, points_per_batch=36)
+            generator.generate(wide_photo(512), output_mode="coco_rle", points_per_crop=side, points_per_batch=36)
         peaks.append(counters[-1].peak)
     assert counters[0].largest > 0
     assert peaks[1] < 1.2 * peaks[0]
 
 
 @pytest.mark.parametrize("side", [512, 1024])
-def test_with_tiles_it_grows_by_the_decoded_photograph_alone(generator, side):
+def test_with_tiles_it_grows_by_the_decoded_image_alone(generator, side):
     one_tile, _ = peak(generator, 256, points_per_crop=3)
     tiled, _ = peak(generator, side, points_per_crop=3, tile_size=256)
     assert tiled < 1.1 * one_tile + 4 * side**2  # Pillow keeps 4 bytes a pixel

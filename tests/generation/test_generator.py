@@ -241,7 +241,7 @@ def test_all_forms_hold_the_same_masks(processor, photo):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
-def test_photographs_of_different_sizes_share_batches(processor, batch_size):
+def test_images_of_different_sizes_share_batches(processor, batch_size):
     random = np.random.default_rng(0)
     photos = [random.integers(0, 255, (*size, 3), dtype=np.uint8) for size in [(60, 90), (130, 128), (40, 40)]]
     options = {**BASE, "points_per_crop": 5, "crops_n_layers": 1, "output_mode": "coco_rle"}
@@ -252,7 +252,7 @@ def test_photographs_of_different_sizes_share_batches(processor, batch_size):
     assert max(model.embedded) == min(batch_size, 15)
 
 
-def test_photographs_are_taken_as_they_are_needed(processor, photo):
+def test_images_are_taken_as_they_are_needed(processor, photo):
     taken = []
 
     def photos():
@@ -266,7 +266,7 @@ def test_photographs_are_taken_as_they_are_needed(processor, photo):
     assert taken == [0, 1]
 
 
-def test_embeddings_are_kept_once_for_a_photograph_whose_crops_are_as_large(processor, photo):
+def test_embeddings_are_kept_once_for_an_image_whose_crops_are_as_large(processor, photo):
     square = photo[:100, :100]
     generator = SamHQMaskGenerator(DiscModel(), processor, points_per_crop=2)
     options = generator.options.updated({"crops_n_layers": 1, "crop_overlap_ratio": 0.995})
@@ -275,7 +275,7 @@ def test_embeddings_are_kept_once_for_a_photograph_whose_crops_are_as_large(proc
     assert [embeddings.original_size for embeddings in kept] == [(100, 100), (90, 100)]
 
 
-def test_kept_embeddings_give_the_masks_of_the_photograph(processor, photo):
+def test_kept_embeddings_give_the_masks_of_the_image(processor, photo):
     model = DiscModel()
     generator = SamHQMaskGenerator(model, processor, points_per_batch=20, min_mask_region_area=200, **BASE)
     (expected,) = generator.candidates_each([photo], 1, generator.options)
@@ -310,7 +310,7 @@ def test_kept_embeddings_cannot_serve_crops_and_tiles(processor, photo, option):
         )
 
 
-def test_a_photograph_beyond_max_pixels_is_not_embedded(processor, photo):
+def test_an_image_beyond_max_pixels_is_not_embedded(processor, photo):
     model = DiscModel()
     with pytest.raises(ValueError, match="max_pixels"):
         embed_images(model, processor, [photo], max_pixels=100)
@@ -348,7 +348,7 @@ def background_regions(mask):
     return ndimage.label(~mask, structure=np.ones((3, 3)))[1]
 
 
-def test_options_are_refused_before_the_photograph_is_embedded(processor, photo):
+def test_options_are_refused_before_the_image_is_embedded(processor, photo):
     model = DiscModel()
     generator = SamHQMaskGenerator(model, processor)
     for wrong in ({"pred_iou_tresh": 0.5}, {"points_per_crop": 0}):
@@ -394,7 +394,7 @@ def scene(size, discs):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_tiles_give_the_masks_of_the_whole_photograph(processor, batch_size):
+def test_tiles_give_the_masks_of_the_whole_image(processor, batch_size):
     photo, discs = scene((230, 400), [(190, 115, 80), (60, 60, 40), (330, 170, 45)])
     generator = SamHQMaskGenerator(
         ColorModel(), processor, output_mode="binary_mask", points_per_crop=8, stability_score_thresh=0.0
@@ -411,12 +411,12 @@ def test_tiles_give_the_masks_of_the_whole_photograph(processor, batch_size):
     assert max(generator.model.embedded) == min(batch_size, 12)
 
 
-def test_photographs_no_larger_than_a_tile_are_not_tiled(processor, photo):
+def test_images_no_larger_than_a_tile_are_not_tiled(processor, photo):
     generator = SamHQMaskGenerator(DiscModel(), processor, output_mode="coco_rle", **BASE)
     assert generator.generate(photo, tile_size=230) == generator.generate(photo)
 
 
-def test_groups_of_masks_stay_small_however_large_the_photograph(processor, monkeypatch):
+def test_groups_of_masks_stay_small_however_large_the_image(processor, monkeypatch):
     groups = []
     upscale = stability_module.low_res_masks_to_photo
 

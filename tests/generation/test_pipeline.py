@@ -100,7 +100,7 @@ def test_the_stock_pipeline_gives_the_same_with_our_processor(ours, stock, photo
         np.testing.assert_array_equal(RunLengthMask.from_dict(rle).to_mask(), mask)
 
 
-def test_lists_generators_and_datasets_give_what_single_photographs_give(ours, photo):
+def test_lists_generators_and_datasets_give_what_single_images_give(ours, photo):
     photos = [photo, photo.resize((90, 140)), photo.crop((30, 20, 150, 90))]
 
     class Photos(Dataset):
@@ -185,7 +185,7 @@ def test_unknown_options_are_refused_where_they_are_given(ours, photo):
         ours("no such file.png", batch_size=0)
 
 
-def test_too_large_photographs_are_refused(ours, photo, tmp_path):
+def test_too_large_images_are_refused(ours, photo, tmp_path):
     path = tmp_path / "photo.png"
     photo.save(path)
     n_pixels = photo.width * photo.height
@@ -200,7 +200,7 @@ def same(found, wanted):
     )
 
 
-def test_photographs_come_in_every_form_and_from_every_kind_of_series(ours, photo):
+def test_images_come_in_every_form_and_from_every_kind_of_series(ours, photo):
     file = io.BytesIO()
     photo.save(file, "PNG")
     content, wanted = file.getvalue(), ours(photo)
@@ -220,7 +220,7 @@ def test_photographs_come_in_every_form_and_from_every_kind_of_series(ours, phot
         list(ours(each for each in [{"image": photo}]))
 
 
-def test_narrow_photographs_are_stretched_as_eight_bits_are(ours, photo):
+def test_narrow_images_are_stretched_as_eight_bits_are(ours, photo):
     gray = np.asarray(photo.convert("L"))
     wanted = ours(Image.fromarray(gray))
     narrow = gray.astype(np.uint16) * 16

@@ -31,7 +31,7 @@ def plain(model, processor, photo, **prompts):
     return masks[0][:, 0].numpy(), outputs.iou_scores[0, :, 0]
 
 
-def test_a_photograph_no_larger_than_a_region_is_segmented_as_a_whole(model, processor, photo):
+def test_an_image_no_larger_than_a_region_is_segmented_as_a_whole(model, processor, photo):
     boxes, points, labels = (
         [[20, 30, 200, 220], [300, 40, 400, 200]],
         [[[90, 90]], [[350, 100], [10, 10]]],
@@ -47,7 +47,7 @@ def test_a_photograph_no_larger_than_a_region_is_segmented_as_a_whole(model, pro
         assert each.score == pytest.approx(score.item(), abs=1e-4)
 
 
-def test_a_region_gives_the_mask_of_that_part_of_the_photograph(model, processor, photo):
+def test_a_region_gives_the_mask_of_that_part_of_the_image(model, processor, photo):
     box = [250, 120, 310, 170]
     (found,) = segment_regions(model, processor, np.asarray(photo), input_boxes=[box], tile_size=160, max_growths=0)
     x0, y0, x1, y1 = found.region

@@ -205,7 +205,7 @@ BAD_FILES = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("not weights"),
     "zip": write_zip,
-    "photograph": lambda path: path.write_bytes((PHOTOS / "scissors.png").read_bytes()),
+    "image": lambda path: path.write_bytes((PHOTOS / "scissors.png").read_bytes()),
     "list": lambda path: torch.save([torch.zeros(2)], path),
     "array": lambda path: np.save(path.open("wb"), np.zeros(3)),
 }

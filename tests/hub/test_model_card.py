@@ -20,7 +20,7 @@ FACTS = {
     "data": [{"name": "clip art", "use": "objects", "images": 12, "licence": "CC0"}],
     "results": [
         {
-            "dataset": 'three photographs: two of them "hard"',
+            "dataset": 'three images: two of them "hard"',
             "prompts": "box",
             "command": "sam-hq evaluate --data three",
             "scores": {"the filled box": [0.5, 0.125], "SAM + HQ": [0.75, 0.25]},
@@ -109,7 +109,7 @@ def test_measured_numbers_are_in_the_text_and_in_the_metadata():
         ("mIoU", 0.75),
         ("mBIoU", 0.25),
     ]
-    assert card.data.eval_results[0].dataset_name == 'three photographs: two of them "hard"; prompts: box'
+    assert card.data.eval_results[0].dataset_name == 'three images: two of them "hard"; prompts: box'
     assert "| SAM + HQ | 0.750 | 0.250 |" in card.text
     for wanted in ("Trained for 7 updates.", "| clip art | objects | 12 | CC0 |", "sam-hq evaluate --data three"):
         assert wanted in card.text

@@ -35,7 +35,7 @@ def loaded(image, **options):
     ],
     ids=lambda image: f"{type(image).__name__}-{getattr(image, 'dtype', '')}-{getattr(image, 'shape', '')}",
 )
-def test_the_same_photograph_in_any_form_gives_the_same_pixels(image):
+def test_the_same_image_in_any_form_gives_the_same_pixels(image):
     pixels = loaded(image)
     assert pixels.dtype == np.uint8
     assert np.array_equal(pixels, RGB)
@@ -82,7 +82,7 @@ def test_bilevel_and_cmyk_pictures_load():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photographs_are_turned_upright(tmp_path, orientation):
+def test_images_are_turned_upright(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(RGB).save(tmp_path / "turned.png", exif=exif)

@@ -9,7 +9,7 @@ BOX = (7, 11, 40, 31)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK", "1", "I;16"])
-def test_a_region_of_a_file_is_that_part_of_the_loaded_photograph(tmp_path, mode):
+def test_a_region_of_a_file_is_that_part_of_the_loaded_image(tmp_path, mode):
     pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     path = tmp_path / ("photo.tif" if mode == "CMYK" else "photo.png")
     if mode == "I;16":

@@ -97,7 +97,7 @@ def test_stability_is_the_iou_of_the_masks_cut_high_and_low(logits, threshold, o
     st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(40, 120), st.integers(40, 120)),
     st.sampled_from([0.0, 5.0, 20.0]),
 )
-def test_touching_means_near_the_crops_side_and_far_from_the_photographs(box, crop, tolerance):
+def test_touching_means_near_the_crops_side_and_far_from_the_images(box, crop, tolerance):
     size = (180, 180)
     crop_box = (crop[0], crop[1], min(crop[0] + crop[2], 180), min(crop[1] + crop[3], 180))
     in_photo = [box[0] + crop[0], box[1] + crop[1], box[2] + crop[0], box[3] + crop[1]]
@@ -108,7 +108,7 @@ def test_touching_means_near_the_crops_side_and_far_from_the_photographs(box, cr
     assert touches_crop_edge(torch.tensor([box]), crop_box, size, tolerance).tolist() == [expected]
 
 
-def test_masks_of_the_whole_photograph_never_touch_a_crop_edge():
+def test_masks_of_the_whole_image_never_touch_a_crop_edge():
     boxes = torch.tensor([[0, 0, 99, 49], [0, 10, 5, 20]])
     assert not touches_crop_edge(boxes, (0, 0, 100, 50), (50, 100)).any()
 

@@ -38,7 +38,7 @@ def test_low_res_floats_are_logits_unless_they_are_a_mask():
         assert torch.equal(prompt(nearly.abs()), nearly.abs())
 
 
-# Of the low-res frame, of its photograph, and of a photograph that has the low-res frame's size.
+# Of the low-res frame, of its image, and of an image that has the low-res frame's size.
 @pytest.mark.parametrize(
     ("mask_size", "original_size"), [((24, 32), (99, 132)), ((8, 8), (24, 32)), ((24, 32), (24, 32))]
 )

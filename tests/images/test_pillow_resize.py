@@ -32,7 +32,7 @@ def test_every_pixel_equals_pillows(height, width, new_height, new_width, seed):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(20, 90), st.integers(0, 60), st.integers(30, 120), st.integers(0, 99))
-def test_wide_photographs_equal_pillows(height, more_width, longest_edge, seed):
+def test_wide_images_equal_pillows(height, more_width, longest_edge, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, height + more_width, 3), dtype=np.uint8)
     size = resized_size(pixels.shape[:2], longest_edge)
     assert np.array_equal(resized(pixels, size), resized_by_pillow(pixels, size))

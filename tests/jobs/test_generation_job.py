@@ -21,7 +21,7 @@ from sam_hq_numpy.mask_rle import RunLengthMask
 
 
 class BrightPixels:
-    """Stands in for SamHQMaskGenerator: the bright pixels and the dark ones of a photograph are its masks."""
+    """Stands in for SamHQMaskGenerator: the bright pixels and the dark ones of an image are its masks."""
 
     def __init__(self, log=None, pause=0.0, **options):
         self.options = MaskGenerationOptions(**options)
@@ -57,7 +57,7 @@ def photos(tmp_path):
     paths = []
     for index in range(12):
         pixels = noise.integers(0, 256, (20 + index, 30, 3), dtype=np.uint8)
-        pixels[0, 0] = index  # tells the photographs apart in the log
+        pixels[0, 0] = index  # tells the images apart in the log
         paths.append(folder / f"{index:02}.png")
         Image.fromarray(pixels).save(paths[-1])
     return paths
@@ -115,7 +115,7 @@ def test_other_settings_in_the_same_folder_are_refused(photos, tmp_path):
         GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(("label-map",)))
 
 
-def test_photographs_refused_for_their_size_are_tried_again_with_a_higher_limit(photos, tmp_path):
+def test_images_refused_for_their_size_are_tried_again_with_a_higher_limit(photos, tmp_path):
     small = GenerationJob(BrightPixels(max_pixels=30 * 25), photos, tmp_path / "job")
     small.run(progress=False)
     assert set(small.finish().failures) == set(photos[6:])
@@ -136,7 +136,7 @@ def test_the_stability_of_an_empty_mask_leaves_the_coco_file_valid(tmp_path):
     COCO(str(tmp_path / "job" / "annotations.json")).annToMask(written["annotations"][1])
 
 
-def test_photographs_that_cannot_be_read_are_reported_and_tried_again(photos, tmp_path):
+def test_images_that_cannot_be_read_are_reported_and_tried_again(photos, tmp_path):
     whole = photos[4].read_bytes()
     photos[4].write_bytes(whole[: len(whole) // 2])
     photos[7].write_bytes(b"")
@@ -161,7 +161,7 @@ def test_shares_are_disjoint_and_make_up_the_job(photos, tmp_path, process_count
     check_coco(tmp_path / "job", photos)
 
 
-def test_photographs_of_one_name_in_two_folders_stay_apart(photos, tmp_path):
+def test_images_of_one_name_in_two_folders_stay_apart(photos, tmp_path):
     other = tmp_path / "other" / photos[0].name
     other.parent.mkdir()
     other.write_bytes(photos[1].read_bytes())
@@ -173,7 +173,7 @@ def test_photographs_of_one_name_in_two_folders_stay_apart(photos, tmp_path):
 
 def work(photos, folder, log):
     job = GenerationJob(BrightPixels(log, pause=0.01), photos, folder, JobOutputs(("label-map",)))
-    job._refresh_coco = job.finish  # after every photograph, so that the kill hits the writing too
+    job._refresh_coco = job.finish  # after every image, so that the kill hits the writing too
     job.run(progress=False)
     job.finish()
 
@@ -203,7 +203,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_there_twice(photos,
     assert len(list((folder / "masks").glob("[0-9]*.png"))) == 12
 
 
-def test_a_coco_file_written_while_others_work_is_of_whole_photographs(photos, tmp_path, monkeypatch):
+def test_a_coco_file_written_while_others_work_is_of_whole_images(photos, tmp_path, monkeypatch):
     job = GenerationJob(BrightPixels(), photos, tmp_path / "job")
     job.run(0, 2, progress=False)
     read = journal._read

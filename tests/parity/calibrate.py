@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from reference import embed, load_reference, photograph
+from reference import embed, load_reference, read_photo
 from seeded_weights import seeded_state_dict
 
-PHOTOGRAPHS = ("lemur.png", "liberty.png")
+PHOTOS = ("lemur.png", "liberty.png")
 LOGIT_MEANS = (-0.5, -1.5, -1.5, -1.5, -2.0)  # masks 0-3, then the HQ mask: the lesser part of the picture
 LOCAL_LOGIT_MEANS = (-7.0, -7.0, -7.0, -7.0, -3.0)
 SCORE_MEANS = (0.85, 0.8, 0.8, 0.8)
@@ -48,8 +48,8 @@ def measure(variant: str) -> dict[str, list[float]]:
         for index, head in enumerate(heads)
     ]
     hq_features = []
-    for name in PHOTOGRAPHS:
-        image = photograph(name)
+    for name in PHOTOS:
+        image = read_photo(name)
         embed(predictor, variant, name, image)
         early = predictor.interm_features[0].permute(0, 3, 1, 2)
         fused = decoder.embedding_encoder(predictor.features) + decoder.compress_vit_feat(early)

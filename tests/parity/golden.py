@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "docs" / "photos"
+PHOTOS = Path(__file__).resolve().parents[2] / "docs" / "photos"
 FOLDER = Path(__file__).resolve().parent / "golden"
 
 
@@ -132,7 +132,7 @@ class GenerationRun:
 
 def photo_path(name: str) -> Path:
     """Returns the path of a photo of `docs/photos`."""
-    return PHOTOGRAPHS / name
+    return PHOTOS / name
 
 
 def ellipse_mask_prompt(box: list[float], original_size: tuple[int, int]) -> np.ndarray:

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import torch
 from golden import FOLDER, ellipse_mask_prompt, sample_indices
-from reference import embed, load_reference, photograph
+from reference import embed, load_reference, read_photo
 from seeded_weights import seeded_state_dict
 
 SAMPLES = 2000
@@ -37,7 +37,7 @@ PROMPTS = {
         "negative": [250.0, 40.0],
     },
 }
-PHOTOGRAPHS = {
+PHOTOS = {
     "vit_tiny": ("lemur.png", "liberty.png", "scissors.png"),
     "vit_b": ("lemur.png", "liberty.png"),
     "vit_l": ("lemur.png", "liberty.png"),
@@ -78,8 +78,8 @@ def record_variant(variant: str) -> None:
     predictor.model.mask_decoder.predict_masks = predict_and_keep
 
     arrays, photos, cases = {}, [], []
-    for photo in PHOTOGRAPHS[variant]:
-        image = photograph(photo)
+    for photo in PHOTOS[variant]:
+        image = read_photo(photo)
         embed(predictor, variant, photo, image)
         sizes = {"original_size": list(image.shape[:2]), "reshaped_input_size": list(predictor.input_size)}
         photos.append({"photo": photo, **sizes})
@@ -125,7 +125,7 @@ def record_pixels() -> None:
     predictor = load_reference("vit_tiny", seeded_state_dict("vit_tiny"))
     arrays, meta = {}, []
     for photo, tiles in PIXELS:
-        image = np.tile(photograph(photo), (*tiles, 1))
+        image = np.tile(read_photo(photo), (*tiles, 1))
         resized = predictor.transform.apply_image(image)
         pixel_values = predictor.model.preprocess(torch.from_numpy(resized).permute(2, 0, 1).contiguous())
         key = f"{photo} {tiles[0]}x{tiles[1]}"

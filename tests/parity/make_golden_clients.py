@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from client_calls import PHOTO, client_calls
 from golden import FOLDER
-from reference import load_reference, photograph
+from reference import load_reference, read_photo
 from seeded_weights import seeded_state_dict
 from segment_anything_hq.utils.onnx import SamOnnxModel
 
@@ -15,7 +15,7 @@ from segment_anything_hq.utils.onnx import SamOnnxModel
 def main() -> None:
     """Write `golden/clients_vit_tiny.npz`: of each call every eighth low-res logit, the scores and the masks' areas."""
     predictor = load_reference("vit_tiny", seeded_state_dict("vit_tiny"))
-    image = photograph(PHOTO)
+    image = read_photo(PHOTO)
     arrays = {}
     for name, (masks, scores, low_res) in client_calls(predictor, image):
         arrays[f"{name}/low_res"] = np.asarray(low_res, np.float32)[..., ::8, ::8]

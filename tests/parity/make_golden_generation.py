@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import torch
 from golden import FOLDER
-from reference import embed, load_reference, photograph
+from reference import embed, load_reference, read_photo
 from seeded_weights import seeded_state_dict
 from segment_anything_hq import SamAutomaticMaskGenerator
 
@@ -54,7 +54,7 @@ def record_variant(variant: str) -> None:
     predictor = load_reference(variant, seeded_state_dict(variant, local_masks=True))
     runs = []
     for run in RUNS[variant]:
-        image = photograph(run["photo"])
+        image = read_photo(run["photo"])
         multimask_output = run.get("multimask_output", True)
         generator = SamAutomaticMaskGenerator(predictor.model, output_mode="coco_rle", **run["options"])
         if not run["options"].get("crop_n_layers"):  # what `embed` keeps is the whole photo's

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from segment_anything_hq import SamPredictor, sam_model_registry
 
-PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "docs" / "photos"
+PHOTOS = Path(__file__).resolve().parents[2] / "docs" / "photos"
 
 
-def photograph(name: str) -> np.ndarray:
+def read_photo(name: str) -> np.ndarray:
     """Returns a photo of `docs/photos` as uint8 RGB (H, W, 3)."""
-    return np.array(Image.open(PHOTOGRAPHS / name).convert("RGB"))
+    return np.array(Image.open(PHOTOS / name).convert("RGB"))
 
 
 def load_reference(variant: str, state_dict: dict[str, np.ndarray]) -> SamPredictor:

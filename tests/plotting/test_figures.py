@@ -146,7 +146,7 @@ def test_padding_is_not_drawn_and_points_are_on_the_object_unless_told():
     assert points.get_offsets().tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
-def test_prompts_outside_do_not_move_the_photograph():
+def test_prompts_outside_do_not_move_the_image():
     ax = only_axis(plot_prompts(PHOTO, points=[[-40, 200]], boxes=[[-10, -10, 300, 300]]))
     assert ax.get_xlim() == (-0.5, WIDTH - 0.5)
     assert ax.get_ylim() == (HEIGHT - 0.5, -0.5)
@@ -237,7 +237,7 @@ def test_a_given_axis_is_drawn_into_and_no_figure_is_made(kind):
 
 
 @pytest.mark.parametrize("kind", ["masks", "candidates"])
-def test_photographs_come_in_every_form(kind, tmp_path):
+def test_images_come_in_every_form(kind, tmp_path):
     path = tmp_path / "photo.png"
     PHOTO.save(path)
     function = {"masks": plot_masks, "candidates": plot_candidates}[kind]
@@ -265,7 +265,7 @@ MASK = rectangle(10, 10, 30, 40)
         (lambda: plot_masks(PHOTO, MASK, [0.1, 0.2]), ValueError, "scores must be one per mask"),
         (lambda: plot_masks(PHOTO, MASK, opacity=1.5), ValueError, "opacity must be from 0 to 1, got 1.5"),
         (lambda: plot_masks(3, MASK), TypeError, "images must hold"),
-        (lambda: plot_masks([PHOTO, PHOTO], MASK), ValueError, "photo must be one photograph, got 2"),
+        (lambda: plot_masks([PHOTO, PHOTO], MASK), ValueError, "photo must be one image, got 2"),
         (lambda: plot_prompts(PHOTO), ValueError, "give boxes or points"),
         (lambda: plot_prompts(PHOTO, boxes=[[1, 2, 3]]), ValueError, r"boxes must have 4 numbers each, got 3"),
         (lambda: plot_prompts(PHOTO, points=[[1, 2]], labels=[1, 0]), ValueError, "1 points and 2 labels"),

@@ -28,7 +28,7 @@ def test_a_layer_without_points_is_refused():
 
 
 @given(st.tuples(st.integers(64, 4000), st.integers(64, 4000)), st.integers(0, 3), st.floats(0, 0.9))
-def test_crops_of_a_layer_cover_the_photograph(size, n_layers, overlap_ratio):
+def test_crops_of_a_layer_cover_the_image(size, n_layers, overlap_ratio):
     height, width = size
     boxes, layers = layer_crop_boxes(size, n_layers, overlap_ratio)
     assert boxes[0] == (0, 0, width, height)
@@ -44,7 +44,7 @@ def test_crops_of_a_layer_cover_the_photograph(size, n_layers, overlap_ratio):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 5), (2, 9), (1, 40)])
-def test_photographs_of_a_few_pixels_have_no_empty_crops(size):
+def test_images_of_a_few_pixels_have_no_empty_crops(size):
     height, width = size
     boxes, layers = layer_crop_boxes(size, 3)
     assert len(boxes) == len(layers)
@@ -58,8 +58,8 @@ def test_crops_overlap_by_the_ratio_of_the_shorter_side_halved_per_layer():
     assert boxes[2][:2] == (0, boxes[2][1])  # column by column: the second crop lies below the first
 
 
-@given(sizes, st.integers(64, 1500), st.floats(0.05, 0.5))
-def test_tiles_cover_the_photograph_and_overlap(size, tile_size, overlap):
+@given(sizes, st.integers(100, 1500), st.floats(0.05, 0.5))
+def test_tiles_cover_the_image_and_overlap(size, tile_size, overlap):
     boxes = tile_boxes(size, tile_size, overlap)
     for length, low, high in ((size[1], 0, 2), (size[0], 1, 3)):
         spans = sorted({(box[low], box[high]) for box in boxes})

@@ -31,7 +31,7 @@ def test_patterns_are_expanded(folder):
     ]
 
 
-def test_every_photograph_comes_once(folder):
+def test_every_image_comes_once(folder):
     photos = list_images([folder / "b.jpg", folder, folder / "deep" / ".." / "a.PNG"]).images
     assert names(photos, folder) == ["b.jpg", "a.PNG", "deep/er/c.webp", "frame_2.png"]
 

@@ -60,7 +60,7 @@ def test_long_runs_compress_as_pycocotools_does(lengths):
     assert RunLengthMask.from_dict(rle.to_coco()) == rle
 
 
-def test_runs_of_the_largest_photographs_compress():
+def test_runs_of_the_largest_images_compress():
     counts = [123_456_789, 20_000 * 20_000 - 123_456_790, 1]
     written = RunLengthMask.from_dict({"size": [20_000, 20_000], "counts": counts}).to_coco()
     assert (
@@ -79,7 +79,7 @@ def test_area_and_box_are_those_of_the_pixels(mask):
 
 
 @given(masks, st.tuples(*[st.integers(0, 4)] * 4))
-def test_pasting_places_the_crop_in_its_photograph(mask, margins):
+def test_pasting_places_the_crop_in_its_image(mask, margins):
     above, below, left, right = margins
     pasted = RunLengthMask.from_mask(mask).pasted(
         left, above, (mask.shape[0] + above + below, mask.shape[1] + left + right)

@@ -18,7 +18,7 @@ from sam_hq.images.image_loading import flat_image_list, load_rgb
 from sam_hq.images.large_photos import PhotoRegions
 from sam_hq_numpy.photo_files import image_suffixes
 from sam_hq_numpy.photo_sources import ImageDownloadError, UnreadableImageError
-from sam_hq_onnx.photographs import load_photo
+from sam_hq_onnx.image_loading import load_photo
 
 RGB = np.random.default_rng(0).integers(0, 256, (24, 37, 3), dtype=np.uint8)
 

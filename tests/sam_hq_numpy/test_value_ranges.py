@@ -16,7 +16,7 @@ from sam_hq.images.image_loading import load_rgb
 from sam_hq.images.large_photos import PhotoRegions
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.value_ranges import to_uint8
-from sam_hq_onnx.photographs import load_photo
+from sam_hq_onnx.image_loading import load_photo
 
 PHOTO = np.asarray(Image.open(PHOTOS / "kitten.jpg").convert("L").resize((160, 120)))
 LOW, HIGH = int(PHOTO.min()), int(PHOTO.max())

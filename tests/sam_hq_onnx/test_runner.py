@@ -1,4 +1,4 @@
-"""The runner without torch: the same masks as the torch model from the same photographs and prompts."""
+"""The runner without torch: the same masks as the torch model from the same images and prompts."""
 
 import dataclasses
 import subprocess
@@ -18,12 +18,12 @@ from sam_hq.images.image_loading import load_rgb
 from sam_hq.images.mask_frames import low_res_masks_to_photo
 from sam_hq_numpy.prompt_warnings import PromptWarning
 from sam_hq_onnx import GraphMetadata, OnnxSamHQ
+from sam_hq_onnx.image_loading import encoder_input, load_photo
 from sam_hq_onnx.masks import PhotoFrame
-from sam_hq_onnx.photographs import encoder_input, load_photo
 from sam_hq_onnx.prompts import decoder_prompts
 
 pytest.importorskip("onnx", reason="needs the extra `onnx`")
-# A wide photograph, a tall one, and one smaller than the model's square.
+# A wide image, a tall one, and one smaller than the model's square.
 SIZES = [(200, 320), (310, 170), (60, 90)]
 EVERYTHING = {"points_per_crop": 4, "pred_iou_thresh": -100.0, "stability_score_thresh": -1.0}
 
@@ -48,7 +48,7 @@ def photos():
 
 
 def ragged_prompts(kinds_of_prompt: str, mask_size: int) -> dict:
-    """One object in the first photograph, three in the second, two in the third."""
+    """One object in the first image, three in the second, two in the third."""
     points = [[[[100, 80]]], [[[60, 100], [20, 30]], [[90, 200]], [[40, 250], [50, 240], [60, 230]]], [[[30, 30]]] * 2]
     labels = [[[1]], [[1, 0], [0], [1, 1, 0]], [[1], [0]]]
     boxes = [[[30, 20, 250, 180]], [[10, 20, 90, 200], [5.5, 9, 160, 300], [60, 60, 70, 75]], [[0, 0, 90, 60]] * 2]
@@ -88,7 +88,7 @@ def torch_masks(kind, photos, prompts, **flags):
         ("nothing", {}),
     ],
 )
-def test_ragged_prompts_on_photographs_of_several_sizes(kind, runner, photos, kinds_of_prompt, flags):
+def test_ragged_prompts_on_images_of_several_sizes(kind, runner, photos, kinds_of_prompt, flags):
     prompts = ragged_prompts(kinds_of_prompt, runner.metadata.mask_size)
     logits, scores = torch_masks(kind, photos, prompts, **flags)
     found = runner.segment(photos, **prompts, **flags)
@@ -185,7 +185,7 @@ def test_many_objects_are_decoded_part_by_part(runner, photos, monkeypatch):
     assert calls == [(2, 2), (2, 2), (2, 2), (2, 1)]
 
 
-def test_photographs_are_prepared_bit_for_bit(runner, kind, photos):
+def test_images_are_prepared_bit_for_bit(runner, kind, photos):
     _, processor = model_and_processor(kind)
     wanted = processor(photos, return_tensors="np")
     pixel_values, original, reshaped = encoder_input(photos, runner.metadata)
@@ -299,9 +299,9 @@ def test_impossible_prompts_are_refused_by_name(photos, exports, prompts, messag
         small.segment(photos[0], **prompts)
 
 
-def test_impossible_photographs_are_refused_by_name(exports, tmp_path):
+def test_impossible_images_are_refused_by_name(exports, tmp_path):
     small = OnnxSamHQ(exports("vit").directory, providers="cpu")
-    (tmp_path / "text.png").write_text("no photograph")
+    (tmp_path / "text.png").write_text("no image")
     for image, error, message in (
         (tmp_path / "none.png", ValueError, "no such file"),
         (tmp_path / "text.png", ValueError, "cannot read"),

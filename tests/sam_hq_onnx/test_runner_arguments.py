@@ -9,7 +9,7 @@ from PIL import Image
 from sam_hq.images.image_loading import load_rgb
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_onnx import OnnxSamHQ
-from sam_hq_onnx.photographs import load_photo
+from sam_hq_onnx.image_loading import load_photo
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 MASK = np.zeros((32, 32), np.float32)
@@ -82,7 +82,7 @@ def test_frames_of_impossible_sizes_are_refused(runner, sizes, name):
 
 
 @pytest.mark.parametrize("option", [{"tile_size": 100}])
-def test_options_that_nothing_heeds_are_refused_before_the_photograph_is_read(runner, option):
+def test_options_that_nothing_heeds_are_refused_before_the_image_is_read(runner, option):
     message = f"`{next(iter(option))}` is not supported without torch, got "
     for call in (runner.generate, lambda *args, **options: next(runner.iterate(*args, **options))):
         with pytest.raises(ValueError, match=message):
@@ -111,7 +111,7 @@ def test_arrays_without_channels_are_refused():
         load_photo(np.zeros((5, 9, 2), np.uint8))
 
 
-def test_generation_does_not_guess_at_the_channels_of_a_low_photograph(runner):
+def test_generation_does_not_guess_at_the_channels_of_a_low_image(runner):
     low = Image.fromarray(PHOTO[:3])
     options = {"points_per_crop": 2, "pred_iou_thresh": -100.0, "stability_score_thresh": -1.0}
     found = runner.generate(low, **options)

@@ -259,7 +259,7 @@ def test_a_run_killed_before_its_first_state_is_logged_once(tmp_path):
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
 
 
-def test_best_is_chosen_anew_on_other_validation_photographs(tmp_path):
+def test_best_is_chosen_anew_on_other_validation_images(tmp_path):
     sets = []
     for count in (2, 3):
         write_pairs(tmp_path / f"validation{count}", shapes(count))

@@ -25,7 +25,7 @@ _THUMBNAIL_SIDE = 320
 
 @dataclass(frozen=True, eq=False)
 class ExamplePhoto:
-    """A photograph that the page offers.
+    """An image that the page offers.
 
     Args:
         name: Its file name, without any folder.
@@ -39,7 +39,7 @@ class ExamplePhoto:
 
     @classmethod
     def from_photo(cls, photo: OpenedPhoto) -> "ExamplePhoto":
-        """Make one of a photograph that was opened, so is known to be readable."""
+        """Make one of an image that was opened, so is known to be readable."""
         picture = Image.open(io.BytesIO(photo.shown))
         picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
         jpeg = io.BytesIO()
@@ -48,7 +48,7 @@ class ExamplePhoto:
 
 
 class DemoService:
-    """Opens photographs, embeds each once, and holds the sessions.
+    """Opens images, embeds each once, and holds the sessions.
 
     Args:
         model: The model.
@@ -81,7 +81,7 @@ class DemoService:
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="sam-hq-generation")
 
     def open(self, data: bytes, name: str) -> str:
-        """Embed a photograph and begin a session with it.
+        """Embed an image and begin a session with it.
 
         Args:
             data: The file.
@@ -91,7 +91,7 @@ class DemoService:
             The name of the session.
 
         Raises:
-            ValueError: If the photograph is refused.
+            ValueError: If the image is refused.
         """
         photo, pixels = open_photo(data, name, self.limits)
         with self._turns.short():
@@ -99,7 +99,7 @@ class DemoService:
         return self.store.add(PhotoSession(photo, embeddings, self._predictor, self._generator, self._turns))
 
     def start_generation(self, session: PhotoSession, **options: Any) -> None:
-        """Begin to find everything in the photograph of a session; one search after the other.
+        """Begin to find everything in the image of a session; one search after the other.
 
         Args:
             session: The session.
@@ -113,7 +113,7 @@ class DemoService:
         self._searches.shutdown(cancel_futures=True)
 
     def about(self) -> dict[str, Any]:
-        """What a page needs to know before a photograph is opened, ready for JSON."""
+        """What a page needs to know before an image is opened, ready for JSON."""
         suited = self._generator.options
         return {
             "model": self.model_name,

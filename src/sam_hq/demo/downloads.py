@@ -64,7 +64,7 @@ def generated_rows(session: PhotoSession) -> _Rows:
 
 
 def overlay_png(session: PhotoSession, rows: _Rows) -> bytes:
-    """The photograph with the masks drawn over it.
+    """The image with the masks drawn over it.
 
     Args:
         session: The session.
@@ -95,7 +95,7 @@ def masks_png(session: PhotoSession, rows: _Rows) -> bytes:
 
 
 def cutout_png(session: PhotoSession, rows: _Rows) -> bytes:
-    """The photograph, transparent outside the masks.
+    """The image, transparent outside the masks.
 
     Args:
         session: The session.
@@ -108,7 +108,7 @@ def cutout_png(session: PhotoSession, rows: _Rows) -> bytes:
 
 
 def coco_json(session: PhotoSession, rows: _Rows) -> bytes:
-    """A COCO data set of the photograph, masks as compressed run lengths, scores beside COCO's own fields.
+    """A COCO data set of the image, masks as compressed run lengths, scores beside COCO's own fields.
 
     Args:
         session: The session.

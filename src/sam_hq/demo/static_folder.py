@@ -114,7 +114,7 @@ def _check_model(model: Path) -> None:
         raise ValueError(f"{str(model)!r} must be written by `sam-hq export`, but has no {', '.join(missing)}")
     metadata = GraphMetadata.from_file(model / METADATA_FILE)
     if metadata.resample != "bilinear":
-        raise ValueError(f"the page resizes photographs bilinearly, but the model wants {metadata.resample}")
+        raise ValueError(f"the page resizes images bilinearly, but the model wants {metadata.resample}")
     size = sum((model / name).stat().st_size for name in (ENCODER_FILE, DECODER_FILE))
     if size > _MOST_MODEL_BYTES or (model / f"{ENCODER_FILE}.data").exists():
         raise ValueError(f"the model in {str(model)!r} is too large for a browser; take a smaller backbone or int8")

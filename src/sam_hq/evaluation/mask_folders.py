@@ -11,8 +11,8 @@ from sam_hq_numpy.photo_files import image_suffixes
 from sam_hq_numpy.stored_masks import LOSSY_SUFFIXES, read_mask
 
 from .masked_images import (
+    WITHOUT_IMAGE,
     WITHOUT_MASK,
-    WITHOUT_PHOTOGRAPH,
     MaskedImages,
     NothingFoundError,
     path_within,
@@ -64,9 +64,9 @@ class ImageMaskFolder(MaskedImages):
                 pairs, alone = _paired_entries(photo_folder, mask_folder)
                 entries += pairs
                 unpaired += [(path_within(self.folders[0], path), WITHOUT_MASK) for path in alone[0]]
-                unpaired += [(path_within(self.folders[1], path), WITHOUT_PHOTOGRAPH) for path in alone[1]]
+                unpaired += [(path_within(self.folders[1], path), WITHOUT_IMAGE) for path in alone[1]]
         if not entries:
-            raise NothingFoundError(f"{str(folder)!r} holds no photograph with a mask of its name")
+            raise NothingFoundError(f"{str(folder)!r} holds no image with a mask of its name")
         super().__init__(entries, on_bad, unpaired)
 
     def name(self, index: int) -> str:

@@ -12,7 +12,7 @@ from sam_hq_numpy.photo_files import decoded_rgb
 from sam_hq_numpy.stored_masks import as_mask, mask_fault
 
 ON_BAD = ("skip", "raise")
-WITHOUT_MASK, WITHOUT_PHOTOGRAPH = "photograph without a mask", "mask without a photograph"
+WITHOUT_MASK, WITHOUT_IMAGE = "image without a mask", "mask without an image"
 
 
 @dataclass
@@ -80,7 +80,7 @@ class MaskedImages:
         if on_bad not in ON_BAD:
             raise ValueError(f"on_bad must be one of {ON_BAD}, got {on_bad!r}")
         if not entries:
-            raise ValueError("the dataset has no photograph")
+            raise ValueError("the dataset has no image")
         self.entries, self.on_bad, self.report = entries, on_bad, BadDataReport()
         for name, reason in unpaired:
             self.report.add(name, reason, on_bad)
@@ -97,7 +97,7 @@ class MaskedImages:
         try:
             image = decoded_rgb(self.image_path(index))
         except (OSError, ValueError) as error:
-            self.report.add(name, f"unreadable photograph ({type(error).__name__})", self.on_bad)
+            self.report.add(name, f"unreadable image ({type(error).__name__})", self.on_bad)
             return np.zeros((1, 1, 3), np.uint8), np.zeros((0, 1, 1), bool)
         size = (image.shape[0], image.shape[1])
         found = [self._usable(label, raw, size) for label, raw in self.raw_masks(index, size)]

@@ -17,8 +17,8 @@ from sam_hq_numpy.photo_files import image_suffixes
 from sam_hq_numpy.stored_masks import UnreadableMaskError
 
 from .masked_images import (
+    WITHOUT_IMAGE,
     WITHOUT_MASK,
-    WITHOUT_PHOTOGRAPH,
     MaskedImages,
     NothingFoundError,
     path_within,
@@ -49,12 +49,12 @@ class CocoInstances(MaskedImages):
         content = _coco_content(annotations)
         self.folder = Path(images)
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"the photographs' folder {str(images)!r} is missing")
+            raise FileNotFoundError(f"the images' folder {str(images)!r} is missing")
         by_image: dict[Any, list[dict]] = {image["id"]: [] for image in content["images"]}
         strays = []
         for annotation in content["annotations"]:
             if annotation["image_id"] not in by_image:
-                strays.append((f"annotation {annotation.get('id')}", WITHOUT_PHOTOGRAPH))
+                strays.append((f"annotation {annotation.get('id')}", WITHOUT_IMAGE))
             elif not annotation.get("iscrowd"):
                 by_image[annotation["image_id"]].append(annotation)
         entries = [(image, by_image[image["id"]]) for image in content["images"]]
@@ -78,7 +78,7 @@ class CocoInstances(MaskedImages):
             name = f"{record['file_name']}, annotation {annotation.get('id')}"
             try:
                 if (record["height"], record["width"]) != size:
-                    raise UnreadableMaskError("listed with another size than the photograph's")
+                    raise UnreadableMaskError("listed with another size than the image's")
                 yield name, coco_mask(annotation.get("segmentation"), size)
             except UnreadableMaskError as error:
                 yield name, error
@@ -118,11 +118,11 @@ class LabelMeFolder(MaskedImages):
                 continue
             photo = self._photo_of(path, document, by_stem)
             if photo is None:
-                strays.append((path_within(self.folder, path), WITHOUT_PHOTOGRAPH))
+                strays.append((path_within(self.folder, path), WITHOUT_IMAGE))
             else:
                 entries.append((photo, document))
         if not entries:
-            raise NothingFoundError(f"{str(folder)!r} holds no LabelMe file of a photograph in it")
+            raise NothingFoundError(f"{str(folder)!r} holds no LabelMe file of an image in it")
         super().__init__(entries, on_bad, strays)
 
     @staticmethod
@@ -148,7 +148,7 @@ class LabelMeFolder(MaskedImages):
         document = self.entries[index][1]
         stated = (document.get("imageHeight"), document.get("imageWidth"))
         if None not in stated and stated != size:
-            yield self.name(index), UnreadableMaskError("listed with another size than the photograph's")
+            yield self.name(index), UnreadableMaskError("listed with another size than the image's")
             return
         for label, raw in labelme_masks(document, size):
             yield f"{self.name(index)}, {label}", raw
@@ -176,7 +176,7 @@ class YoloSegments(MaskedImages):
         pairs = [(photo, _yolo_label(photo)) for photo in photos]
         entries = [(photo, label) for photo, label in pairs if label.is_file()]
         if not entries:
-            raise NothingFoundError(f"{str(source)!r} has no photograph with a YOLO label file")
+            raise NothingFoundError(f"{str(source)!r} has no image with a YOLO label file")
         super().__init__(entries, on_bad)
         for photo, label in pairs:
             if not label.is_file():

@@ -1,7 +1,7 @@
-"""Mask quality of a model on photographs with ground truth: mIoU and mean boundary IoU, prompted from the truth.
+"""Mask quality of a model on images with ground truth: mIoU and mean boundary IoU, prompted from the truth.
 
-Source: "Segment Anything in High Quality" (arXiv 2306.01567), §4: masks scored at the photograph's size, boundaries
-2 % of its diagonal wide. The authors squash the photograph to a square; `protocol="squashed"` does too, `"normal"`
+Source: "Segment Anything in High Quality" (arXiv 2306.01567), §4: masks scored at the photo's size, boundaries
+2 % of its diagonal wide. The authors squash the image to a square; `protocol="squashed"` does too, `"normal"`
 keeps its shape as users do.
 """
 
@@ -38,11 +38,11 @@ class ObjectScore:
     """One mask's agreement with the truth.
 
     Attributes:
-        image: Name of the photograph.
+        image: Name of the image.
         index: Number of the object in it.
         prompt: Kind of prompt.
         branch: `sam`, `hq`, `sum`, or the name of a baseline.
-        iou: Intersection over union at the photograph's size.
+        iou: Intersection over union at the photo's size.
         boundary_iou: The same of the boundary regions.
         score: The model's own prediction of the IoU; NaN for baselines.
     """
@@ -110,7 +110,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 class PromptedModel:
-    """A model that embeds a photograph once and answers prompts in the photograph's pixels.
+    """A model that embeds an image once and answers prompts in the photo's pixels.
 
     Args:
         model: A `SamHQModel`, or a wrapper around one.
@@ -132,7 +132,7 @@ class PromptedModel:
         self.predictor, self.multimask = SamHQPredictor(model, processor), multimask
 
     def embed(self, image: np.ndarray) -> None:
-        """Take a photograph (H, W, 3) uint8."""
+        """Take an image (H, W, 3) uint8."""
         self.embeddings = self.predictor.embed(image, input_data_format="channels_last")
 
     def predict(
@@ -141,7 +141,7 @@ class PromptedModel:
         """Answer P prompts.
 
         Args:
-            boxes: (P, 4) as (x0, y0, x1, y1) in the photograph's pixels, or None.
+            boxes: (P, 4) as (x0, y0, x1, y1) in the photo's pixels, or None.
             points: (P, N, 2) as (x, y), or None.
             labels: (P, N), 1 on the object, 0 off it.
             masks: Logits of an earlier answer (P, h, w), or None.
@@ -184,8 +184,8 @@ def evaluate(
         prompts: Some of `PROMPTS`, and `everything` for mask generation.
         baselines: Methods without learning to score beside it: `filled-box`, `grabcut`.
         settings: What the report says about how it was made.
-        progress: Called with the number of photographs done and of all.
-        seed: Seed of jitter and random points; a photograph's depend on its number alone.
+        progress: Called with the number of images done and of all.
+        seed: Seed of jitter and random points; an image's depend on its number alone.
         points_per_crop: Points along one side of the grid of mask generation.
 
     Returns:
@@ -245,7 +245,7 @@ def check_choices(prompts: Sequence[str], baselines: Sequence[str] = (), seed: i
 def answers(
     predictor: PromptedModel, truths: np.ndarray, kind: str, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Prompt the embedded photograph for every object.
+    """Prompt the embedded image for every object.
 
     Args:
         predictor: The model, after `embed`.

@@ -11,7 +11,7 @@ from .outline_files import YAML_SUFFIXES, CocoInstances, LabelMeFolder, YoloSegm
 LAYOUTS = """understood are
   X.jpg and X.png (or X_0.png, X_1.png ..., X_mask.png) in one folder, or in two: im and gt, images and masks
   manifest.csv with the columns image and mask, of files in images and masks
-  a COCO file with its photographs beside it, in the folder of --images, or named in a folder that holds it
+  a COCO file with its images beside it, in the folder of --images, or named in a folder that holds it
   LabelMe files, X.json beside X.jpg
   YOLO segmentation: data.yaml, or the folders images and labels with X.txt for X.jpg"""
 

@@ -56,7 +56,7 @@ def activation_ranges(
         extrema = np.array(session.run(None, feed)).reshape(-1, 2)
         lowest, highest = np.minimum(lowest, extrema[:, 0]), np.maximum(highest, extrema[:, 1])
     if not np.isfinite([lowest, highest]).all():
-        raise ValueError("expected at least one photograph, and finite activations on each, to measure ranges on")
+        raise ValueError("expected at least one image, and finite activations on each, to measure ranges on")
     ranges = zip(lowest[:, None], highest[:, None], strict=True)
     return TensorsData(CalibrationMethod.MinMax, dict(zip(names, ranges, strict=True)))
 

@@ -74,12 +74,12 @@ def export_onnx(
         directory: A new or empty directory; it appears whole or not at all.
         dtype: "fp32"; "fp16" for weights and work in half precision; "int8" for an encoder with 8-bit weights.
         opset: The version of ONNX's operators, 18 to 23.
-        calibration_photos: With "int8", photographs like those that the graphs are for (paths, PIL images or uint8
+        calibration_photos: With "int8", images like those that the graphs are for (paths, PIL images or uint8
             arrays (H, W, 3)), to measure ranges on; with none, the dynamic way is taken. See `onnx_quantization`.
 
     Raises:
-        TypeError: If `model` is no SAM-HQ, or something among the photographs is none.
-        ValueError: If an option is unknown, a photograph cannot be read, the processor prepares photographs in a way
+        TypeError: If `model` is no SAM-HQ, or something among the images is none.
+        ValueError: If an option is unknown, an image cannot be read, the processor prepares images in a way
             that the runner does not, or the graphs' answers differ from torch's by more than they may.
         ImportError: If the extra `onnx` is not installed.
         OSError: If the directory cannot be written.
@@ -114,11 +114,11 @@ def check_onnx_options(
         directory: As in `export_onnx`, like the others.
         dtype: Of the weights.
         opset: The version of ONNX's operators.
-        calibration_photos: Photographs to measure ranges on; each is read, and forgotten.
+        calibration_photos: Images to measure ranges on; each is read, and forgotten.
 
     Raises:
-        TypeError: If something among the photographs is none, or `opset` is no whole number.
-        ValueError: If an option is unknown, or a photograph cannot be read.
+        TypeError: If something among the images is none, or `opset` is no whole number.
+        ValueError: If an option is unknown, or an image cannot be read.
         ImportError: If the extra `onnx` is not installed.
         FileExistsError: If the directory has contents.
     """
@@ -129,7 +129,7 @@ def check_onnx_options(
     if opset not in _OPSETS:
         raise ValueError(f"opset must be {_OPSETS.start} to {_OPSETS.stop - 1}, got {opset}")
     if not isinstance(calibration_photos, list | tuple):
-        raise TypeError(f"calibration_photos must be a list of photographs, got {type(calibration_photos).__name__}")
+        raise TypeError(f"calibration_photos must be a list of images, got {type(calibration_photos).__name__}")
     if calibration_photos and dtype != "int8":
         raise ValueError(f"calibration_photos are for dtype 'int8', got dtype {dtype!r}")
     require_onnx()
@@ -158,7 +158,7 @@ def graph_metadata(model: SamHQModel, image_processor: SamHQImageProcessor, dtyp
 
     Raises:
         TypeError: If `model` is no SAM-HQ.
-        ValueError: If the processor prepares photographs in a way that the runner does not.
+        ValueError: If the processor prepares images in a way that the runner does not.
     """
     if not isinstance(model, SamHQModel):
         raise TypeError(f"model must be a SamHQModel, got {type(model).__name__}")

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sam_hq_onnx.image_loading import encoder_input, load_photo
 from sam_hq_onnx.metadata import GraphMetadata
-from sam_hq_onnx.photographs import encoder_input, load_photo
 
 from .calibration import activation_ranges, layers_with_weights
 from .library_warnings import without_warnings

@@ -22,13 +22,13 @@ class MaskCandidates:
     """N masks with what is known of each; everything is on the CPU.
 
     Args:
-        masks: N run-length masks, of the crop or of the photograph.
+        masks: N run-length masks, of the crop or of the image.
         boxes: `(N, 4)` int64, x0 y0 x1 y1 in the frame of the masks, corners inside.
         scores: `(N,)` float32, predicted IoU.
         stability: `(N,)` float32.
         points: N lists of the prompts' `[x, y]`, in the frame of the masks.
-        crop_boxes: `(N, 4)` int64, x0 y0 x1 y1 in pixels of the photograph.
-        is_cut: `(N,)` boolean, whether the mask ends at an edge of its crop where the photograph continues.
+        crop_boxes: `(N, 4)` int64, x0 y0 x1 y1 in pixels of the photo.
+        is_cut: `(N,)` boolean, whether the mask ends at an edge of its crop where the image continues.
     """
 
     masks: list[RunLengthMask]
@@ -70,10 +70,10 @@ class MaskCandidates:
         )
 
     def in_photo(self, image_size: tuple[int, int]) -> "MaskCandidates":
-        """Masks, boxes and points moved from the frame of their crops to that of the photograph.
+        """Masks, boxes and points moved from the frame of their crops to that of the photo.
 
         Args:
-            image_size: Height and width of the photograph.
+            image_size: Height and width of the photo.
         """
         corners = self.crop_boxes[:, :2]
         return replace(
@@ -151,8 +151,8 @@ def candidates_of_crop(
         stable: K masks at the size of the crop.
         scores: `(K,)` their predicted IoU, on any device.
         points: K pairs x, y: their prompts, in pixels of the crop.
-        crop_box: x0 y0 x1 y1 of the crop in pixels of the photograph.
-        image_size: Height and width of the photograph.
+        crop_box: x0 y0 x1 y1 of the crop in pixels of the photo.
+        image_size: Height and width of the photo.
         options: `max_hole_area` and `max_sprinkle_area` are looked at.
         keep_cut: Whether masks that end at an edge of the crop are kept, marked as cut, rather than dropped.
     """

@@ -1,7 +1,7 @@
-"""Automatic mask generation: a grid of points over a photograph and its crops, and the masks worth keeping.
+"""Automatic mask generation: a grid of points over an image and its crops, and the masks worth keeping.
 
 Source: `automatic_mask_generator.py` of the package `segment-anything-hq`.
-Differs: the crops of several photographs share a pass of the encoder; masks reach photo size in groups of bounded
+Differs: the crops of several images share a pass of the encoder; masks reach photo size in groups of bounded
 memory; nothing found gives an empty list also with crops.
 """
 
@@ -29,7 +29,7 @@ MOST_CROPS_AT_ONCE = 1024
 
 
 class SamHQMaskGenerator:
-    """Finds the masks of everything in a photograph.
+    """Finds the masks of everything in an image.
 
     Args:
         model: The model, on the device and in the dtype it shall run in; wrappers around it (PEFT, torch.compile,
@@ -60,7 +60,7 @@ class SamHQMaskGenerator:
         self.options = chosen.updated(left_open)
 
     def generate(self, image: object, **options: Any) -> dict | list[dict]:
-        """Find the masks of one photograph.
+        """Find the masks of one image.
 
         Args:
             image: Whatever `sam_hq.images.image_loading.load_rgb` takes: a path, URL, PIL image, bytes, array, tensor.
@@ -74,15 +74,15 @@ class SamHQMaskGenerator:
         return next(self.generate_each([image], **options))
 
     def generate_each(self, images: Iterable[object], batch_size: int = 1, **options: Any) -> Iterator[dict | list]:
-        """Find the masks of many photographs, of any sizes, one result after the other.
+        """Find the masks of many images, of any sizes, one result after the other.
 
         Args:
-            images: Photographs; taken one by one as they are needed.
-            batch_size: How many crops, of one or several photographs, pass the encoder together.
+            images: Images; taken one by one as they are needed.
+            batch_size: How many crops, of one or several images, pass the encoder together.
             **options: Options that differ for this call.
 
         Yields:
-            The result of every photograph, in order, as `generate` returns it.
+            The result of every image, in order, as `generate` returns it.
         """
         chosen = self.options.updated(options)
         found = self.candidates_each(images, batch_size, chosen)
@@ -94,9 +94,9 @@ class SamHQMaskGenerator:
         )
 
     def iterate(self, image: object, **options: Any) -> Iterator[dict]:
-        """Find the masks of one photograph and give the records one by one.
+        """Find the masks of one image and give the records one by one.
 
-        Only one segmentation is ever held in its final form, so that `binary_mask` works for large photographs.
+        Only one segmentation is ever held in its final form, so that `binary_mask` works for large images.
 
         Args:
             image: A path, URL, PIL image, array or tensor.
@@ -119,10 +119,10 @@ class SamHQMaskGenerator:
         """As `generate_each`, with masks still run-length encoded.
 
         Args:
-            images: Photographs.
+            images: Images.
             batch_size: How many crops pass the encoder together.
             options: All options.
-            keep_embeddings: Called with the embeddings of every whole photograph, in order, before its masks are given.
+            keep_embeddings: Called with the embeddings of every whole image, in order, before its masks are given.
         """
         if not isinstance(batch_size, int) or not 1 <= batch_size <= MOST_CROPS_AT_ONCE:
             raise ValueError(f"`batch_size` must be a whole number from 1 to {MOST_CROPS_AT_ONCE}, got {batch_size!r}.")
@@ -135,10 +135,10 @@ class SamHQMaskGenerator:
         options: MaskGenerationOptions,
         advance: Callable[[int], Any] = lambda _: None,
     ) -> MaskCandidates:
-        """Find the masks of a photograph that was embedded before, without its pixels.
+        """Find the masks of an image that was embedded before, without its pixels.
 
         Args:
-            embeddings: Of the whole photograph.
+            embeddings: Of the whole image.
             options: All options, without crops and tiles.
             advance: Called after each group of points with their number; what it raises ends the work.
 
@@ -194,7 +194,7 @@ def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> 
     """The dictionary that transformers' pipeline returns.
 
     Args:
-        candidates: The masks of one photograph.
+        candidates: The masks of one image.
         options: `output_rle_mask` and `output_bboxes_mask` are looked at.
     """
     result: dict[str, Any] = {
@@ -209,7 +209,7 @@ def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> 
 
 
 def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator[Crop]:
-    """The crops or tiles of all photographs, one after the other, each read when its turn comes."""
+    """The crops or tiles of all images, one after the other, each read when its turn comes."""
     grids = options.layer_grids()
     for image in images:
         photo = (
@@ -233,7 +233,7 @@ def _is_tiled(image_size: tuple[int, int], options: MaskGenerationOptions) -> bo
 def _without_duplicates(
     found: Sequence[MaskCandidates], image_size: tuple[int, int], options: MaskGenerationOptions
 ) -> MaskCandidates:
-    """The masks of one photograph from those of its crops or tiles."""
+    """The masks of one image from those of its crops or tiles."""
     candidates = MaskCandidates.joined(found)
     if _is_tiled(image_size, options):
         candidates = stitched(candidates).without_duplicates(options.crops_nms_thresh)

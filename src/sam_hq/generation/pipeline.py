@@ -23,7 +23,7 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
     Options given to `pipeline(...)` hold for all calls, those given to a call for that call.
 
     Differs: unknown options raise; the defaults find the authors' masks, one per point instead of three; batches of
-    photographs of different sizes, half precision, crops with thinner grids and small regions work.
+    images of different sizes, half precision, crops with thinner grids and small regions work.
     """
 
     model: SamHQModel
@@ -58,31 +58,31 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         batch_size: int | None = None,
         **options: Any,
     ) -> dict | list | Iterator:
-        """Find the masks of everything in one or many photographs.
+        """Find the masks of everything in one or many images.
 
         Args:
             image: A path, URL, PIL image, bytes, binary file, array or tensor; or a list, an iterator or a dataset of
                 them.
             *args: Refused.
-            num_workers: Accepted for the signature's sake: photographs are read in this process.
-            batch_size: How many crops, of one or several photographs, pass the encoder together.
+            num_workers: Accepted for the signature's sake: images are read in this process.
+            batch_size: How many crops, of one or several images, pass the encoder together.
             **options: See `MaskGenerationOptions`.
 
         Returns:
-            For one photograph, with `output_mode` None, a dictionary with `masks` (list of `(H, W)` boolean arrays)
+            For one image, with `output_mode` None, a dictionary with `masks` (list of `(H, W)` boolean arrays)
             and `scores` (float32 `(N,)`), with other modes the authors' list of records. For a list, a list of these;
             for an iterator or a dataset, an iterator that does the work as it is asked.
 
         Raises:
             TypeError: An option that does not exist; the nearest that does is named.
-            ValueError: An option with an impossible value. Both before any photograph is read.
+            ValueError: An option with an impossible value. Both before any image is read.
         """
         del num_workers
         if args:
-            raise TypeError(f"mask generation takes one positional argument, the photographs; got {len(args)} more.")
+            raise TypeError(f"mask generation takes one positional argument, the images; got {len(args)} more.")
         image = options.pop("images", image) if image is None else image
         if image is None:
-            raise TypeError("mask generation needs a photograph: `image` is missing.")
+            raise TypeError("mask generation needs an image: `image` is missing.")
         chosen = self.generator(options)
         per_pass = next(size for size in (batch_size, self._batch_size, 1) if size is not None)
         if _is_one(image):
@@ -94,10 +94,10 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         return chosen.generate_each(_items(image), per_pass)
 
     def iterate(self, image: object, **options: Any) -> Iterator[dict]:
-        """Find the masks of one photograph and give the authors' records one by one.
+        """Find the masks of one image and give the authors' records one by one.
 
         Args:
-            image: One photograph, as above.
+            image: One image, as above.
             **options: See `MaskGenerationOptions`; `output_mode` is "binary_mask" unless given.
 
         Yields:
@@ -125,7 +125,7 @@ def _is_one(image: object) -> bool:
 
 
 def _items(images: Any) -> Iterator[object]:
-    """The photographs of a generator or of a dataset, which may have only `__getitem__` and `__len__`."""
+    """The images of a generator or of a dataset, which may have only `__getitem__` and `__len__`."""
     if hasattr(images, "__iter__"):
         return iter(images)
     return (images[index] for index in range(len(images)))

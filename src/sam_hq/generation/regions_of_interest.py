@@ -1,4 +1,4 @@
-"""Prompted segmentation in large photographs: only the region around each prompt is looked at, at full resolution."""
+"""Prompted segmentation in large images: only the region around each prompt is looked at, at full resolution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from ..processing_sam_hq import SamHQProcessor
 
 @dataclass(frozen=True, eq=False)
 class RegionMask:
-    """The mask of one object in a large photograph.
+    """The mask of one object in a large image.
 
     Args:
-        mask: Of the photograph's size, run-length encoded.
+        mask: Of the photo's size, run-length encoded.
         score: Predicted IoU.
-        region: x0 y0 x1 y1 of the region it was found in, in pixels of the photograph.
+        region: x0 y0 x1 y1 of the region it was found in, in pixels of the photo.
     """
 
     mask: RunLengthMask
@@ -52,22 +52,22 @@ def segment_regions(
     multimask_output: bool = False,
     hq_token_only: bool = False,
 ) -> list[RegionMask]:
-    """Segment objects of a photograph of any size, each in a square region around its prompts.
+    """Segment objects of an image of any size, each in a square region around its prompts.
 
-    A mask that ends at an edge of its region where the photograph continues is looked for again in a region twice as
-    large, so that memory is bounded by the decoded photograph and the largest region.
+    A mask that ends at an edge of its region where the image continues is looked for again in a region twice as
+    large, so that memory is bounded by the decoded image and the largest region.
 
     Args:
         model: The model, or a wrapper around it.
         processor: Its processor.
         image: A path, URL, PIL image, array or tensor.
-        input_boxes: One box x0 y0 x1 y1 per object, in pixels of the photograph.
-        input_points: The points x y of every object, in pixels of the photograph.
+        input_boxes: One box x0 y0 x1 y1 per object, in pixels of the photo.
+        input_points: The points x y of every object, in pixels of the photo.
         input_labels: Their labels, 1 foreground and 0 background; all foreground where they are left out.
         tile_size: Least side of a region, in pixels.
         context: Least side of a region as a multiple of what the prompts span.
         max_growths: How often a region is enlarged at most.
-        max_pixels: Larger photographs are refused before they are decoded; None: the processor's, or Pillow's own
+        max_pixels: Larger images are refused before they are decoded; None: the processor's, or Pillow's own
             limit.
         input_range: For images of more than 8 bits, see `sam_hq.images.image_loading.load_rgb`; None: the processor's.
         timeout: Seconds to wait for a URL; None waits as long as it takes.
@@ -79,7 +79,7 @@ def segment_regions(
 
     Raises:
         TypeError: Prompts that are no nested numbers, or no model of ours.
-        ValueError: No prompts, different numbers of boxes, points and labels, or prompts outside the photograph.
+        ValueError: No prompts, different numbers of boxes, points and labels, or prompts outside the image.
     """
     _check_counts(input_boxes, input_points, input_labels)
     if tile_size < 1 or context < 1 or max_growths < 0:
@@ -141,7 +141,7 @@ def _segment(
     if points is not None and len(points):
         prompts["input_points"] = [[(points - corner).tolist()]]
         prompts["input_labels"] = [[labels if labels is not None else [1] * len(points)]]
-    most = (region[2] - region[0]) * (region[3] - region[1])  # the limit was heeded where the photograph was opened
+    most = (region[2] - region[0]) * (region[3] - region[1])  # the limit was heeded where the image was opened
     inputs = processor(
         photo.region(region), input_data_format="channels_last", return_tensors="pt", max_pixels=most, **prompts
     )
@@ -194,14 +194,14 @@ def _span(
     (x0, y0), (x1, y1) = positions.min(0), positions.max(0)
     if not (x0 >= 0 and y0 >= 0 and x1 <= image_size[1] and y1 <= image_size[0]):
         raise ValueError(
-            f"the prompts of object {index} span {x0:g} {y0:g} to {x1:g} {y1:g}, outside the photograph of "
+            f"the prompts of object {index} span {x0:g} {y0:g} to {x1:g} {y1:g}, outside the image of "
             f"{image_size[1]} x {image_size[0]} pixels."
         )
     return x0, y0, x1, y1
 
 
 def _region(span: Sequence[float], side: int, image_size: tuple[int, int]) -> Box:
-    """The square of a side around a span, moved into the photograph and cut to it."""
+    """The square of a side around a span, moved into the image and cut to it."""
     bounds = []
     for low, high, length in ((span[0], span[2], image_size[1]), (span[1], span[3], image_size[0])):
         start = min(max(0, round((low + high - side) / 2)), max(0, length - side))

@@ -2,7 +2,7 @@
 
 `low_res_masks_to_photo` and `stability_scores` streamed, for the CPU. Bilinear interpolation acts on rows and columns
 apart, so both of its steps are one banded matrix per axis, which is read off `low_res_masks_to_photo` itself: a strip
-of the photograph is a product of two small matrices. And it is a convex combination: where no logit that a pixel is
+of the photo is a product of two small matrices. And it is a convex combination: where no logit that a pixel is
 made from exceeds a threshold, the pixel does not either, so that only the box around the logits above the lowest
 threshold is made.
 
@@ -69,9 +69,9 @@ class PhotoMask:
     """One mask at photo size.
 
     Attributes:
-        window: `(h, w)` boolean, the part of the photograph with all of the mask in it; None for an empty mask.
-        corner: x0 y0 of the window, in pixels of the photograph.
-        photo_size: Height and width of the photograph.
+        window: `(h, w)` boolean, the part of the photo with all of the mask in it; None for an empty mask.
+        corner: x0 y0 of the window, in pixels of the photo.
+        photo_size: Height and width of the photo.
         stability: As `stability_scores` says.
     """
 
@@ -88,13 +88,13 @@ class PhotoMask:
 
 
 class UpscalingWeights:
-    """The way of low-resolution masks to the size of one photograph.
+    """How low-resolution masks are upscaled to the size of one photo.
 
     Args:
         low_res_size: Height and width of the logits.
         frame_size: Height and width of the part of the padded frame that they cover.
-        reshaped_size: Height and width of the photograph in that frame.
-        photo_size: Height and width of the photograph.
+        reshaped_size: Height and width of the photo in that frame.
+        photo_size: Height and width of the photo.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class UpscalingWeights:
 
 
 class StreamingUpscaler:
-    """Brings one mask to the size of its photograph as its rows come, thresholds it, and measures its stability.
+    """Brings one mask to the size of its photo as its rows come, thresholds it, and measures its stability.
 
     Args:
-        weights: Of the photograph.
+        weights: Of the photo.
         threshold: The logit above which a pixel belongs to the mask.
         offset: How far the threshold is moved down and up for the stability; not negative.
     """
@@ -125,7 +125,7 @@ class StreamingUpscaler:
         self._lower, self._higher = np.float32(threshold - offset), np.float32(threshold + offset)
         self._waiting: torch.Tensor | None = None  # logits that pixels still to be made read too
         self._top = 0  # the row of the first of them
-        self._made = 0  # rows of the photograph
+        self._made = 0  # rows of the photo
         self._below = self._above = 0  # pixels above the lower, and above the higher threshold
         self._windows: list[tuple[slice, slice, np.ndarray]] = []
 
@@ -165,7 +165,7 @@ class StreamingUpscaler:
         return PhotoMask(joined, (left, top), self._photo_size, stability)
 
     def _make(self, logits: torch.Tensor, wanted: slice) -> None:
-        """Make these rows of the photograph from the logits at hand, where they can exceed the lower threshold."""
+        """Make these rows of the photo from the logits at hand, where they can exceed the lower threshold."""
         rows, columns = self._reached(logits, wanted)
         if rows.stop <= rows.start or columns.stop <= columns.start:
             return
@@ -188,7 +188,7 @@ class StreamingUpscaler:
         self._windows.append((rows, columns, inside))
 
     def _reached(self, logits: torch.Tensor, wanted: slice) -> tuple[slice, slice]:
-        """Rows, of those that are wanted, and columns of the photograph with every pixel that may exceed `_lower`."""
+        """Rows, of those that are wanted, and columns of the photo with every pixel that may exceed `_lower`."""
         above = logits > float(self._lower) - _ROUNDING * (abs(float(self._lower)) + 1)
         rows, columns = above.any(1).nonzero(), above.any(0).nonzero()
         if not len(rows):
@@ -199,7 +199,7 @@ class StreamingUpscaler:
         )
 
     def _widened(self, logits: torch.Tensor, columns: slice) -> torch.Tensor:
-        """Rows of logits `(r, w)` brought to the photograph's columns: `(r, columns)`."""
+        """Rows of logits `(r, w)` brought to the photo's columns: `(r, columns)`."""
         at_once = 256
         strips = (
             slice(start, min(start + at_once, columns.stop)) for start in range(columns.start, columns.stop, at_once)

@@ -1,4 +1,4 @@
-"""The frames that photographs and masks live in, and the ways between them.
+"""The frames that images and masks live in, and the ways between them.
 
 photo frame    (H, W): the picture as the user has it, upright.
 resized frame  (new_h, new_w): its longest side scaled to the model's, aspect ratio kept; prompts are in its pixels.
@@ -91,12 +91,12 @@ def low_res_masks_to_photo(
     """Bring low-resolution logits to photo size: up to the padded frame, crop the padding, on to the photo, threshold.
 
     Both steps are bilinear, as the authors'. Masks go through in groups, so that the float temporaries stay bounded
-    however many masks and however large the photograph.
+    however many masks and however large the image.
 
     Args:
         masks: (..., h, w) logits in the low-res frame, any floating dtype; computed in float32.
         reshaped_size: (new_h, new_w) of the resized frame.
-        original_size: (H, W) of the photograph.
+        original_size: (H, W) of the image.
         frame_size: (height, width) of the padded frame.
         mask_threshold: a pixel above it is in the mask.
         binarize: False returns the logits instead.

@@ -52,12 +52,12 @@ def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
 def touches_crop_edge(
     boxes: torch.Tensor, crop_box: Sequence[float], image_size: Sequence[int], tolerance: float = EDGE_TOLERANCE
 ) -> torch.Tensor:
-    """Whether a box ends at the edge of its crop where the photograph continues, so that its mask is probably cut.
+    """Whether a box ends at the edge of its crop where the image continues, so that its mask is probably cut.
 
     Args:
         boxes: `(N, 4)` x0 y0 x1 y1, in pixels of the crop.
-        crop_box: x0 y0 x1 y1 of the crop, in pixels of the photograph.
-        image_size: Height and width of the photograph.
+        crop_box: x0 y0 x1 y1 of the crop, in pixels of the photo.
+        image_size: Height and width of the photo.
         tolerance: How near, in pixels, counts as touching.
 
     Returns:

@@ -49,14 +49,14 @@ def mask_prompt_stacks(
 ) -> list[torch.Tensor]:
     """Read mask prompts: logits of the low-res frame as they are, masks as logits.
 
-    What holds only 0 and 1, or 0 and 255, is a mask, whatever its dtype: of the photograph where it has the
-    photograph's size, else of the padded frame at the low-res frame's size. Logits that happen to hold nothing else are
+    What holds only 0 and 1, or 0 and 255, is a mask, whatever its dtype: of the image where it has the
+    photo's size, else of the padded frame at the low-res frame's size. Logits that happen to hold nothing else are
     read so too. Other floating point numbers of the low-res frame's size are logits. Anything else has to be at photo
     size: integers from 0 to 255, or probabilities in [0, 1].
 
     Args:
         masks_per_image: [image][object] of (h, w), from `sam_hq_numpy.prompt_nesting.masks_per_object`.
-        original_sizes: (height, width) of every photograph.
+        original_sizes: (height, width) of every image.
         reshaped_sizes: (height, width) of every image in the resized frame.
         frame_size: (height, width) of the padded frame.
         mask_size: (height, width) of the low-res frame.

@@ -48,19 +48,19 @@ class MaskGenerationProcessing:
         crop_n_points_downscale_factor: float = 1,
         device: torch.device | str | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, list[np.ndarray], torch.Tensor]:
-        """Cut a photograph into crops and lay a grid of points over each.
+        """Cut an image into crops and lay a grid of points over each.
 
         Args:
-            image: One photograph.
+            image: One image.
             target_size: Longest side of the resized frame.
-            crop_n_layers: Layers of crops besides the whole photograph.
+            crop_n_layers: Layers of crops besides the whole image.
             overlap_ratio: Overlap of the crops of layer 1, as a fraction of the shorter side.
-            points_per_crop: Points along each side of the whole photograph.
+            points_per_crop: Points along each side of the whole image.
             crop_n_points_downscale_factor: How much thinner each layer's grid is.
             device: Where the tensors are wanted.
 
         Returns:
-            Crop boxes `(C, 4)` float32, x0 y0 x1 y1 in pixels of the photograph; points `(1, P, C, 2)` float32, x y in
+            Crop boxes `(C, 4)` float32, x0 y0 x1 y1 in pixels of the photo; points `(1, P, C, 2)` float32, x y in
             the resized frame of their crop; the C crops as `(h, w, 3)` uint8; labels `(1, P, C)` int64, all 1.
 
         Differs: crops with a thinner grid repeat their points until they have as many as the others. The copies give
@@ -104,16 +104,16 @@ class MaskGenerationProcessing:
         Args:
             masks: `(P, M, h, w)` logits at the size of the crop.
             iou_scores: `(P, M)` predicted IoU.
-            original_size: Height and width of the photograph.
-            cropped_box_image: x0 y0 x1 y1 of the crop in pixels of the photograph.
+            original_size: Height and width of the photo.
+            cropped_box_image: x0 y0 x1 y1 of the crop in pixels of the photo.
             pred_iou_thresh: Masks must be above it; 0 or less keeps all.
             stability_score_thresh: Masks must not be below it; 0 or less keeps all.
             mask_threshold: Logit above which a pixel belongs to a mask.
             stability_score_offset: How far the threshold is moved to measure the stability.
 
         Returns:
-            K run-length masks of the photograph (`size`, `counts`, and `crop_box` for the suppression to come), their
-            predicted IoU `(K,)` float32, and their boxes `(K, 4)` int64, x0 y0 x1 y1 in pixels of the photograph; on
+            K run-length masks of the image (`size`, `counts`, and `crop_box` for the suppression to come), their
+            predicted IoU `(K,)` float32, and their boxes `(K, 4)` int64, x0 y0 x1 y1 in pixels of the photo; on
             the CPU.
         """
         options = MaskGenerationOptions(

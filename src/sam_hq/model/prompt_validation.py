@@ -1,7 +1,7 @@
 """The rules that prompts have to keep, in one place for the processor and for the model's forward.
 
 Shapes: B images, P objects per image, N points per object, (h, w) the side lengths of low-resolution mask logits.
-Coordinates are x, y in pixels of the resized image. Prompts outside the photograph are allowed: the positional
+Coordinates are x, y in pixels of the resized image. Prompts outside the image are allowed: the positional
 encoding is defined everywhere and a box that reaches over the border is an ordinary answer of a detector.
 """
 

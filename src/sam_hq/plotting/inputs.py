@@ -15,7 +15,7 @@ def photo_pixels(photo: object) -> np.ndarray:
     """Load a photo as (H, W, 3) uint8, upright; see `load_rgb` for what is taken and refused."""
     photos = image_loading.flat_image_list(photo)
     if len(photos) != 1:
-        raise ValueError(f"photo must be one photograph, got {len(photos)}")
+        raise ValueError(f"photo must be one image, got {len(photos)}")
     return image_loading.photo_pixels(photos[0])
 
 

@@ -115,7 +115,7 @@ def learn_to_fill_boxes(
 ) -> list[float]:
     """Teach a new decoder what a box is, on random image embeddings, before it sees images.
 
-    The mask of a box prompt is the filled box: a floor of about 0.47 mIoU on photographs, from which the encoder's
+    The mask of a box prompt is the filled box: a floor of about 0.47 mIoU on photos, from which the encoder's
     training starts instead of from empty masks. It takes a minute on one core for a small decoder.
 
     Args:

@@ -38,7 +38,7 @@ def test_the_tint_stays_inside_the_masks_and_borders_have_the_full_colour():
     assert tuple(picture[14, 10]) == object_color(0)
 
 
-def test_a_photograph_without_masks_stays_as_it_is():
+def test_an_image_without_masks_stays_as_it_is():
     pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
     np.testing.assert_array_equal(draw_label_map(pixels, label_map([], (4, 5))), pixels)
 

@@ -1,4 +1,4 @@
-// The exported graphs in onnxruntime-web: photographs to embeddings, prompts to logits.
+// The exported graphs in onnxruntime-web: images to embeddings, prompts to logits.
 
 import * as ort from "./runtime/ort.js";
 import { encoderInput, resizedSize } from "./photo_pixels.js";
@@ -24,7 +24,7 @@ export class Model {
     this.decoder = decoder;
   }
 
-  // pixels: RGBA. Returns what prompts need: embeddings and the photograph's sizes.
+  // pixels: RGBA. Returns what prompts need: embeddings and the photo's sizes.
   async embed(pixels, width, height) {
     const { imageSize } = this.metadata;
     const input = encoderInput(pixels, width, height, this.metadata);
@@ -34,7 +34,7 @@ export class Model {
     return { features, width, height, resized: resizedSize(width, height, this.metadata.size) };
   }
 
-  // prompts: {points: [[x, y, label]], box, previous}, in pixels of the photograph. Resolves to {masks, samMasks,
+  // prompts: {points: [[x, y, label]], box, previous}, in pixels of the photo. Resolves to {masks, samMasks,
   // scores}: logits (s, s) of each candidate, best first, and those of SAM beside them.
   async answer(embedded, prompts, three, hqOnly) {
     const inputs = this.#inputs(embedded, prompts, three);

@@ -1,4 +1,4 @@
-// Low-resolution logits as masks of the photograph: up to the padded square, padding cut off, on to the wanted size.
+// Low-resolution logits as masks of the image: up to the padded square, padding cut off, on to the wanted size.
 // Both steps are bilinear, so that along each axis they are one list of three neighbours and their weights.
 
 const TAPS = 3;

@@ -1,9 +1,9 @@
-// A photograph's pixels as the encoder wants them, equal to what Pillow and the image processor make of them. A canvas
+// A photo's pixels as the encoder wants them, equal to what Pillow and the image processor make of them. A canvas
 // resizes in other ways in every browser, and none of them is Pillow's.
 
 const WEIGHT_BITS = 22;
 
-// Width and height of a photograph in the resized frame; `size` is the metadata's.
+// Width and height of an image in the resized frame; `size` is the metadata's.
 export function resizedSize(width, height, size) {
   if (size.longest_edge === undefined) {
     return [size.width, size.height];

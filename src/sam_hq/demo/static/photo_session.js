@@ -1,4 +1,4 @@
-// What one person does with one photograph: prompts, candidates, kept objects, undo. It follows the server's
+// What one person does with one image: prompts, candidates, kept objects, undo. It follows the server's
 // PhotoSession: the same actions, the same refusals, the same state.
 
 import { cssColor } from "./object_colors.js";
