@@ -87,7 +87,7 @@ def test_a_trained_model_is_embedded_whole(tmp_path, monkeypatch):
     with torch.no_grad():
         model.mask_decoder.hq_token.weight.fill_(1e6)
     model.save_pretrained(tmp_path / "trained")
-    with pytest.raises(TypeError, match="the nearest is `pred_iou_thresh`"):
+    with pytest.raises(TypeError, match="the nearest is 'pred_iou_thresh'"):
         script["embed"](str(tmp_path / "trained"), target, {"pred_iou": 0.25})
     with pytest.raises(ValueError, match=r"1 weights are too large for half precision, such as mask_decoder\.hq_token"):
         script["embed"](str(tmp_path / "trained"), target)

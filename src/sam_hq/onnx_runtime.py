@@ -4,6 +4,8 @@ import warnings
 
 from sam_hq_onnx import GraphMetadata, OnnxEmbeddings, OnnxSamHQ, PhotoMasks
 
-warnings.warn("sam_hq.onnx_runtime is now sam_hq_onnx; the old name goes with the next release", FutureWarning, 2)
+warnings.warn(
+    "sam_hq.onnx_runtime is now sam_hq_onnx; the old name will be removed in the next release", FutureWarning, 2
+)
 
 __all__ = ["GraphMetadata", "OnnxEmbeddings", "OnnxSamHQ", "PhotoMasks"]

@@ -2,7 +2,7 @@
 
 Importing `sam_hq` registers our classes with the Auto classes and with `pipeline("mask-generation")`, for directories
 saved by us and by the class built into transformers 4.57 and 5.x. SAM v1 and every other model keep their classes.
-`replace_builtin` goes further, on request only.
+`replace_builtin` does more, on request only.
 """
 
 import functools

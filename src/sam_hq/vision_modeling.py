@@ -122,7 +122,7 @@ class SamHQPreTrainedModel(PreTrainedModel):
 
         In inference on a CPU an engine gives the results of the modules in less time, without calling each of them. It
         steps back by itself under autograd and autocast, while a graph is compiled or exported, with the "eager"
-        attention, and wherever a layer is not as it was built: hooks, adapters, quantised or offloaded weights. The
+        attention, and where a layer is not as it was built: hooks, adapters, quantised or offloaded weights. The
         setting is saved as `config.cpu_fast_path`.
 
         Args:

@@ -1,1 +1,1 @@
-"""The command `sam-hq`. It stands beside the package so that `sam-hq --help` imports no deep-learning library."""
+"""The command `sam-hq`. A package of its own, so that `sam-hq --help` imports no deep-learning library."""

@@ -31,7 +31,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--max-upload-mb", type=float, default=20.0, help="largest file that is accepted, in MB (20)")
     parser.add_argument("--max-pixels", type=int, default=25_000_000, help="largest image accepted (25000000)")
     parser.add_argument("--sessions", type=int, default=16, help="images held in memory at once (16)")
-    parser.add_argument("--idle-minutes", type=float, default=30.0, help="forget an image nobody used for so long")
+    parser.add_argument(
+        "--idle-minutes", type=float, default=30.0, help="forget an image that was unused for this long"
+    )
     parser.add_argument("--browser", action="store_true", help="open the page in the browser of this machine")
     parser.add_argument(
         "--static",
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     with listening_socket(args.host, args.port) as listener:
         processor = load_processor(name)
         model = load_model(name, chosen_device(args.device))
-        # The page gets the last part of the name only: a directory's path is nobody's business there.
+        # The page gets the last part of the name only: the directory's path stays private.
         service = DemoService(model, processor, Path(name).name, limits, store, examples)
         address = page_address(args.host, listener.getsockname()[1])
         if args.host not in LOOPBACK:

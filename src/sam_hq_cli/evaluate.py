@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             check_writable(path)
     if args.contact_sheet is not None:
         if args.prompts[0] == "everything":
-            raise ValueError("--contact-sheet shows the first kind of --prompts, which must be another than everything")
+            raise ValueError("--contact-sheet shows the first kind of --prompts, which must not be everything")
         check_picture_suffix("--contact-sheet", args.contact_sheet)
     dataset = open_images(args.data, args.images, args.on_bad, "val")
     source, device = model_name(args.model), chosen_device(args.device)

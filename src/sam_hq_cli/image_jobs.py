@@ -74,13 +74,13 @@ def listed_images(inputs: Sequence[str]) -> list[Path]:
         inputs: The values of INPUT.
 
     Raises:
-        ValueError: If one stands for nothing.
+        ValueError: If one matches nothing.
     """
     from sam_hq_numpy.listing import list_images
 
     listing = list_images(inputs)
-    for remark in listing.remarks():
-        print(f"sam-hq: {remark}", file=sys.stderr)
+    for warning in listing.warnings():
+        print(f"sam-hq: {warning}", file=sys.stderr)
     return listing.images
 
 

@@ -32,7 +32,7 @@ def model_name(asked: str | None) -> str:
         if asked.startswith((".", "/", "~")) and not Path(asked).is_dir():
             raise ValueError(f"model is {asked!r}, but there is no such directory")
         if is_exported(asked):
-            raise ValueError(f"model is {asked!r}, which `sam-hq export` wrote; name the model that it was made from")
+            raise ValueError(f"model is {asked!r}, which sam-hq export wrote; name the model that it was made from")
         return asked
     if not Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir():
         raise ValueError("this installation has no embedded checkpoint; name a model with --model DIR_OR_ID")

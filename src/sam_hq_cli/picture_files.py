@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def check_picture_suffix(option: str, path: str) -> None:
-    """Refuse a file that Pillow could not tell the format of, before the work that makes the picture.
+    """Refuse a file whose suffix names no format of Pillow's, before the picture is made.
 
     Args:
         option: such as `--output`.

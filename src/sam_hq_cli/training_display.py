@@ -29,7 +29,7 @@ class TrainingDisplay:
             self._left = ""
 
     def progress(self, what: str, done: int, count: int) -> None:
-        """Move a bar to `done` of `count`; that of a validation goes when it is full."""
+        """Move a bar to `done` of `count`; that of a validation is removed when it is full."""
         if not self.draws:
             if what == "training":
                 self._estimate(done, count)

@@ -14,7 +14,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
     An existing file is replaced. Missing parent directories are made. After an error nothing is left behind.
 
     Args:
-        path: where the finished file goes.
+        path: Where the finished file will be.
 
     Yields:
         A path beside it, with the same suffix, on the same file system.
@@ -48,7 +48,7 @@ def check_free_directory(path: str | Path) -> None:
     """Refuse a directory that could not be made, before the work that fills it.
 
     Args:
-        path: where a directory will go; nothing, or an empty directory, may stand there.
+        path: Where the directory will be; nothing, or an empty directory, may be there.
 
     Raises:
         FileExistsError: if `path` is a file or a directory with contents.
@@ -65,7 +65,7 @@ def new_directory(path: str | Path) -> Iterator[Path]:
     Missing parent directories are made. After an error nothing is left behind.
 
     Args:
-        path: where the finished directory goes; nothing, or an empty directory, may stand there.
+        path: Where the finished directory will be; nothing, or an empty directory, may be there.
 
     Yields:
         A directory on the same file system.

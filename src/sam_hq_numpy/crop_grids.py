@@ -52,14 +52,14 @@ def layer_point_grids(points_per_side: int, crops_n_layers: int = 0, downscale_f
         sides = [0 if downscale_factor > 1 else MOST_POINTS_PER_SIDE + 1]
     if min(sides) < 1:
         raise ValueError(
-            f"`points_per_crop`={points_per_side} and `crop_n_points_downscale_factor`={downscale_factor} leave layer "
-            f"{next(layer for layer, side in enumerate(sides) if side < 1)} of `crops_n_layers`={crops_n_layers} "
-            "without points: raise the first or lower one of the others."
+            f"points_per_crop={points_per_side} and crop_n_points_downscale_factor={downscale_factor} leave layer "
+            f"{next(layer for layer, side in enumerate(sides) if side < 1)} of crops_n_layers={crops_n_layers} "
+            "without points: raise the first or lower one of the others"
         )
     if max(sides) > MOST_POINTS_PER_SIDE:
         raise ValueError(
-            f"`points_per_crop`={points_per_side} and `crop_n_points_downscale_factor`={downscale_factor} give a layer "
-            f"of `crops_n_layers`={crops_n_layers} more than {MOST_POINTS_PER_SIDE} points along each side."
+            f"points_per_crop={points_per_side} and crop_n_points_downscale_factor={downscale_factor} give a layer "
+            f"of crops_n_layers={crops_n_layers} more than {MOST_POINTS_PER_SIDE} points along each side"
         )
     return [point_grid(side) for side in sides]
 
@@ -112,8 +112,8 @@ def tile_boxes(image_size: tuple[int, int], tile_size: int, overlap: float = 0.2
     step = max(1, tile_size - int(overlap * tile_size))
     if math.prod(math.ceil(length / step) for length in image_size) > MOST_TILES:
         raise ValueError(
-            f"`tile_size`={tile_size} would cut an image of {image_size[1]} x {image_size[0]} pixels into more than "
-            f"{MOST_TILES} tiles: raise it."
+            f"tile_size={tile_size} would cut an image of {image_size[1]} x {image_size[0]} pixels into more than "
+            f"{MOST_TILES} tiles: raise it"
         )
     rows, columns = (_spans(length, tile_size, int(overlap * tile_size)) for length in image_size)
     return [(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in columns]

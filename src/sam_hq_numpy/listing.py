@@ -1,4 +1,4 @@
-"""From files, folders and patterns to the list of images they stand for."""
+"""From files, folders and patterns to the list of images they name."""
 
 import glob
 import hashlib
@@ -33,7 +33,7 @@ class ImageListing:
     skipped: Counter[str] = field(default_factory=Counter)
     own: int = 0
 
-    def remarks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What was left out, a line for each reason."""
         said = []
         if self.skipped:
@@ -52,7 +52,7 @@ def list_images(inputs: Sequence[str | Path]) -> ImageListing:
             decodes, hidden files and folders left out; patterns with `*`, `?`, `[…]` and `**`.
 
     Raises:
-        ValueError: If an input stands for nothing.
+        ValueError: If an input matches nothing.
     """
     listing, suffixes = ImageListing(), frozenset(image_suffixes())
     images: dict[Path, Path] = {}

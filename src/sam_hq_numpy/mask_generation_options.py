@@ -123,12 +123,12 @@ class MaskGenerationOptions:
             "progress_bar",
         ):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise TypeError(f"`{name}` must be True or False, got {getattr(self, name)!r}.")
+                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
         object.__setattr__(self, "input_range", checked_input_range(self.input_range))
         self._check_candidates()
         self._check_output()
         if self.tile_size is not None and self.crops_n_layers:
-            raise ValueError("`tile_size` takes the place of crops: give it, or `crops_n_layers`, but not both.")
+            raise ValueError("tile_size replaces crops: give it or crops_n_layers, not both")
         object.__setattr__(self, "point_grids", self._checked_grids())
 
     @classmethod
@@ -150,8 +150,8 @@ class MaskGenerationOptions:
             if name not in cls.names():
                 nearest = difflib.get_close_matches(name, cls.names(), n=1, cutoff=0.0)[0]
                 raise TypeError(
-                    f"mask generation has no option `{name}`; the nearest is `{nearest}`. "
-                    f"All options: {', '.join(cls.names())}."
+                    f"mask generation has no option {name!r}; the nearest is {nearest!r}; "
+                    f"all options: {', '.join(cls.names())}"
                 )
 
     def updated(self, options: Mapping[str, Any]) -> "MaskGenerationOptions":
@@ -176,20 +176,20 @@ class MaskGenerationOptions:
 
     def _check_candidates(self) -> None:
         if self.candidates_per_point not in (1, 3):
-            raise ValueError(f"`candidates_per_point` must be 1 or 3, got {self.candidates_per_point}.")
+            raise ValueError(f"candidates_per_point must be 1 or 3, got {self.candidates_per_point}")
         if self.candidates_per_point == 3 and (self.hq_token_only or not self.multimask_output):
             other = "hq_token_only=True" if self.hq_token_only else "multimask_output=False"
-            raise ValueError(f"`candidates_per_point`=3 contradicts {other}, which gives one mask per point.")
+            raise ValueError(f"candidates_per_point=3 contradicts {other}, which gives one mask per point")
 
     def _check_output(self) -> None:
         if self.output_mode not in OUTPUT_MODES:
             wanted = ", ".join(map(repr, OUTPUT_MODES))
-            raise ValueError(f"`output_mode` must be one of {wanted}, got {self.output_mode!r}.")
+            raise ValueError(f"output_mode must be one of {wanted}, got {self.output_mode!r}")
         for name in ("output_rle_mask", "output_bboxes_mask"):
             if self.output_mode is not None and getattr(self, name):
                 raise ValueError(
-                    f"`{name}` belongs to the stock dictionary, `output_mode`={self.output_mode!r} returns records "
-                    "that hold segmentation and box already: leave one out."
+                    f"{name} belongs to the stock dictionary, output_mode={self.output_mode!r} returns records "
+                    "that hold segmentation and box already: leave one out"
                 )
 
     def _checked_grids(self) -> tuple[np.ndarray, ...] | None:
@@ -199,19 +199,19 @@ class MaskGenerationOptions:
         try:
             grids = tuple(np.asarray(grid, dtype=np.float64) for grid in self.point_grids)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"`point_grids` must be a list of arrays of numbers: {error}") from error
+            raise TypeError(f"point_grids must be a list of arrays of numbers: {error}") from error
         if len(grids) < self.crops_n_layers + 1:
             raise ValueError(
-                f"`point_grids` needs one grid for the image and each of crops_n_layers={self.crops_n_layers}, "
-                f"got {len(grids)}."
+                f"point_grids needs one grid for the image and each of crops_n_layers={self.crops_n_layers}, "
+                f"got {len(grids)}"
             )
         for layer, grid in enumerate(grids):
             if grid.ndim != 2 or grid.shape[1] != 2 or not len(grid):
-                raise ValueError(f"`point_grids[{layer}]` must be (P, 2) with P of at least 1, got {grid.shape}.")
+                raise ValueError(f"point_grids[{layer}] must be (P, 2) with P of at least 1, got {grid.shape}")
             if len(grid) > MOST_POINTS_PER_SIDE**2:
-                raise ValueError(f"`point_grids[{layer}]` must hold at most {MOST_POINTS_PER_SIDE**2} points.")
+                raise ValueError(f"point_grids[{layer}] must hold at most {MOST_POINTS_PER_SIDE**2} points")
             if not ((grid >= 0) & (grid <= 1)).all():
-                raise ValueError(f"`point_grids[{layer}]` must hold x and y as fractions in [0, 1].")
+                raise ValueError(f"point_grids[{layer}] must hold x and y as fractions in [0, 1]")
         return grids
 
 
@@ -219,11 +219,11 @@ def _check_whole(name: str, value: object, at_least: int, at_most: float = math.
     if optional and value is None:
         return
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"`{name}` must be a whole number{' or None' if optional else ''}, got {value!r}.")
+        raise TypeError(f"{name} must be a whole number{' or None' if optional else ''}, got {value!r}")
     if int(value) < at_least:
-        raise ValueError(f"`{name}` must be at least {at_least}{' or None' if optional else ''}, got {value}.")
+        raise ValueError(f"{name} must be at least {at_least}{' or None' if optional else ''}, got {value}")
     if int(value) > at_most:
-        raise ValueError(f"`{name}` must be at most {at_most}{' or None' if optional else ''}, got {value}.")
+        raise ValueError(f"{name} must be at most {at_most}{' or None' if optional else ''}, got {value}")
 
 
 def _check_number(
@@ -239,10 +239,10 @@ def _check_number(
     if optional and value is None:
         return
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"`{name}` must be a number{' or None' if optional else ''}, got {value!r}.")
+        raise TypeError(f"{name} must be a number{' or None' if optional else ''}, got {value!r}")
     if not math.isfinite(value):
-        raise ValueError(f"`{name}` must be finite, got {value}.")
+        raise ValueError(f"{name} must be finite, got {value}")
     limits = [("at least", at_least), ("above", above), ("at most", at_most), ("below", below)]
     wanted = " and ".join(f"{word} {limit}" for word, limit in limits if math.isfinite(limit))
     if not (at_least <= float(value) <= at_most and above < float(value) < below):
-        raise ValueError(f"`{name}` must be {wanted}, got {value}.")
+        raise ValueError(f"{name} must be {wanted}, got {value}")

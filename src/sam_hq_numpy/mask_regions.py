@@ -36,7 +36,7 @@ def remove_small_specks(mask: RunLengthMask, min_area: float) -> RunLengthMask:
 
     Args:
         mask: The mask.
-        min_area: Pixels; a region with fewer goes. Pixels that touch by a side or a corner are one region.
+        min_area: Pixels; a smaller region is removed. Pixels that touch by a side or a corner are one region.
 
     Returns:
         The mask without small regions; the same object if it had none.
@@ -91,7 +91,7 @@ def _connected_runs(starts: np.ndarray, ends: np.ndarray, height: int) -> tuple[
     gap = 2 * (starts // height)
     upper, lower = starts + gap, ends + gap
     stride = height + 2
-    # Runs of the next column from the first that does not end above to the last that does not begin below.
+    # Runs of the next column from the first that does not end above to the last that does not start below.
     first = np.searchsorted(lower, upper + stride, side="left")
     behind = np.searchsorted(upper, lower + stride, side="right")
     touching = np.maximum(behind - first, 0)

@@ -43,7 +43,7 @@ class RunLengthMask:
             height: Rows of the mask.
             width: Columns of the mask.
             starts: `(R,)` ascending.
-            ends: `(R,)`; a run may begin where the one before ends, but not earlier.
+            ends: `(R,)`; a run may start where the one before ends, but not earlier.
         """
         apart = starts[1:] != ends[:-1]  # touching runs are one
         starts = starts[np.concatenate([[True], apart])] if len(starts) else starts
@@ -90,8 +90,8 @@ class RunLengthMask:
         # Each for itself too: a sum of huge ones may wrap around to the right number.
         if ((counts < 0) | (counts > height * width)).any() or counts.sum() != height * width:
             raise ValueError(
-                f"`counts` must be lengths that sum to {height} x {width} = {height * width}, got a sum of "
-                f"{counts.sum()} with a smallest of {counts.min(initial=0)}."
+                f"counts must be lengths that sum to {height} x {width} = {height * width}, got a sum of "
+                f"{counts.sum()} with a smallest of {counts.min(initial=0)}"
             )
         starts, ends = _run_bounds(counts)
         kept = starts < ends
@@ -121,7 +121,7 @@ class RunLengthMask:
         return _run_bounds(self.counts)
 
     def column_runs(self) -> tuple[np.ndarray, np.ndarray]:
-        """As `runs`, with every run that goes over the foot of a column cut there."""
+        """As `runs`, with every run that crosses the foot of a column cut there."""
         return cut_at_columns(*self.runs(), self.height)
 
     def box(self) -> tuple[int, int, int, int]:
@@ -182,7 +182,7 @@ class RunLengthMask:
             return self
         if x0 < 0 or y0 < 0 or x0 + self.width > width or y0 + self.height > height:
             raise ValueError(
-                f"a mask of {self.height}x{self.width} at x0={x0}, y0={y0} does not fit into `image_size`={image_size}."
+                f"a mask of {self.height}x{self.width} at x0={x0}, y0={y0} does not fit into image_size={image_size}"
             )
         starts, ends = self.column_runs()
         columns = starts // self.height
@@ -233,15 +233,13 @@ def _decompress(text: bytes) -> np.ndarray:
     characters = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - 48
     damaged = (characters < 0) | (characters > 63)
     if damaged.any() or (len(characters) and characters[-1] & 32):
-        raise ValueError(
-            "`counts` is not a COCO run-length string: a character is out of range, or the end is missing."
-        )
+        raise ValueError("counts is not a COCO run-length string: a character is out of range, or the end is missing")
     is_last = (characters & 32) == 0
     number_of = np.cumsum(is_last) - is_last
     ends = np.flatnonzero(is_last)
     lengths = np.diff(ends, prepend=-1)
     if lengths.max(initial=0) > 7:
-        raise ValueError("`counts` is not a COCO run-length string: a number has more than seven characters.")
+        raise ValueError("counts is not a COCO run-length string: a number has more than seven characters")
     place = np.arange(len(characters)) - np.repeat(ends - lengths + 1, lengths)
     counts = np.zeros(len(ends), dtype=np.int64)
     np.add.at(counts, number_of, (characters & 31) << 5 * place)

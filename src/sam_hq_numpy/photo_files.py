@@ -111,7 +111,7 @@ def decoded_rgb(
     with _reported("decode", name):
         if image.mode != "F" and not image.mode.startswith("I"):
             if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")  # Pillow warns when such a palette goes to RGB directly
+                image = image.convert("RGBA")  # Pillow warns when such a palette is converted to RGB directly
             return np.asarray(image.convert("RGB"))
         gray = np.asarray(image)
     # Mode I is what Pillow makes of 16-bit gray files, in 32 bits.

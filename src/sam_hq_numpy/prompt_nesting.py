@@ -235,7 +235,7 @@ def object_counts(batch_size: int, **prompts: Sequence | None) -> list[int]:
 
 
 def _is_tensor(value: Any) -> TypeGuard[torch.Tensor]:
-    # Where nobody has imported torch, nothing can be a tensor.
+    # Where torch is not imported, nothing can be a tensor.
     return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
 
 

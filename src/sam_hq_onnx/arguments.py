@@ -76,7 +76,7 @@ def check_generation_options(options: object) -> None:
 
 
 def check_supported(options: MaskGenerationOptions) -> None:
-    """Refuse options of mask generation that nothing here would heed.
+    """Refuse options of mask generation that the runner would ignore.
 
     Args:
         options: All options.
@@ -86,6 +86,6 @@ def check_supported(options: MaskGenerationOptions) -> None:
     """
     if options.tile_size is not None:
         raise ValueError(
-            f"`tile_size` is not supported without torch, got {options.tile_size}; leave it out, or use "
-            "SamHQMaskGenerator."
+            f"tile_size is not supported without torch, got {options.tile_size}; leave it out, or use "
+            "SamHQMaskGenerator"
         )

@@ -1,6 +1,6 @@
 """Automatic mask generation with the exported graphs: the same search and filters as `SamHQMaskGenerator`.
 
-Source: `generator.py` and `candidates.py` of this package, whose torch operations stand here in numpy; tests
+Source: `generator.py` and `candidates.py` of this package, whose torch operations are here in numpy; tests
 hold the two against each other. Differs: no tiles.
 """
 

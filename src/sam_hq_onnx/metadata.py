@@ -100,13 +100,13 @@ class GraphMetadata:
             raise ValueError(f"{source} must be a graph of the format {FORMAT!r}, got {strings.get('format')!r}")
         if graph is not None and strings.get("graph") != graph:
             raise ValueError(
-                f"{source} must be the {graph}, but its metadata say `graph` is {strings.get('graph')!r}; "
+                f"{source} must be the {graph}, but its metadata say graph is {strings.get('graph')!r}; "
                 "were files exchanged?"
             )
         metadata = cls(**{attribute.name: read_field(strings, attribute.name, source) for attribute in fields(cls)})
         if max(metadata.size.values()) > metadata.image_size:
             raise ValueError(
-                f"the metadata of {source} are damaged: `size` must fit into the `image_size` of "
+                f"the metadata of {source} are damaged: size must fit into the image_size of "
                 f"{metadata.image_size}, got {metadata.size}"
             )
         return metadata
@@ -123,13 +123,13 @@ class GraphMetadata:
         """
         if decoder.model != self.model:
             raise ValueError(
-                f"the encoder and the decoder in {source} are of different models: `model` is {self.model!r} and "
+                f"the encoder and the decoder in {source} are of different models: model is {self.model!r} and "
                 f"{decoder.model!r}"
             )
         for name in (attribute.name for attribute in fields(self) if attribute.name not in ("version", "dtype")):
             of_encoder, of_decoder = getattr(self, name), getattr(decoder, name)
             if of_encoder != of_decoder:
                 raise ValueError(
-                    f"the metadata of the encoder and the decoder in {source} must have the same `{name}`, got "
+                    f"the metadata of the encoder and the decoder in {source} must have the same {name}, got "
                     f"{of_encoder!r} and {of_decoder!r}"
                 )

@@ -29,13 +29,13 @@ def read_field(strings: Mapping[str, str], key: str, source: str) -> Any:
     if key not in strings:
         if key in _NOT_YET_WRITTEN:
             return _NOT_YET_WRITTEN[key]()
-        raise ValueError(f"the metadata of {source} are damaged: `{key}` is missing, it must be {wanted}")
+        raise ValueError(f"the metadata of {source} are damaged: {key} is missing, it must be {wanted}")
     try:
         return read(strings[key])
     except (AttributeError, OverflowError, RecursionError, TypeError, ValueError) as error:
         why = f": {error}" if key == "mask_generation" else ""
         raise ValueError(
-            f"the metadata of {source} are damaged: `{key}` must be {wanted}, got {str(strings[key])[:200]!r}{why}"
+            f"the metadata of {source} are damaged: {key} must be {wanted}, got {str(strings[key])[:200]!r}{why}"
         ) from error
 
 

@@ -69,7 +69,7 @@ def _check_input(session: Any, path: Path, name: str, metadata: GraphMetadata) -
     shape = next((value.shape for value in session.get_inputs() if value.name == name), None)
     if shape is None or list(shape[-2:]) != [side, side]:
         raise ValueError(
-            f"the metadata of {str(path)!r} are damaged: `{key}` must be the side of the graph's input {name}, which "
+            f"the metadata of {str(path)!r} are damaged: {key} must be the side of the graph's input {name}, which "
             f"is {'missing' if shape is None else f'of shape {shape}'}, got {side}"
         )
 
@@ -110,7 +110,7 @@ def _session(path: Path, providers: Sequence[tuple[str, dict]], threads: int | N
     import onnxruntime
 
     if not path.is_file():
-        raise ValueError(f"there is no {str(path)!r}; `sam-hq export` writes {ENCODER_FILE} and {DECODER_FILE}")
+        raise ValueError(f"there is no {str(path)!r}; sam-hq export writes {ENCODER_FILE} and {DECODER_FILE}")
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = int(threads)
@@ -128,5 +128,5 @@ def _check_made(sessions: Iterable[Any], wanted: Sequence[str], insisted: bool) 
         return
     message = f"{missing[0]} is in this onnxruntime but could not be made; are its libraries and a device there?"
     if insisted:
-        raise ValueError(f"{message} providers='cpu' takes the CPU.")
+        raise ValueError(f"{message} providers='cpu' takes the CPU")
     warnings.warn(f"{message} The CPU is taken; providers='cpu' says so and keeps this quiet.", stacklevel=4)

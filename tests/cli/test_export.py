@@ -152,7 +152,7 @@ def test_segment_takes_an_exported_directory(exports, tmp_path, capsys):
 def test_an_exported_model_is_told_from_one_of_torch(command, exports, tmp_path, capsys):
     words = command.format(photo=PHOTO, folder=PHOTOS / "realphoto_cc0", new=tmp_path / "new").split()
     assert main([*words, "--model", str(exports("vit").directory)]) == 2
-    assert "which `sam-hq export` wrote; name the model that it was made from" in capsys.readouterr().err
+    assert "which sam-hq export wrote; name the model that it was made from" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 

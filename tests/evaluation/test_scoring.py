@@ -9,7 +9,7 @@ from PIL import Image
 
 import sam_hq
 from conftest import small_model
-from sam_hq.evaluation import PROMPTS, EvaluationReport, ObjectScore, PromptedModel, evaluate
+from sam_hq.evaluation import PROMPTS, PromptedModel, evaluate
 from sam_hq.evaluation.baselines import filled_box
 from sam_hq.evaluation.contact_sheet import write_contact_sheet
 from sam_hq.evaluation.ground_truth_prompts import central_point, mask_box
@@ -205,16 +205,31 @@ def test_report_and_sheet_are_written(dataset, tmp_path):
     assert Image.open(tmp_path / "sheet.png").size == (480, 480)
 
 
-def test_scores_agree_with_the_metrics():
-    rng = np.random.default_rng(0)
-    masks, truths = rng.random((2, 30, 40)) < 0.5, rng.random((2, 30, 40)) < 0.5
-    from sam_hq.evaluation.scoring import _add_scores
+def test_scores_agree_with_the_metrics(dataset):
+    rng, answers = np.random.default_rng(0), []
 
-    report = EvaluationReport({})
-    _add_scores(report, "a", "box", "sum", masks, truths, [0.5, 0.25])
-    expected = [mask_iou(m, t) for m, t in zip(masks, truths, strict=True)]
-    assert [score.iou for score in report.scores] == expected
-    assert report.scores[1] == ObjectScore("a", 1, "box", "sum", expected[1], boundary_iou(masks[1], truths[1]), 0.25)
+    def guess(shape, count):
+        answers.append(rng.random((count, *shape)) < 0.5)
+        return answers[-1]
+
+    report = evaluate(Oracle(guess), dataset, ("box",))
+    pairs = [
+        (mask, truth, index)
+        for masks, (_, truths) in zip(answers, dataset, strict=True)
+        for index, (mask, truth) in enumerate(zip(masks, truths, strict=True))
+    ]
+    expected = [(index, mask_iou(mask, truth), boundary_iou(mask, truth), 1.0) for mask, truth, index in pairs]
+    for branch in ("sam", "hq", "sum"):
+        scores = [score for score in report.scores if score.branch == branch]
+        assert [(score.index, score.iou, score.boundary_iou, score.score) for score in scores] == expected
+
+
+def test_baselines_may_be_called_floors_for_one_release(dataset):
+    oracle = Oracle(lambda shape, count: np.zeros((count, *shape), bool))
+    with pytest.warns(FutureWarning, match="floors is now called baselines"):
+        former = evaluate(oracle, dataset, (), floors=["filled-box"])
+    assert former.scores
+    assert repr(former.scores) == repr(evaluate(oracle, dataset, (), ["filled-box"]).scores)
 
 
 def test_unknown_names_are_refused(dataset):

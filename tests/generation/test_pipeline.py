@@ -173,9 +173,9 @@ def test_every_option_changes_or_keeps_what_it_says(photo, processor, backbone):
 
 
 def test_unknown_options_are_refused_where_they_are_given(ours, photo):
-    with pytest.raises(TypeError, match="nearest is `pred_iou_thresh`"):
+    with pytest.raises(TypeError, match="nearest is 'pred_iou_thresh'"):
         SamHQMaskGenerationPipeline(model=ours.model, image_processor=ours.image_processor, pred_iou_treshold=0.5)
-    with pytest.raises(TypeError, match="nearest is `points_per_batch`"):
+    with pytest.raises(TypeError, match="nearest is 'points_per_batch'"):
         ours(photo, point_per_batch=3)
     with pytest.raises(TypeError, match="one positional argument"):
         ours(photo, 64)
@@ -256,7 +256,7 @@ def test_what_suits_the_model_holds_unless_an_option_is_given(ours, photo, monke
     assert plain.generator({"points_per_crop": 3}).options.points_per_crop == 3
     assert plain.generator({}).options.pred_iou_thresh == 0
     monkeypatch.setattr(model.config, "mask_generation", {"pred_iou_threshold": 0.0})
-    with pytest.raises(TypeError, match="the nearest is `pred_iou_thresh`"):
+    with pytest.raises(TypeError, match="the nearest is 'pred_iou_thresh'"):
         plain(photo)
 
 

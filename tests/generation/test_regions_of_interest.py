@@ -77,8 +77,8 @@ def test_the_region_grows_with_the_prompts_and_where_the_mask_is_cut(model, proc
 
 def test_wrong_prompts_are_refused(model, processor, photo):
     for prompts, complaint in (
-        ({}, "needs `input_boxes` or `input_points`"),
-        ({"input_boxes": [[0, 0, 1, 1]], "input_labels": [[1]]}, "`input_points`, which are missing"),
+        ({}, "needs input_boxes or input_points"),
+        ({"input_boxes": [[0, 0, 1, 1]], "input_labels": [[1]]}, "input_points, which are missing"),
         ({"input_boxes": [[0, 0, 1, 1]], "input_points": [[[1, 1]], [[2, 2]]]}, "every object needs an entry"),
         ({"input_points": [[[500, 10]]]}, "object 0 span 500 10"),
         ({"input_points": [[]]}, "neither a box nor a point"),

@@ -49,7 +49,7 @@ def test_what_is_skipped_is_counted_and_named(folder):
     assert {"photo.AVIF", "old.tga", "x.jfif"} <= {path.name for path in listing.images}
     assert listing.skipped == {".txt": 2, ".md": 1}
     assert listing.own == 1
-    assert listing.remarks()[0] == "skipped 3 files that are no images: 2 .txt, 1 .md"
+    assert listing.warnings()[0] == "skipped 3 files that are no images: 2 .txt, 1 .md"
 
 
 def test_keys_fit_into_file_names(folder):

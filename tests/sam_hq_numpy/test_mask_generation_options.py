@@ -26,11 +26,11 @@ def test_names_and_defaults_are_those_of_the_stock_pipeline():
         ("points_per_side", "points_per_crop"),
         ("crop_n_layers", "crops_n_layers"),
         ("hq_only", "hq_token_only"),
-        ("zzz", "`"),
+        ("zzz", "'"),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest_one(typo, meant):
-    with pytest.raises(TypeError, match=f"no option `{typo}`; the nearest is .*{meant}"):
+    with pytest.raises(TypeError, match=f"no option '{typo}'; the nearest is .*{meant}"):
         MaskGenerationOptions().updated({typo: 1})
 
 
@@ -127,5 +127,5 @@ def test_work_without_an_end_is_refused(options):
 
 
 def test_more_tiles_than_can_be_searched_are_refused():
-    with pytest.raises(ValueError, match="`tile_size`=1 would cut an image of 640 x 480 pixels into more than"):
+    with pytest.raises(ValueError, match="tile_size=1 would cut an image of 640 x 480 pixels into more than"):
         tile_boxes((480, 640), 1)

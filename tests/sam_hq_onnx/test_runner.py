@@ -274,7 +274,7 @@ def test_what_suits_the_model_holds_unless_an_option_is_given(runner, photos, mo
 
 
 def test_tiles_are_refused(runner, photos):
-    with pytest.raises(ValueError, match="`tile_size` is not supported without torch"):
+    with pytest.raises(ValueError, match="tile_size is not supported without torch"):
         runner.generate(photos[0], tile_size=100)
 
 

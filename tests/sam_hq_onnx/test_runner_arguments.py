@@ -83,7 +83,7 @@ def test_frames_of_impossible_sizes_are_refused(runner, sizes, name):
 
 @pytest.mark.parametrize("option", [{"tile_size": 100}])
 def test_options_that_nothing_heeds_are_refused_before_the_image_is_read(runner, option):
-    message = f"`{next(iter(option))}` is not supported without torch, got "
+    message = f"{next(iter(option))} is not supported without torch, got "
     for call in (runner.generate, lambda *args, **options: next(runner.iterate(*args, **options))):
         with pytest.raises(ValueError, match=message):
             call("nowhere.jpg", **option)

@@ -1,4 +1,4 @@
-"""How the demo's servers treat connections: one that asks for nothing is closed, and takes nobody's place."""
+"""How the demo's servers treat connections: an idle one is closed, and blocks no other."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ class TimedProtocol(H11Protocol):
     _closing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for the first request."""
+        """Start to wait for the first request."""
         super().connection_made(transport)
         self._watch()
         if len(self.connections) > MOST_CONNECTIONS:
@@ -34,7 +34,7 @@ class TimedProtocol(H11Protocol):
         self._watch()
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
+        """Start to wait for the next request."""
         super().on_response_complete()
         self._watch()
 

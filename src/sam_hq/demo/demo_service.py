@@ -81,7 +81,7 @@ class DemoService:
         self._searches = ThreadPoolExecutor(1, thread_name_prefix="sam-hq-generation")
 
     def open(self, data: bytes, name: str) -> str:
-        """Embed an image and begin a session with it.
+        """Embed an image and open a session with it.
 
         Args:
             data: The file.
@@ -99,7 +99,7 @@ class DemoService:
         return self.store.add(PhotoSession(photo, embeddings, self._predictor, self._generator, self._turns))
 
     def start_generation(self, session: PhotoSession, **options: Any) -> None:
-        """Begin to find everything in the image of a session; one search after the other.
+        """Start mask generation on the image of a session; one search at a time.
 
         Args:
             session: The session.

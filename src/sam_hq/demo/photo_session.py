@@ -44,7 +44,7 @@ class SegmentedObject:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """What undo goes back to."""
+    """What undo restores."""
 
     prompts: Prompts = field(default_factory=Prompts)
     chosen: int = 0
@@ -173,7 +173,7 @@ class PhotoSession:
             self._step = replace(self._step, chosen=candidate)
 
     def keep(self) -> None:
-        """Keep the object with the mask that is shown, and begin another.
+        """Keep the object with the mask that is shown, and start another.
 
         Raises:
             ValueError: If there is no mask, or no room for more.
@@ -277,7 +277,7 @@ class PhotoSession:
             self._keep_choice_in_range()
 
     def start_generation(self, submit: Callable[[Callable[[], None]], Any], **options: Any) -> None:
-        """Begin to find everything, instead of what was found before.
+        """Start mask generation; its masks replace those found before.
 
         Args:
             submit: Calls a function in another thread, now or later.

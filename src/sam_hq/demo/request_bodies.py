@@ -1,4 +1,4 @@
-"""Bodies of requests, read so that whoever sends slowly or much keeps nobody else waiting."""
+"""Bodies of requests, read so that a slow or large upload keeps no other request waiting."""
 
 import anyio
 from anyio.lowlevel import checkpoint

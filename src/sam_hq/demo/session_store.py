@@ -16,7 +16,7 @@ class SessionStore:
 
     Args:
         most_sessions: When one more comes, the least recently used is closed.
-        idle_seconds: A session that nobody used for so long is closed.
+        idle_seconds: A session unused for this long is closed.
         clock: Gives the time in seconds.
 
     Raises:
@@ -48,7 +48,7 @@ class SessionStore:
             session: The session.
 
         Returns:
-            Its name: whoever knows it may use the session, and nobody can guess it.
+            Its unguessable name: whoever knows it may use the session.
         """
         name = secrets.token_urlsafe(24)
         with self._lock:
@@ -93,7 +93,7 @@ class SessionStore:
                 self._sessions.pop(name)[0].close()
 
     def close_idle(self) -> None:
-        """Close the sessions that nobody used for long."""
+        """Close the sessions that were unused for too long."""
         with self._lock:
             self._close_idle()
 

@@ -99,7 +99,7 @@ def is_static_demo(directory: str | Path) -> bool:
 
 
 def page_files() -> list[Any]:
-    """The files of the page: those of the server's demo, and those that stand in for its server."""
+    """The files of the page: those of the server's demo, and those that replace its server."""
     own, shared = (_files(folder) for folder in ("static", "page"))
     return list({file.name: file for file in (*shared, *own) if file.name not in _SERVER_ONLY}.values())
 
@@ -111,7 +111,7 @@ def _files(folder: str) -> Iterable[Any]:
 def _check_model(model: Path) -> None:
     missing = [name for name in (ENCODER_FILE, DECODER_FILE, METADATA_FILE) if not (model / name).is_file()]
     if missing:
-        raise ValueError(f"{str(model)!r} must be written by `sam-hq export`, but has no {', '.join(missing)}")
+        raise ValueError(f"{str(model)!r} must be written by sam-hq export, but has no {', '.join(missing)}")
     metadata = GraphMetadata.from_file(model / METADATA_FILE)
     if metadata.resample != "bilinear":
         raise ValueError(f"the page resizes images bilinearly, but the model wants {metadata.resample}")

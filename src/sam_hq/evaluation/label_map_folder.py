@@ -49,7 +49,7 @@ class LabelMapFolder(MaskedImages):
         photos = sorted(path for path in images if path.suffix.lower() in suffixes)
         entries = [path for path in photos if self._map_path(path).exists()]
         if not entries:
-            raise ValueError(f"{str(folder)!r} holds no photo with a label map of its name in `labels`")
+            raise ValueError(f"{str(folder)!r} holds no photo with a label map of its name in labels")
         super().__init__(entries, on_bad, [(path.name, WITHOUT_MASK) for path in photos if path not in entries])
 
     def name(self, index: int) -> str:

@@ -115,7 +115,7 @@ class MaskedImages:
     def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:
         """The masks of a photo of (height, width) as they are stored, each with its name.
 
-        An exception stands where one is unreadable.
+        An exception instead of one that is unreadable.
         """
         raise NotImplementedError
 

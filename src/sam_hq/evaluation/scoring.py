@@ -8,6 +8,7 @@ keeps its shape as users do.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -175,6 +176,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     seed: int = 0,
     points_per_crop: int = 16,
+    floors: Iterable[str] | None = None,
 ) -> EvaluationReport:
     """Score a model on a dataset.
 
@@ -187,6 +189,7 @@ def evaluate(
         progress: Called with the number of images done and of all.
         seed: Seed of jitter and random points; an image's depend on its number alone.
         points_per_crop: Points along one side of the grid of mask generation.
+        floors: The former name of `baselines`, which works until the next release, with a warning.
 
     Returns:
         The report.
@@ -195,6 +198,9 @@ def evaluate(
         ValueError: An unknown prompt or baseline, or a negative seed.
         ImportError: `grabcut` without OpenCV.
     """
+    if floors is not None:
+        warnings.warn("floors is now called baselines; the old name will be removed", FutureWarning, stacklevel=2)
+        baselines = floors
     prompts, baselines = tuple(prompts), tuple(baselines)
     check_choices(prompts, baselines, seed)
     report = EvaluationReport({**(settings or {}), "seed": seed})

@@ -29,7 +29,7 @@ def activation_ranges(
     measuring: Path,
     weights_beside: bool = False,
 ) -> "TensorsData":
-    """Smallest and largest value of what goes into layers and comes out of them.
+    """Smallest and largest value of the inputs and outputs of layers.
 
     Args:
         path: The graph's file.

@@ -1,7 +1,7 @@
 """The encoder's graph with 8-bit weights, for CPUs.
 
-Two ways. *Dynamic*: the weights of the linear layers are rounded, and what comes in is rounded anew at each call; needs
-no photos. *Calibrated*: convolutions too, with the ranges of what goes into and comes out of all of these measured
+Two ways. *Dynamic*: the weights of the linear layers are rounded, and their inputs are rounded at each call; needs
+no photos. *Calibrated*: convolutions too, with the ranges of their inputs and outputs measured
 on photos beforehand. The products of attention, which have no weights, stay as they are in both.
 docs/benchmarks.md has what each costs and gains. The decoder stays as it is: it is a small part of the time, and its
 masks are what the eye sees.
@@ -27,7 +27,7 @@ def quantize_encoder(path: Path, metadata: GraphMetadata, photos: Sequence[objec
     """Replace an encoder's graph by one with 8-bit weights.
 
     Args:
-        path: The graph, its weights inside or beside it; written over, with the weights inside.
+        path: The graph, its weights inside or beside it; overwritten, with the weights inside.
         metadata: What the new one says about itself.
         photos: Photos to measure ranges on: paths, PIL images or uint8 arrays (H, W, 3), read one by one; with
             none, the dynamic way is taken.
@@ -94,7 +94,7 @@ def _dynamic(prepared: Path, external: bool) -> Any:
 
 
 def _calibrated(prepared: Path, photos: Sequence[object], metadata: GraphMetadata, external: bool) -> Any:
-    """The prepared graph with its layers with weights rounded, and all that goes into and comes out of them."""
+    """The prepared graph with its layers with weights rounded, and all their inputs and outputs."""
     import onnx
     from onnxruntime.quantization import QDQQuantizer, QuantType
 

@@ -125,7 +125,7 @@ class SamHQMaskGenerator:
             keep_embeddings: Called with the embeddings of every whole image, in order, before its masks are given.
         """
         if not isinstance(batch_size, int) or not 1 <= batch_size <= MOST_CROPS_AT_ONCE:
-            raise ValueError(f"`batch_size` must be a whole number from 1 to {MOST_CROPS_AT_ONCE}, got {batch_size!r}.")
+            raise ValueError(f"batch_size must be a whole number from 1 to {MOST_CROPS_AT_ONCE}, got {batch_size!r}")
         warn_of_untrained_hq_token(self.model.config, options.hq_token_only)
         return self._candidates_each(images, batch_size, options, keep_embeddings)
 
@@ -150,9 +150,7 @@ class SamHQMaskGenerator:
         warn_of_untrained_hq_token(self.model.config, options.hq_token_only)
         height, width = embeddings.original_size
         if options.crops_n_layers or _is_tiled((height, width), options):
-            raise ValueError(
-                "crops and tiles have embeddings of their own: leave out `crops_n_layers` and `tile_size`."
-            )
+            raise ValueError("crops and tiles have embeddings of their own: leave out crops_n_layers and tile_size")
         crop = Crop(None, (0, 0, width, height), (height, width), options.layer_grids()[0], True, True)
         found = self._search(crop, embeddings, options, advance)
         return _without_duplicates([found], crop.image_size, options)

@@ -64,7 +64,7 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
             image: A path, URL, PIL image, bytes, binary file, array or tensor; or a list, an iterator or a dataset of
                 them.
             *args: Refused.
-            num_workers: Accepted for the signature's sake: images are read in this process.
+            num_workers: Ignored: images are read in this process.
             batch_size: How many crops, of one or several images, pass the encoder together.
             **options: See `MaskGenerationOptions`.
 
@@ -79,10 +79,10 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         """
         del num_workers
         if args:
-            raise TypeError(f"mask generation takes one positional argument, the images; got {len(args)} more.")
+            raise TypeError(f"mask generation takes one positional argument, the images; got {len(args)} more")
         image = options.pop("images", image) if image is None else image
         if image is None:
-            raise TypeError("mask generation needs an image: `image` is missing.")
+            raise TypeError("mask generation needs the argument image")
         chosen = self.generator(options)
         per_pass = next(size for size in (batch_size, self._batch_size, 1) if size is not None)
         if _is_one(image):

@@ -84,8 +84,8 @@ def segment_regions(
     _check_counts(input_boxes, input_points, input_labels)
     if tile_size < 1 or context < 1 or max_growths < 0:
         raise ValueError(
-            f"`tile_size` and `context` must be at least 1 and `max_growths` at least 0, got {tile_size}, {context} "
-            f"and {max_growths}."
+            f"tile_size and context must be at least 1 and max_growths at least 0, got {tile_size}, {context} "
+            f"and {max_growths}"
         )
     boxes, points_of, labels_of = _of_objects(input_boxes, input_points, input_labels)
     model = unwrapped(model, SamHQModel)
@@ -141,7 +141,7 @@ def _segment(
     if points is not None and len(points):
         prompts["input_points"] = [[(points - corner).tolist()]]
         prompts["input_labels"] = [[labels if labels is not None else [1] * len(points)]]
-    most = (region[2] - region[0]) * (region[3] - region[1])  # the limit was heeded where the image was opened
+    most = (region[2] - region[0]) * (region[3] - region[1])  # the limit was applied when the image was opened
     inputs = processor(
         photo.region(region), input_data_format="channels_last", return_tensors="pt", max_pixels=most, **prompts
     )
@@ -162,11 +162,11 @@ def _check_counts(input_boxes: Sequence | None, input_points: Sequence | None, i
             raise TypeError(f"{name} must have an entry for each object, got {prompts!r}")
     counts = {name: len(prompts) for name, prompts in given.items() if prompts is not None}
     if "input_boxes" not in counts and "input_points" not in counts:
-        raise ValueError("segmenting a region needs `input_boxes` or `input_points` to know where it is.")
+        raise ValueError("segmenting a region needs input_boxes or input_points to know where it is")
     if "input_labels" in counts and "input_points" not in counts:
-        raise ValueError("`input_labels` belong to `input_points`, which are missing.")
+        raise ValueError("input_labels belong to input_points, which are missing")
     if len(set(counts.values())) > 1:
-        raise ValueError(f"every object needs an entry in each kind of prompt, got {counts}.")
+        raise ValueError(f"every object needs an entry in each kind of prompt, got {counts}")
 
 
 def _of_objects(
@@ -190,12 +190,12 @@ def _span(
     corners = [box.reshape(2, 2)] if box is not None else []
     positions = np.concatenate([*corners, *([points] if points is not None else [])])
     if not len(positions):
-        raise ValueError(f"object {index} has neither a box nor a point.")
+        raise ValueError(f"object {index} has neither a box nor a point")
     (x0, y0), (x1, y1) = positions.min(0), positions.max(0)
     if not (x0 >= 0 and y0 >= 0 and x1 <= image_size[1] and y1 <= image_size[0]):
         raise ValueError(
             f"the prompts of object {index} span {x0:g} {y0:g} to {x1:g} {y1:g}, outside the image of "
-            f"{image_size[1]} x {image_size[0]} pixels."
+            f"{image_size[1]} x {image_size[0]} pixels"
         )
     return x0, y0, x1, y1
 

@@ -133,7 +133,7 @@ def convert_checkpoint(
         if new_weights:
             warnings.warn(
                 f"{str(checkpoint)!r} is a plain SAM checkpoint: its {len(new_weights)} HQ weights are missing and "
-                "were drawn at random. The masks are noise until the HQ parts are trained.",
+                "are randomly initialised; the masks are noise until the HQ parts are trained",
                 stacklevel=2,
             )
         config.dtype = DTYPES[dtype]

@@ -6,7 +6,7 @@ the other. TinyViT has no Hub checkpoint; its names are ours, in the same spirit
 
 import re
 
-# (authors' module, our module); {} stands for an index. What follows the module (".weight", ".bias", …) is the same.
+# (authors' module, our module); {} is an index. What follows the module (".weight", ".bias", …) is the same.
 _SHARED = (
     ("image_encoder.neck.0", "vision_encoder.neck.conv1"),
     ("image_encoder.neck.1", "vision_encoder.neck.layer_norm1"),

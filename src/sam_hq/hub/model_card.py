@@ -231,8 +231,8 @@ def _summary(plain_sam: bool) -> str:
     if plain_sam:
         return (
             "**The masks of this model are noise until its HQ parts are trained.** It holds the weights of plain SAM "
-            "in a SAM-HQ model; the HQ output token and the fusion of early and final features were drawn at random, "
-            "as the start of a training."
+            "in a SAM-HQ model; the HQ output token and the fusion of early and final features are randomly "
+            "initialised, as the start of a training."
         )
     return (
         "Segment Anything in High Quality: SAM with a learned HQ output token and a fusion of early and final encoder "

@@ -89,9 +89,7 @@ def non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_thres
     Source: agrees with `torchvision.ops.nms`, which also leaves two boxes without area beside each other.
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
-        raise ValueError(
-            f"`boxes` must be (N, 4) and `scores` (N,), got {tuple(boxes.shape)} and {tuple(scores.shape)}."
-        )
+        raise ValueError(f"boxes must be (N, 4) and scores (N,), got {tuple(boxes.shape)} and {tuple(scores.shape)}")
     order = scores.argsort(descending=True, stable=True)
     # A loop of small steps: on the CPU even when the boxes are elsewhere.
     sorted_boxes = boxes[order].to("cpu", torch.float64 if boxes.dtype == torch.float64 else torch.float32).numpy()
@@ -158,7 +156,7 @@ def encode_masks(masks: torch.Tensor) -> list[RunLengthMask]:
 
 
 def encode_masks_on_device(masks: torch.Tensor) -> list[RunLengthMask]:
-    """As `encode_masks`, with only the places where a run begins or ends leaving the device.
+    """As `encode_masks`, with only the places where a run starts or ends leaving the device.
 
     Args:
         masks: `(N, H, W)` boolean.

@@ -67,7 +67,7 @@ class ImageJob(ABC, Generic[Found]):
 
     An image's record is written when all else of it is on disk; a job that is resumed skips what is done, unless the
     image, its prompts or the weights have changed. Several processes can work on one folder: each image is claimed by
-    one of them. An image that cannot be used is noted, and the job goes on.
+    one of them. An image that cannot be used is reported, and the job continues.
 
     Args:
         images: Paths, in the order of the image ids.

@@ -11,7 +11,7 @@ With n tokens, a dozen or so, and thousands of pixels p per object:
 * The last attention is for the output tokens alone.
 * Objects do not mix: a thread takes one after the other, whose pixels stay in its cache.
 
-`cpu_rendering.py` makes the masks; `fast_path.py` says when all this may stand in for the modules.
+`cpu_rendering.py` makes the masks; `fast_path.py` says when all this may replace the modules.
 tests/model/test_cpu_decoder.py holds it against them.
 """
 

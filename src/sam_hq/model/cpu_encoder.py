@@ -1,15 +1,15 @@
 """The vision encoders on a CPU, for inference: the answers of their modules from the same weights, piece by piece.
 
 * Tokens do not mix in an MLP, nor windows with each other, so that they go a few at a time, and stay in the cache.
-  Besides the cache it is the allocator that gains: it asks the system anew for each of the largest temporaries.
-* Global attention goes a few rows of queries at a time, with the position scores added in place: no bias of all pairs
+  Besides the cache it is the allocator that gains: each of the largest temporaries is a new request to the system.
+* Global attention takes a few rows of queries at a time, with the position scores added in place: no bias of all pairs
   of tokens is ever made.
 * Matrix products are those that are faster on this machine (`cpu_matmul.py`).
 * In 16 bits, the ViT's residual sums, norms and softmax are kept in 32.
-* A batch norm is an affine map per channel, and is folded into the convolution before it. Doing so anew at each call
-  costs nothing beside the convolution, needs no cache that could go stale, and leaves the weights as they are.
+* A batch norm is an affine map per channel, and is folded into the convolution before it. Doing so at each call
+  costs nothing compared with the convolution, needs no cache that could go stale, and leaves the weights as they are.
 
-`fast_path.py` says when all this may stand in for the modules. tests/model/test_cpu_encoder.py holds it against them.
+`fast_path.py` says when all this may replace the modules. tests/model/test_cpu_encoder.py holds it against them.
 """
 
 import functools

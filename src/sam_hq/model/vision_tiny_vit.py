@@ -134,7 +134,7 @@ class TinyVitAttention(nn.Module):
 
     def attend(self, projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attended values (N, n, n, C) from what `qkv` gives, and the weights of the eager implementation."""
-        # Each head's query, key and value stand side by side: (N, n*n, heads, 3, d) -> three of (N, heads, n*n, d)
+        # Each head's query, key and value lie side by side: (N, n*n, heads, 3, d) -> three of (N, heads, n*n, d)
         qkv = projected.flatten(1, 2).unflatten(-1, (self.num_attention_heads, 3, self.head_dim))
         query, key, value = qkv.permute(3, 0, 2, 1, 4).unbind(0)
         bias, weights = self._bias(), None

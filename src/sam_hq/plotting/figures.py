@@ -64,7 +64,7 @@ def plot_masks(
         photo: A path, PIL image, array or tensor.
         masks: (H, W), (P, H, W) or (P, M, H, W), boolean or 0 and 1, of the photo's size; of M candidates the
             first is drawn.
-        scores: One per mask, as many dimensions as wanted: (P,), (P, M), (1, P, M); the title tells them.
+        scores: One per mask, as many dimensions as wanted: (P,), (P, M), (1, P, M); shown in the title.
         boxes: See `plot_prompts`.
         points: See `plot_prompts`.
         labels: See `plot_prompts`.

@@ -151,7 +151,7 @@ def flat_numbers(name: str, values: Any, size: int) -> np.ndarray:
 
     Raises:
         TypeError: If there is anything but numbers.
-        ValueError: If other than `size` numbers stand together, or one is not finite.
+        ValueError: If the numbers do not come in groups of `size`, or one is not finite.
     """
     if values is None:
         return np.zeros((0, size))

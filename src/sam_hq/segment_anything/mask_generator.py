@@ -60,7 +60,7 @@ class SamAutomaticMaskGenerator:
         self._generator = SamHQMaskGenerator(
             sam.model,
             sam.processor.image_processor,
-            points_per_crop=points_per_side or 1,  # without effect beside point_grids
+            points_per_crop=points_per_side or 1,  # ignored with point_grids
             points_per_batch=points_per_batch,
             pred_iou_thresh=pred_iou_thresh,
             stability_score_thresh=stability_score_thresh,

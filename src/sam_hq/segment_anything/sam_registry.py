@@ -21,14 +21,14 @@ def _build(variant: str | None, checkpoint: str | Path | None = None) -> Sam:
     Args:
         variant: "vit_b", "vit_l", "vit_h" or "vit_tiny"; None for whatever the checkpoint is.
         checkpoint: A file of SAM-HQ in its authors' format, a directory or a name on the Hub that
-            `SamHQModel.from_pretrained` reads; None for weights drawn at random.
+            `SamHQModel.from_pretrained` reads; None for weights randomly initialised.
 
     Raises:
         ValueError: If the weights do not fit, or are those of another backbone.
         OSError: If there is no such file.
     """
     if checkpoint is None:
-        warnings.warn("no checkpoint was given: the weights are drawn at random", stacklevel=2)
+        warnings.warn("no checkpoint was given: the weights are randomly initialised", stacklevel=2)
         config = SamHQConfig(vision_config=variants()[variant or "vit_h"].vision_config.to_dict())
         return Sam(SamHQModel(config), processor_for(config))
     if not Path(checkpoint).is_file() and Path(checkpoint).suffix not in (".pth", ".pt"):

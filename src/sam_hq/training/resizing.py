@@ -16,7 +16,7 @@ STRIDES = (4, 8, 16, 16)  # of a TinyViT's stages
 def resized(model: SamHQModel, image_size: int) -> SamHQModel:
     """A copy of a TinyViT or EfficientNet model for inputs of another size.
 
-    A TinyViT's windows that span a stage's whole grid go on to do so, and their attention biases are interpolated;
+    A TinyViT's windows that span a stage's whole grid still do, and their attention biases are interpolated;
     other windows keep their size in cells. Everything else is independent of the size, positions being relative to the
     square's side.
 

@@ -75,7 +75,7 @@ class RunFolder:
             name: Of the folder, such as `best`; an earlier one is replaced.
             model: The model.
             processor: Its processor.
-            about: What goes into `training.json`.
+            about: Contents of `training.json`.
         """
         aside = self.path / f"{name}.partial"
         shutil.rmtree(aside, ignore_errors=True)

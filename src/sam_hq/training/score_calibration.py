@@ -1,6 +1,6 @@
 """What a model's predicted IoU and stability are worth on held-out photos, and a linear correction of the IoU.
 
-The correction goes into the last layer of the head that predicts the IoU, so that it costs nothing and needs no code.
+The correction is written into the last layer of the head that predicts the IoU, so it costs nothing and needs no code.
 """
 
 from __future__ import annotations

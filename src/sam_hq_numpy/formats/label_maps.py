@@ -22,7 +22,7 @@ def label_map(masks: Sequence[RunLengthMask], size: Sequence[int]) -> np.ndarray
         ValueError: If there are more masks than 16 bits can number.
     """
     if len(masks) > np.iinfo(np.uint16).max:
-        raise ValueError(f"a 16-bit picture numbers at most 65535 masks, got {len(masks)}.")
+        raise ValueError(f"a 16-bit picture numbers at most 65535 masks, got {len(masks)}")
     columns = np.zeros((size[1], size[0]), dtype=np.uint16)  # transposed, because runs go down the columns
     positions = columns.reshape(-1)
     for index in sorted(range(len(masks)), key=lambda index: -masks[index].area):

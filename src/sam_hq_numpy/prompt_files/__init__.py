@@ -1,1 +1,1 @@
-"""Boxes and points of many images as other tools write them: one module a format, `reading` to tell them apart."""
+"""Boxes and points of many images as other tools write them: one module a format; `reading` detects the format."""

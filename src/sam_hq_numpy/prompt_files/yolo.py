@@ -13,7 +13,7 @@ def from_labels(files: Sequence[Path], folder: Path, names_file: Path | None, im
 
     Args:
         files: The label files.
-        folder: The folder they are in, from which images of one name are told apart.
+        folder: The folder they are in, which distinguishes images of one name.
         names_file: The `data.yaml` with the names of the classes, or None.
         images: The images of the job.
 

@@ -7,7 +7,7 @@ export class Backend {
   formats = "JPEG, PNG, WebP, GIF, BMP or AVIF";
   searches = false;
   onprogress = null; // hears which share of the model has arrived
-  session = ""; // a reload begins anew
+  session = ""; // a reload starts a new one
   #worker = null;
   #waiting = new Map();
   #requests = 0;

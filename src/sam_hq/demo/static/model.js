@@ -7,12 +7,12 @@ const FORMAT = "sam-hq-onnx/1";
 const PADDING_LABEL = -10;
 
 export class Model {
-  // address: of the folder with the graphs; told(share) is called while they arrive.
-  static async load(address, told = () => {}) {
+  // address: of the folder with the graphs; onProgress(share) is called while they arrive.
+  static async load(address, onProgress = () => {}) {
     const metadata = readMetadata(await (await fetched(`${address}/sam_hq.json`)).json());
     const graphs = [];
     for (const [i, name] of ["encoder", "decoder"].entries()) {
-      const bytes = await bytesOf(await fetched(`${address}/${name}.onnx`), (share) => told(0.98 * (i + share) / 2));
+      const bytes = await bytesOf(await fetched(`${address}/${name}.onnx`), (share) => onProgress(0.98 * (i + share) / 2));
       graphs.push(await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] }));
     }
     return new Model(metadata, ...graphs);
@@ -100,7 +100,7 @@ async function fetched(address) {
   return response;
 }
 
-async function bytesOf(response, told) {
+async function bytesOf(response, onProgress) {
   const length = Number(response.headers.get("Content-Length"));
   const parts = [];
   let received = 0;
@@ -111,6 +111,6 @@ async function bytesOf(response, told) {
     }
     parts.push(value);
     received += value.length;
-    told(length ? Math.min(1, received / length) : 0);
+    onProgress(length ? Math.min(1, received / length) : 0);
   }
 }
