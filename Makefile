@@ -40,12 +40,13 @@ demo: $(READY) ## a page to click on, with the photos of docs/photos
 	$(BIN)/sam-hq demo docs/photos/*.jpg docs/photos/*.png
 
 # Chromium and npm are programs, not Python packages: the tests of the demo's pages use the system's.
-browser: $(READY) ## install what the tests of the demo's pages need: Chromium (Debian, Ubuntu), onnxruntime-web
+browser: $(READY) ## install what the tests of the demo's pages need: Chromium (Debian, Ubuntu), onnxruntime-web, axe-core
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	|| { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq install --yes --no-install-recommends chromium >/dev/null; }
 	@command -v npm >/dev/null \
 	|| { $(AS_ROOT) apt-get -qq update && $(AS_ROOT) apt-get -qq install --yes --no-install-recommends npm >/dev/null; }
 	@$(BIN)/python -m sam_hq.demo.browser_runtime
+	@$(BIN)/python tests/support/axe_core.py
 
 test: $(READY) ## the tests (no network, under ten minutes on two cores)
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile

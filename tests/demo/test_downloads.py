@@ -1,16 +1,30 @@
 import io
 import json
+import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
 from demo_fixtures import HEIGHT, WIDTH
 from sam_hq.demo import photo_session as sessions
-from sam_hq.demo.downloads import FILES, coco_json, cutout_png, generated_rows, masks_png, object_rows, overlay_png
+from sam_hq.demo.downloads import (
+    coco_json,
+    cutout_png,
+    generated_rows,
+    labelme_json,
+    masks_png,
+    object_rows,
+    objects_geojson,
+    overlay_png,
+    polygons_json,
+    yolo_zip,
+)
 from sam_hq.demo.prompting import Answer
 from sam_hq_numpy.overlays import mask_edge, object_color
 
@@ -23,7 +37,7 @@ def picture(data: bytes) -> Image.Image:
 def masks(photo_session, monkeypatch):
     """Two objects with the numbers 1 and 3, at photo size: blobs, partly over each other."""
     rows, columns = np.indices((32, 32))
-    blobs = iter([(6, 6), (20, 20), (10, 14)])
+    blobs = iter([(6, 6), (20, 20), (10, 14), (24, 8)])
 
     def blob(*_):
         x, y = next(blobs)
@@ -65,8 +79,8 @@ def test_the_pixels_of_the_masks_are_the_objects_numbers(photo_session, masks):
 
 
 def test_many_masks_take_16_bits(photo_session, masks):
-    (mask, facts), _ = object_rows(photo_session)
-    pixels = np.asarray(picture(masks_png(photo_session, [(mask, {**facts, "object": 300})])))
+    row, _ = object_rows(photo_session)
+    pixels = np.asarray(picture(masks_png(photo_session, [replace(row, facts={**row.facts, "object": 300})])))
     assert pixels.dtype == np.uint16
     np.testing.assert_array_equal(pixels, np.where(masks[0], 300, 0))
 
@@ -90,7 +104,40 @@ def test_coco_tools_read_the_annotations(photo_session, masks, tmp_path):
         np.testing.assert_array_equal(coco.annToMask(annotation), mask)
         assert annotation["area"] == mask.sum()
         assert annotation["bbox"] == coco_masks.toBbox(annotation["segmentation"]).tolist()
-        assert 0 <= annotation["score"] <= 1
+        assert 0 <= annotation["predicted_iou"] <= 1
+
+
+def test_names_are_the_categories(photo_session, masks, tmp_path):
+    photo_session.rename(3, "cat")
+    photo_session.add_point(1, 1)
+    photo_session.keep()
+    photo_session.rename(2, "cat")
+    rows = object_rows(photo_session)
+    for make in (coco_json, polygons_json):
+        file = tmp_path / "annotations.json"
+        file.write_bytes(make(photo_session, rows))
+        coco = COCO(str(file))
+        assert coco.cats == {1: {"id": 1, "name": "object"}, 2: {"id": 2, "name": "cat"}}
+        assert {each["object"]: each["category_id"] for each in coco.anns.values()} == {1: 1, 2: 2, 3: 2}
+    with zipfile.ZipFile(io.BytesIO(yolo_zip(photo_session, rows))) as archive:
+        names = yaml.safe_load(archive.read("data.yaml"))["names"]
+        classes = [line.split()[0] for line in archive.read("labels/photo.txt").decode().splitlines()]
+        assert names == {0: "object", 1: "cat"}
+        assert classes == ["0", "1", "1"]
+        assert archive.read("images/photo.png") == photo_session.photo.data
+    shapes = json.loads(labelme_json(photo_session, rows))["shapes"]
+    assert {shape["label"] for shape in shapes} == {"object", "cat"}
+    features = json.loads(objects_geojson(photo_session, rows))["features"]
+    assert len(features) == len(rows)
+
+
+def test_polygons_hold_the_masks(photo_session, masks, tmp_path):
+    file = tmp_path / "polygons.json"
+    file.write_bytes(polygons_json(photo_session, object_rows(photo_session)))
+    coco = COCO(str(file))
+    for annotation, mask in zip(coco.loadAnns(coco.getAnnIds()), masks, strict=True):
+        read = coco.annToMask(annotation).astype(bool)
+        assert (read & mask).sum() / (read | mask).sum() > 0.9
 
 
 def test_everything_that_was_found_can_be_taken_away_too(photo_session):
@@ -119,4 +166,3 @@ def test_there_is_nothing_to_take_before_something_is_there(photo_session):
         object_rows(photo_session)
     with pytest.raises(ValueError, match="Find everything"):
         generated_rows(photo_session)
-    assert set(FILES) == {"overlay.png", "masks.png", "cutout.png", "annotations.json"}

@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -88,3 +89,10 @@ def test_names_are_plain(name, plain):
 def test_impossible_limits_are_refused(limits):
     with pytest.raises(ValueError, match="must be at least 1"):
         PhotoLimits(**limits)
+
+
+@pytest.mark.parametrize(("name", "named"), [("image", "image.jpeg"), ("image.png", "image.png"), ("v1.5", "v1.5")])
+def test_a_photo_without_a_suffix_gets_that_of_its_format(name, named):
+    photo, _ = open_photo(photo_file("JPEG"), name, PhotoLimits())
+    assert photo.name == named
+    assert f"{photo.stem}{PurePosixPath(named).suffix}" == named

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from axe_core import serious_faults
 from browser_fixtures import serving
 from demo_fixtures import photo_file
 from sam_hq.demo.demo_service import DemoService
@@ -119,12 +120,12 @@ def test_dragging_draws_a_box(page):
 
 
 def test_tools_say_what_a_click_means(page):
-    page.get_by_text("Background", exact=True).click()
+    page.locator("#tools").get_by_text("Background").click()
     assert click(page, 50, 60)["points"][0][2] == 0
-    page.get_by_text("Box", exact=True).click()
+    page.locator("#tools").get_by_text("Box").click()
     page.locator("#marks").click(position=place(page, 60, 60))
     expect(page.locator("#status")).to_contain_text("Drag from one corner")
-    page.get_by_text("Object", exact=True).click()
+    page.locator("#tools").get_by_text("Object").click()
     assert click(page, 90, 60, modifiers=["Shift"])["points"][1][2] == 0
     assert click(page, 120, 60)["points"][2][2] == 1
 
@@ -151,7 +152,7 @@ def test_undo_redo_and_clear(page):
     assert answered(page, page.get_by_role("button", name="Redo").click)["candidates"] == second["candidates"]
     assert answered(page, page.get_by_role("button", name="Clear").click)["points"] == []
     assert not drawn(page).any()
-    expect(page.get_by_role("button", name="Keep this object")).to_be_disabled()
+    expect(page.get_by_role("button", name="Keep", exact=True)).to_be_disabled()
 
 
 def test_the_keyboard_alone_is_enough(page):
@@ -189,17 +190,59 @@ def test_sam_beside_sam_hq(page):
 
 def test_objects_are_kept_listed_and_removed(page):
     click(page, 50, 60)
-    answered(page, page.get_by_role("button", name="Keep this object").click)
+    answered(page, page.get_by_role("button", name="Keep", exact=True).click)
     click(page, 150, 30)
     expect(page.locator("#objects li")).to_have_count(1)
-    expect(page.locator("#download-hint")).to_contain_text("2 masks")
+    expect(page.locator("#download-hint")).to_contain_text("2 objects")
     state = answered(page, page.get_by_role("button", name="Remove object 1").click)
     assert state["objects"] == []
     expect(page.locator("#objects-section")).to_be_hidden()
 
 
+def test_kept_objects_are_named_refined_and_all_of_it_undone(page):
+    click(page, 50, 60)
+    kept = answered(page, page.get_by_role("button", name="Keep", exact=True).click)["objects"][0]
+    name = page.get_by_label("Name of object 1")
+    name.fill("cat")
+    assert answered(page, lambda: name.press("Enter"))["objects"][0]["name"] == "cat"
+    state = answered(page, page.get_by_role("button", name="Refine object 1").click)
+    assert state["objects"] == []
+    np.testing.assert_array_equal(drawn(page)[..., 3] > 0, mask_of(kept))
+    expect(page.locator("#status")).to_contain_text("Object 1 is taken up")
+    expect(page.get_by_label("Compare with SAM")).to_be_disabled()
+    state = click(page, 150, 30, button="right")
+    assert state["refined"]
+    assert len(state["candidates"]) == 1
+    refined = answered(page, page.get_by_role("button", name="Keep", exact=True).click)["objects"][0]
+    assert (refined["number"], refined["name"]) == (1, "cat")
+    assert refined["counts"] == state["candidates"][0]["counts"]
+    name.fill("half a na")
+    click(page, 150, 100)
+    expect(page.locator("#clear")).to_be_enabled()
+    expect(name).to_have_value("half a na")  # given by leaving the field
+    for _ in range(8):
+        state = answered(page, page.get_by_role("button", name="Undo").click)
+    assert not state["can_undo"]
+    assert not drawn(page).any()
+
+
+def test_a_candidate_and_an_object_that_is_pointed_at_are_shown(page):
+    state = click(page, 50, 60)
+    page.get_by_role("radio", name=re.compile("Candidate 2")).hover()
+    np.testing.assert_array_equal(drawn(page)[..., 3] > 0, mask_of(state["candidates"][1]))
+    page.locator("#mask-title").hover()
+    np.testing.assert_array_equal(drawn(page)[..., 3] > 0, mask_of(state["candidates"][0]))
+    answered(page, page.get_by_role("button", name="Keep", exact=True).click)
+    before = drawn(page)
+    page.get_by_label("Name of object 1").hover()
+    after = drawn(page)
+    np.testing.assert_array_equal(after[..., 3] > 0, before[..., 3] > 0)
+    assert (after[..., 3] > before[..., 3]).any()
+
+
 def test_options_ask_the_model_again(page):
     click(page, 50, 60)
+    page.get_by_text("Advanced", exact=True).click()
     state = answered(page, page.get_by_label("HQ mask alone").check)
     assert len(state["candidates"]) == 1
     assert state["options"]["hq_token_only"]
@@ -227,12 +270,17 @@ def test_downloads(page):
     np.testing.assert_array_equal(RunLengthMask.from_dict(annotation["segmentation"]).to_mask(), mask)
     _, data = downloaded(page, "Masks PNG")
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))) == 1, mask)
+    _, data = downloaded(page, "COCO polygons")
+    assert json.loads(data)["annotations"][0]["polygon_iou"] > 0.9
+    name, data = downloaded(page, "YOLO zip")
+    assert (name, data[:2]) == ("photo-yolo.zip", b"PK")
+    expect(page.locator("#status")).to_have_text("Downloaded photo-yolo.zip: 1 object.")
     _, data = downloaded(page, "Cut-out PNG")
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data)))[..., 3] == 255, mask)
 
 
 def test_everything_is_found_shown_and_downloaded(page):
-    page.get_by_text("Which masks are kept").click()
+    page.get_by_text("Advanced search").click()
     page.get_by_label("Score above").fill("0")
     page.get_by_label("Stability at least").fill("0")
     page.get_by_label("Points", exact=True).select_option("8")
@@ -270,6 +318,7 @@ def test_everything_is_found_shown_and_downloaded(page):
 def test_a_search_can_be_stopped(page, monkeypatch):
     """It is held at its first group of points until it is stopped, however fast the machine."""
     monkeypatch.setattr(GenerationRun, "_advance", lambda run, _: (run._stop.wait(60), run._check_stop()))
+    page.get_by_text("Advanced search").click()
     page.get_by_label("Points", exact=True).select_option("32")
     page.get_by_role("button", name="Find everything").click()
     page.get_by_role("button", name="Stop").click()
@@ -293,7 +342,7 @@ def ask_to_open_another(page, agree: bool) -> list[str]:
 
 def test_kept_objects_are_not_lost_without_a_question(page):
     click(page, 50, 60)
-    answered(page, page.get_by_role("button", name="Keep this object").click)
+    answered(page, page.get_by_role("button", name="Keep", exact=True).click)
     assert "The object that you kept is lost" in ask_to_open_another(page, agree=False)[0]
     expect(page.locator("#objects li")).to_have_count(1)
     asked = []
@@ -338,10 +387,11 @@ def test_the_wheel_zooms_about_the_pointer_and_space_drags(page):
     place_of = """([x, y]) => { const r = document.querySelector('#marks').getBoundingClientRect();
                  return [(x - r.left) / r.width, (y - r.top) / r.height, r.width, r.left]; }"""
     before = page.evaluate(place_of, [x, y])
+    fits = page.locator("#zoom").inner_text()
     page.mouse.move(x, y)
     for _ in range(4):
         page.mouse.wheel(0, -150)
-    expect(page.locator("#zoom")).to_contain_text("×")
+    expect(page.locator("#zoom")).not_to_have_text(fits)
     page.wait_for_timeout(200)
     after = page.evaluate(place_of, [x, y])
     assert after[:2] == pytest.approx(before[:2], abs=0.01)
@@ -354,7 +404,10 @@ def test_the_wheel_zooms_about_the_pointer_and_space_drags(page):
     assert page.evaluate(place_of, [x, y])[3] == pytest.approx(after[3] - 40, abs=2)
     expect(page.locator("#clear")).to_be_disabled()  # nothing was drawn by it
     page.locator("#zoom-fit").click()
-    expect(page.locator("#zoom")).to_have_text("fit")
+    expect(page.locator("#zoom")).to_have_text(fits)
+    page.get_by_role("button", name="100 %").click()
+    assert page.evaluate(place_of, [x, y])[2] == pytest.approx(WIDTH, abs=1)
+    expect(page.locator("#zoom")).to_have_text("100\u00a0%")
 
 
 def test_tabs_are_kept_apart_and_a_reload_goes_on(page, context, address):
@@ -400,6 +453,29 @@ def test_everything_fits_the_width_and_has_a_name(page, width):
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(chromium, address, scheme, width):
+    context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(address)
+    expect(page.get_by_role("button", name="one.png")).to_be_visible()
+    assert serious_faults(page) == []
+    open_photo(page)
+    click(page, 50, 60)
+    answered(page, page.get_by_role("button", name="Keep", exact=True).click)
+    click(page, 150, 30)
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert serious_faults(page) == []
+    page.get_by_role("button", name="Help").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert serious_faults(page) == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    context.close()
+
+
 def test_on_a_phone_a_tap_sets_a_point(chromium, address):
     context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
@@ -408,4 +484,48 @@ def test_on_a_phone_a_tap_sets_a_point(chromium, address):
     state = answered(page, lambda: page.locator("#marks").tap(position=place(page, 50, 60)))
     assert state["points"][0][:2] == pytest.approx([50, 60], abs=1)
     np.testing.assert_array_equal(drawn(page)[..., 3] > 0, mask_of(state["candidates"][0]))
+    targets = "button, summary, select, input[type=text], input[type=number], .check, .segmented label"
+    small = page.locator(targets).evaluate_all(
+        """targets => targets.filter(e => e.offsetParent).filter(e => {
+            const { width, height } = e.getBoundingClientRect();
+            return Math.min(width, height) < 44;
+        }).map(e => e.outerHTML)"""
+    )
+    assert small == []
+    page.evaluate("window.scrollTo(0, 150)")
+    bar = page.locator(".bar").bounding_box()
+    assert bar["y"] == pytest.approx(0, abs=1)  # the tools stay in reach
+    context.close()
+
+
+def test_two_fingers_zoom_and_move_the_photo_and_set_no_point(chromium, address):
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(address)
+    open_photo(page)
+    fingers = context.new_cdp_session(page)
+    frame = page.locator("#marks").bounding_box()
+    x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
+
+    def touch(kind, *places):
+        points = [{"x": px, "y": py, "id": number} for number, (px, py) in enumerate(places)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", (x - 30, y))
+    touch("touchStart", (x - 30, y), (x + 30, y))
+    for apart in (40, 50, 60):
+        touch("touchMove", (x - apart, y), (x + apart, y))
+    page.wait_for_timeout(100)
+    zoomed = page.locator("#marks").bounding_box()
+    assert zoomed["width"] == pytest.approx(2 * frame["width"], rel=0.02)
+    assert zoomed["x"] + zoomed["width"] / 2 == pytest.approx(x, abs=2)  # about the fingers
+    touch("touchMove", (x - 80, y - 10), (x + 40, y - 10))
+    page.wait_for_timeout(100)
+    moved = page.locator("#marks").bounding_box()
+    assert (moved["x"], moved["y"]) == pytest.approx((zoomed["x"] - 20, zoomed["y"] - 10), abs=2)
+    touch("touchEnd")
+    page.wait_for_timeout(300)
+    expect(page.locator("#clear")).to_be_disabled()
+    state = answered(page, lambda: page.touchscreen.tap(x, y))
+    assert len(state["points"]) == 1
     context.close()

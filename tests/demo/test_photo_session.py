@@ -211,7 +211,13 @@ def test_masks_come_at_any_size(photo_session):
         (lambda s: s.choose(3), ValueError, "there are 3 candidates, got number 3"),
         (lambda s: s.choose(-1), ValueError, "there are 3 candidates"),
         (lambda s: s.choose(True), ValueError, "there are 3 candidates"),
-        (lambda s: s.remove(7), ValueError, "there is no object 7"),
+        (lambda s: s.remove(7), ValueError, "there is no object '7'"),
+        (lambda s: s.remove(True), ValueError, "there is no object 'True'"),
+        (lambda s: s.refine(1), ValueError, "there is no object '1'"),
+        (lambda s: s.refine([1]), ValueError, "there is no object"),
+        (lambda s: s.rename(1, "cat"), ValueError, "there is no object '1'"),
+        (lambda s: s.rename(1, 5), TypeError, "name must be a string"),
+        (lambda s: s.rename(1, "a" * 61), ValueError, "at most 60 letters, got 61"),
         (lambda s: s.set_options(candidates="many"), ValueError, "candidates must be one of"),
         (lambda s: s.set_options(refine=1), TypeError, "refine must be true or false"),
         (lambda s: s.set_options(threshold=1), TypeError, "threshold"),
@@ -295,3 +301,104 @@ def test_found_masks_are_kept_once_each_and_taken_back(photo_session):
     assert len(photo_session.state()["objects"]) == 1
     photo_session.add_point(50, 60)  # kept ones stay while another is shown
     assert len(photo_session.masks_at((60, 100))) == 2
+
+
+def test_a_kept_object_is_refined_and_comes_back_with_number_and_name(demo_parts, photo_session):
+    for x in (20, 100):
+        photo_session.add_point(x, 60)
+        photo_session.keep()
+    photo_session.rename(1, " a\tcat\n")
+    kept = photo_session.state()["objects"]
+    photo_session.refine(1)
+    state = photo_session.state()
+    assert [each["number"] for each in state["objects"]] == [2]
+    assert (state["number"], state["taken_up"]) == (1, True)
+    assert [each["counts"] for each in state["candidates"]] == [kept[0]["counts"]]
+    assert [each.number for each in photo_session.objects()] == [2, 1]  # what is shown is what is taken away
+    photo_session.add_point(30, 70, 0)
+    _, _, logits = plain_masks(demo_parts, multimask=True, input_points=[[[[20, 60]]]])
+    masks, scores, _ = plain_masks(
+        demo_parts, input_points=[[[[30, 70]]]], input_labels=[[[0]]], input_masks=logits[0][None, None]
+    )
+    assert_shows(photo_session.state(), masks, scores)
+    photo_session.keep()
+    first, second = photo_session.state()["objects"]
+    assert (first["number"], first["name"]) == (1, "a cat")
+    assert first["counts"] != kept[0]["counts"]
+    assert second == kept[1]
+
+
+def test_clearing_puts_an_object_that_was_taken_up_back_as_it_was(photo_session):
+    photo_session.add_point(20, 60)
+    photo_session.keep()
+    before = photo_session.state()["objects"]
+    for points in (0, 2):
+        photo_session.refine(1)
+        for x in range(points):
+            photo_session.add_point(x, 5)
+        photo_session.clear()
+        assert photo_session.state()["objects"] == before
+        assert not photo_session.state()["candidates"]
+
+
+def test_what_is_in_work_is_kept_when_another_object_is_taken_up(photo_session):
+    for x in (20, 100):
+        photo_session.add_point(x, 60)
+        photo_session.keep()
+    photo_session.add_point(150, 30)
+    shown = photo_session.state()["candidates"][0]["counts"]
+    photo_session.refine(1)
+    assert [(each["number"], each["counts"] == shown) for each in photo_session.state()["objects"]] == [
+        (2, False),
+        (3, True),
+    ]
+    photo_session.refine(2)
+    assert [each["number"] for each in photo_session.state()["objects"]] == [1, 3]
+    photo_session.undo()
+    photo_session.undo()
+    state = photo_session.state()
+    assert [each["number"] for each in state["objects"]] == [1, 2]
+    assert state["candidates"][0]["counts"] == shown
+
+
+def test_a_found_mask_is_refined_and_not_kept_twice(demo_parts, photo_session):
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[30:90, 40:120] = True
+    found = FoundMasks([RunLengthMask.from_mask(mask)])
+    photo_session.generation = SimpleNamespace(found=found, state=dict, cancel=lambda: None)
+    photo_session.keep_found()
+    photo_session.refine(1)
+    photo_session.keep_found()
+    assert photo_session.state()["objects"] == []  # it is in work
+    np.testing.assert_array_equal(shown_masks(photo_session.state())[0], mask)
+    photo_session.add_point(60, 60)
+    rough = demo_parts[1](original_sizes=[(HEIGHT, WIDTH)], input_masks=[[mask]])["input_masks"]
+    masks, scores, _ = plain_masks(demo_parts, input_points=[[[[60, 60]]]], input_masks=rough)
+    assert_shows(photo_session.state(), masks, scores)
+    photo_session.keep()
+    photo_session.keep_found()
+    assert len(photo_session.state()["objects"]) == 1
+
+
+def test_names_refinement_and_removal_are_undone_and_done_again(photo_session):
+    photo_session.add_point(20, 60)
+    photo_session.keep()
+    states = [photo_session.state()]
+    for action in (
+        lambda: photo_session.rename(1, "cat"),
+        lambda: photo_session.refine(1),
+        lambda: photo_session.add_point(30, 70),
+        photo_session.keep,
+        lambda: photo_session.rename(1, ""),
+        lambda: photo_session.remove(1),
+    ):
+        action()
+        states.append(photo_session.state())
+    seen = ("points", "candidates", "objects", "taken_up", "number", "refined")
+    for steps, go in ((states[-2::-1], photo_session.undo), (states[1:], photo_session.redo)):
+        for expected in steps:
+            go()
+            assert {name: photo_session.state()[name] for name in seen} == {name: expected[name] for name in seen}
+    photo_session.undo()
+    photo_session.rename(1, "")  # the name it has: no step of its own
+    assert photo_session.state()["can_redo"]

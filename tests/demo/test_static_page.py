@@ -176,6 +176,7 @@ def test_boxes_points_and_candidates_follow_the_runner(static_page, runner):
     static_page.answer(lambda: static_page.page.click("#undo"))
     assert iou(static_page.masks() == 1, with_box.masks[0, 0]) >= LEAST_IOU
 
+    static_page.page.click("summary:has-text('Advanced'):visible >> nth=0")
     static_page.answer(lambda: static_page.page.select_option("#how-many", "three"))
     three = runner.segment(photo, input_boxes=[[box]])[0]
     static_page.answer(lambda: static_page.page.click("#candidates button:nth-child(3)"))
@@ -194,8 +195,11 @@ def test_kept_objects_and_downloads(static_page, runner):
     static_page.click(*points[0])
     static_page.page.click("#keep")
     static_page.page.wait_for_selector("#objects li")
+    static_page.page.fill("#objects input", "cat")
     static_page.click(*points[1])
     coco = json.loads(static_page.download("annotations.json"))
+    assert coco["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "object"}]
+    assert [each["category_id"] for each in coco["annotations"]] == [1, 2]
     masks = [coco_mask.decode(each["segmentation"]).astype(bool) for each in coco["annotations"]]
     found = runner.segment(photo, input_points=[[[point] for point in points]])[0].masks
     for mask, expected, each in zip(masks, found, coco["annotations"], strict=True):
@@ -209,6 +213,7 @@ def test_kept_objects_and_downloads(static_page, runner):
     for i in small_on_top:
         labels[masks[i]] = i + 1
     assert (static_page.masks() == labels).all()
+    assert static_page.page.locator("#downloads button:visible").count() == 4  # polygons are the server's
 
     pixels = Image.open(photo).convert("RGB")
     cutout = Image.open(io.BytesIO(static_page.download("cutout.png")))
@@ -291,3 +296,29 @@ def test_images_are_resized_as_pillow_does(static_page, size, tolerance):
     expected = photo.convert("RGB").resize(size, Image.Resampling.BILINEAR)
     difference = np.reshape(resized, (size[1], size[0], 4))[..., :3] - np.asarray(expected, dtype=int)
     assert np.abs(difference).max() <= tolerance
+
+
+def test_a_kept_object_is_refined_from_its_mask(static_page, runner):
+    photo = PHOTOS / "kitten.jpg"
+    static_page.open(photo.name, photo.read_bytes())
+    width, height = static_page.width, static_page.height
+    box = [width // 3, height // 5, 2 * width // 3, 9 * height // 10]
+    static_page.drag(*box)
+    static_page.page.click("#keep")
+    static_page.page.fill("#objects input", "cat")
+    static_page.page.click("button[aria-label='Refine object 1']")
+    static_page.wait_for_status("Object 1 is taken up")
+    with_box = runner.segment(photo, input_boxes=[[box]], multimask_output=False)[0]
+    assert iou(static_page.masks() == 1, with_box.masks[0, 0]) >= LEAST_IOU
+    point = [width // 2, height // 2]
+    static_page.click(*point)
+    refined = runner.segment(
+        photo, input_points=[[[point]]], input_masks=[with_box.low_res_masks[:, 0]], multimask_output=False
+    )[0]
+    assert iou(static_page.masks() == 1, refined.masks[0, 0]) >= LEAST_IOU
+    static_page.page.click("#keep")
+    for said in ("Answered in", "is taken up", "1 kept", "1 kept", "Answered in"):  # backwards through all of it
+        static_page.page.evaluate("document.getElementById('status').textContent = ''")
+        static_page.page.click("#undo")
+        static_page.wait_for_status(said)
+    assert iou(static_page.masks() == 1, with_box.masks[0, 0]) >= LEAST_IOU

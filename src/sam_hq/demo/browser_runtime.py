@@ -1,11 +1,13 @@
 """The files of onnxruntime-web that a browser needs: one pinned version, fetched once with npm, checked each time."""
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,16 +72,24 @@ def cache_folder() -> Path:
     return Path(cache) / "sam-hq" / f"{PACKAGE}-{VERSION}"
 
 
-def _fetch(folder: Path) -> None:
+@contextlib.contextmanager
+def npm_archive(package: str, version: str) -> Iterator[tarfile.TarFile]:
+    """A package as npm packs it, opened; its files lie below `package/`.
+
+    Args:
+        package: Its name.
+        version: Exactly this one.
+
+    Raises:
+        FileNotFoundError: If npm is not installed.
+        OSError: If npm cannot fetch the package.
+    """
     npm = shutil.which("npm")
     if npm is None:
-        raise ValueError(
-            f"the runtime of the page is fetched with npm, which is not installed: install it, or unpack {PACKAGE} "
-            f"{VERSION} and name its folder dist with --runtime"
-        )
+        raise FileNotFoundError(f"{package} {version} is fetched with npm, which is not installed")
     with tempfile.TemporaryDirectory() as work:
         packed = subprocess.run(
-            [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", work],
+            [npm, "pack", f"{package}@{version}", "--silent", "--pack-destination", work],
             capture_output=True,
             text=True,
             timeout=_FETCH_SECONDS,
@@ -87,14 +97,24 @@ def _fetch(folder: Path) -> None:
         )
         archives = list(Path(work).glob("*.tgz"))
         if packed.returncode or len(archives) != 1:
-            raise OSError(f"npm could not fetch {PACKAGE} {VERSION}: {packed.stderr.strip()[-500:]}")
-        with new_directory(folder) as aside, tarfile.open(archives[0]) as archive:
-            for file in FILES:
-                member = archive.extractfile(f"package/dist/{file.name}")
-                if member is None:
-                    raise OSError(f"{PACKAGE} {VERSION} has no file dist/{file.name}")
-                (aside / file.name).write_bytes(member.read())
-            _checked(aside)
+            raise OSError(f"npm could not fetch {package} {version}: {packed.stderr.strip()[-500:]}")
+        with tarfile.open(archives[0]) as archive:
+            yield archive
+
+
+def _fetch(folder: Path) -> None:
+    if shutil.which("npm") is None:
+        raise ValueError(
+            f"the runtime of the page is fetched with npm, which is not installed: install it, or unpack {PACKAGE} "
+            f"{VERSION} and name its folder dist with --runtime"
+        )
+    with npm_archive(PACKAGE, VERSION) as archive, new_directory(folder) as aside:
+        for file in FILES:
+            member = archive.extractfile(f"package/dist/{file.name}")
+            if member is None:
+                raise OSError(f"{PACKAGE} {VERSION} has no file dist/{file.name}")
+            (aside / file.name).write_bytes(member.read())
+        _checked(aside)
 
 
 def _checked(folder: Path) -> Path:

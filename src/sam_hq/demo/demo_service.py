@@ -17,7 +17,8 @@ from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
 from .model_turns import ModelTurns
 from .opened_photo import OpenedPhoto, PhotoLimits, open_photo
-from .photo_session import PhotoSession, css_color
+from .photo_session import PhotoSession
+from .session_steps import css_color
 from .session_store import SessionStore
 
 _THUMBNAIL_SIDE = 320

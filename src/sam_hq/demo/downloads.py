@@ -1,25 +1,31 @@
-"""What can be taken away from a session, as the bytes of a file."""
+"""What can be taken away from a session, as the bytes of a file; the formats are those of the command line."""
 
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from sam_hq_numpy.formats import coco, geojson, labelme, pictures, yolo
 from sam_hq_numpy.formats.label_maps import label_map
+from sam_hq_numpy.formats.objects import ImageObject
+from sam_hq_numpy.formats.polygons import DEFAULT_TOLERANCE
 from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.overlays import draw_masks, object_color
 
 from .photo_session import PhotoSession
 
-_Rows = Sequence[tuple[RunLengthMask, dict[str, Any]]]
+_UNNAMED = "object"
+
+_Rows = Sequence[ImageObject]
 
 
 def object_rows(session: PhotoSession) -> _Rows:
-    """The objects as masks at photo size, each with what is known of it.
+    """The objects with masks at photo size; their names are their categories.
 
     Args:
         session: The session.
@@ -30,8 +36,8 @@ def object_rows(session: PhotoSession) -> _Rows:
     objects = session.objects()
     if not objects:
         raise ValueError("there is no mask yet: click on an object first")
-    facts = [{"object": each.number, "score": each.score} for each in objects]
-    return list(zip(session.masks_at(session.photo.size), facts, strict=True))
+    facts = ({"object": each.number, "predicted_iou": each.score} for each in objects)
+    return _named(session.masks_at(session.photo.size), [each.name for each in objects], facts)
 
 
 def generated_rows(session: PhotoSession) -> _Rows:
@@ -46,21 +52,19 @@ def generated_rows(session: PhotoSession) -> _Rows:
     found = None if session.generation is None else session.generation.found
     if not found:
         raise ValueError("nothing has been found yet: press Find everything first")
-    return [
-        (
-            mask,
-            {
-                "object": number,
-                "score": float(score),
-                # Of an empty mask it is 0 / 0, which JSON cannot hold.
-                "stability_score": float(stability) if math.isfinite(stability) else None,
-                "point_coords": points,
-            },
+    facts = (
+        {
+            "object": number,
+            "predicted_iou": float(score),
+            # Of an empty mask it is 0 / 0, which JSON cannot hold.
+            "stability_score": float(stability) if math.isfinite(stability) else None,
+            "point_coords": points,
+        }
+        for number, (score, stability, points) in enumerate(
+            zip(found.scores, found.stability, found.points, strict=True), start=1
         )
-        for number, (mask, score, stability, points) in enumerate(
-            zip(found.masks, found.scores, found.stability, found.points, strict=True), start=1
-        )
-    ]
+    )
+    return _named(found.masks, [""] * len(found), facts)
 
 
 def overlay_png(session: PhotoSession, rows: _Rows) -> bytes:
@@ -71,9 +75,9 @@ def overlay_png(session: PhotoSession, rows: _Rows) -> bytes:
         rows: Masks.
     """
     photo = Image.fromarray(session.photo.pixels())
-    ordered = sorted(rows, key=lambda row: -row[0].area)  # small ones on top
-    colors = [object_color(facts["object"] - 1) for _, facts in ordered]
-    return _png(draw_masks(photo, (mask.to_mask() for mask, _ in ordered), colors=colors))
+    ordered = sorted(rows, key=lambda row: -row.mask.area)  # small ones on top
+    colors = [object_color(row.facts["object"] - 1) for row in ordered]
+    return _png(draw_masks(photo, (row.mask.to_mask() for row in ordered), colors=colors))
 
 
 def masks_png(session: PhotoSession, rows: _Rows) -> bytes:
@@ -83,8 +87,8 @@ def masks_png(session: PhotoSession, rows: _Rows) -> bytes:
         session: The session.
         rows: Masks.
     """
-    labels = label_map([mask for mask, _ in rows], session.photo.size)
-    numbers = np.array([0, *(facts["object"] for _, facts in rows)], dtype=np.uint16)
+    labels = label_map([row.mask for row in rows], session.photo.size)
+    numbers = np.array([0, *(row.facts["object"] for row in rows)], dtype=np.uint16)
     labels = numbers[labels]
     if numbers.max() > 255:
         return _png(Image.fromarray(labels))
@@ -101,44 +105,67 @@ def cutout_png(session: PhotoSession, rows: _Rows) -> bytes:
         session: The session.
         rows: Masks.
     """
-    inside = rows[0][0].joined([mask for mask, _ in rows[1:]]).to_mask()
-    picture = Image.fromarray(session.photo.pixels()).convert("RGBA")
-    picture.putalpha(Image.fromarray(inside.astype(np.uint8) * 255))
-    return _png(picture)
+    return _png(pictures.cutout(session.photo.pixels(), [row.mask for row in rows]))
 
 
-def coco_json(session: PhotoSession, rows: _Rows) -> bytes:
-    """A COCO data set of the image, masks as compressed run lengths, scores beside COCO's own fields.
+def coco_json(session: PhotoSession, rows: _Rows, tolerance: float | None = None) -> bytes:
+    """A COCO dataset of the image.
+
+    Args:
+        session: The session.
+        rows: Masks.
+        tolerance: Of polygons, in pixels; None: run lengths.
+    """
+    height, width = session.photo.size
+    image = {"file_name": session.photo.name, "width": width, "height": height}
+    return _json(coco.dataset([(image, rows)], _categories(rows), tolerance))
+
+
+def polygons_json(session: PhotoSession, rows: _Rows) -> bytes:
+    """The same with polygons.
 
     Args:
         session: The session.
         rows: Masks.
     """
-    height, width = session.photo.size
-    annotations = []
-    for number, (mask, facts) in enumerate(rows, start=1):
-        left, top, right, bottom = mask.box()
-        size = [right - left + 1, bottom - top + 1] if mask.area else [0, 0]
-        annotations.append(
-            {
-                "id": number,
-                "image_id": 1,
-                "category_id": 1,
-                "iscrowd": 0,
-                "segmentation": mask.to_coco(),
-                "area": mask.area,
-                "bbox": [left, top, *size],
-                **facts,
-            }
-        )
-    return json.dumps(
-        {
-            "info": {"description": "masks found by SAM-HQ"},
-            "images": [{"id": 1, "file_name": session.photo.name, "width": width, "height": height}],
-            "annotations": annotations,
-            "categories": [{"id": 1, "name": "object"}],
-        }
-    ).encode()
+    return coco_json(session, rows, DEFAULT_TOLERANCE)
+
+
+def yolo_zip(session: PhotoSession, rows: _Rows) -> bytes:
+    """A YOLO dataset in a zip: the image as it came, its label file, and `data.yaml`.
+
+    Args:
+        session: The session.
+        rows: Masks.
+    """
+    categories = _categories(rows)
+    lines = yolo.label_lines(rows, session.photo.size, yolo.class_numbers(categories))
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.yaml", yolo.data_yaml(categories))
+        archive.writestr(f"labels/{session.photo.stem}.txt", lines)
+        archive.writestr(f"images/{session.photo.name}", session.photo.data, zipfile.ZIP_STORED)
+    return file.getvalue()
+
+
+def labelme_json(session: PhotoSession, rows: _Rows) -> bytes:
+    """The polygons as LabelMe has them.
+
+    Args:
+        session: The session.
+        rows: Masks.
+    """
+    return _json(labelme.document(session.photo.name, session.photo.size, rows))
+
+
+def objects_geojson(session: PhotoSession, rows: _Rows) -> bytes:
+    """The polygons as GeoJSON, in pixels.
+
+    Args:
+        session: The session.
+        rows: Masks.
+    """
+    return _json(geojson.document(session.photo.name, session.photo.size, rows))
 
 
 ROWS: dict[str, Callable[[PhotoSession], _Rows]] = {"objects": object_rows, "everything": generated_rows}
@@ -147,7 +174,28 @@ FILES: dict[str, tuple[Callable[[PhotoSession, _Rows], bytes], str]] = {
     "masks.png": (masks_png, "image/png"),
     "cutout.png": (cutout_png, "image/png"),
     "annotations.json": (coco_json, "application/json"),
+    "polygons.json": (polygons_json, "application/json"),
+    "yolo.zip": (yolo_zip, "application/zip"),
+    "labelme.json": (labelme_json, "application/json"),
+    "objects.geojson": (objects_geojson, "application/geo+json"),
 }
+
+
+def _named(masks: Iterable[RunLengthMask], names: Sequence[str], facts: Iterable[dict[str, Any]]) -> list[ImageObject]:
+    """Categories are numbered from 1 in the order of the first object of each."""
+    words = [name or _UNNAMED for name in names]
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(words), start=1)}
+    return [
+        ImageObject(mask, numbers[word], word, known) for mask, word, known in zip(masks, words, facts, strict=True)
+    ]
+
+
+def _categories(rows: _Rows) -> dict[int, str]:
+    return {row.category_id: row.category for row in rows}
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode()
 
 
 def _png(picture: Image.Image) -> bytes:

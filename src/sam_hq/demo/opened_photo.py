@@ -4,6 +4,7 @@ import io
 import re
 import unicodedata
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -41,7 +42,7 @@ class OpenedPhoto:
     """A photo that can be decoded.
 
     Args:
-        name: File name for people and downloads, without any folder.
+        name: File name for people and downloads, without any folder, with a suffix.
         data: The file.
         size: Height and width, upright.
         shown: A JPEG with a longest side of at most `SHOWN_SIDE`.
@@ -59,6 +60,11 @@ class OpenedPhoto:
     def pixels(self) -> np.ndarray:
         """Decode it, upright: `(H, W, 3)` uint8."""
         return _decode(self.data, self.max_pixels)
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix."""
+        return PurePosixPath(self.name).stem
 
     @property
     def nbytes(self) -> int:
@@ -91,7 +97,12 @@ def open_photo(data: bytes, name: str, limits: PhotoLimits) -> tuple[OpenedPhoto
     shown.save(jpeg, "JPEG", quality=90)
     height, width = pixels.shape[:2]
     photo = OpenedPhoto(
-        plain_name(name), data, (height, width), jpeg.getvalue(), (shown.height, shown.width), limits.pixels
+        _with_suffix(plain_name(name), data),
+        data,
+        (height, width),
+        jpeg.getvalue(),
+        (shown.height, shown.width),
+        limits.pixels,
     )
     return photo, pixels
 
@@ -105,6 +116,14 @@ def plain_name(name: str) -> str:
     last = unicodedata.normalize("NFC", name).replace("\\", "/").rsplit("/", 1)[-1]
     plain = _NOT_IN_NAMES.sub("_", last).strip(" .")[-_LONGEST_NAME:]
     return plain or "photo"
+
+
+def _with_suffix(name: str, data: bytes) -> str:
+    """A pasted photo may come without a suffix, by which readers of data sets know images."""
+    if PurePosixPath(name).suffix:
+        return name
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return f"{name}.{(image.format or 'png').lower()}"
 
 
 def _decode(data: bytes, max_pixels: int) -> np.ndarray:

@@ -3,14 +3,13 @@
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from sam_hq_numpy.mask_rle import RunLengthMask
-from sam_hq_numpy.overlays import object_color
 
 from ..generation.generator import SamHQMaskGenerator
 from ..images.mask_ops import encode_masks
@@ -20,62 +19,11 @@ from .generation_run import GenerationRun
 from .model_turns import ModelTurns
 from .opened_photo import OpenedPhoto
 from .prompting import Answer, Prompts, answered
+from .session_steps import SegmentedObject, SessionOptions, Step, css_color, plain_object_name
 
-CANDIDATE_CHOICES = ("auto", "three", "one")
 MOST_POINTS = 100  # of one object
 MOST_OBJECTS = 255  # as many as masks of 8 bits can number
 MOST_UNDO = 50
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentedObject:
-    """An object with its mask.
-
-    Args:
-        number: From 1; gives its colour and its pixel value, and stays.
-        mask: `(h, w)` low-res logits, or, of one that was found, the mask at photo size.
-        score: Predicted IoU.
-    """
-
-    number: int
-    mask: torch.Tensor | RunLengthMask
-    score: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """What undo restores."""
-
-    prompts: Prompts = field(default_factory=Prompts)
-    chosen: int = 0
-    kept: tuple[SegmentedObject, ...] = ()
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """How the model is asked.
-
-    Args:
-        candidates: "three", "one", or "auto" for three where the prompts are ambiguous.
-        hq_token_only: Whether the mask is the HQ token's alone, not added to SAM's.
-        refine: Whether a further point refines the mask that is shown, rather than starting from the prompts alone.
-
-    Raises:
-        TypeError: If an option has the wrong type.
-        ValueError: If `candidates` is another word.
-    """
-
-    candidates: str = "auto"
-    hq_token_only: bool = False
-    refine: bool = True
-
-    def __post_init__(self) -> None:
-        """Check the values, which come from a page."""
-        if self.candidates not in CANDIDATE_CHOICES:
-            raise ValueError(f"candidates must be one of {', '.join(CANDIDATE_CHOICES)}, got {self.candidates!r}")
-        for name in ("hq_token_only", "refine"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be true or false, got {getattr(self, name)!r}")
 
 
 class PhotoSession:
@@ -107,10 +55,10 @@ class PhotoSession:
         self._turns = turns
         self._lock = threading.RLock()
         self._options = SessionOptions()
-        self._step = _Step()
+        self._step = Step()
         self._answer: Answer | None = None
-        self._past: deque[_Step] = deque(maxlen=MOST_UNDO)
-        self._future: list[_Step] = []
+        self._past: deque[Step] = deque(maxlen=MOST_UNDO)
+        self._future: list[Step] = []
 
     def add_point(self, x: float, y: float, label: int = 1) -> None:
         """Show the object by one point more.
@@ -131,7 +79,7 @@ class PhotoSession:
             prompts = self._step.prompts
             if len(prompts.points) >= MOST_POINTS:
                 raise ValueError(f"an object can have at most {MOST_POINTS} points")
-            previous = None
+            previous = None if self._step.taken_up is None else self._step.taken_up.mask
             if self._options.refine and self._answer is not None:
                 previous = self._answer.masks[self._step.chosen]
             self._prompt(prompts.with_point(point, label, previous))
@@ -167,7 +115,7 @@ class PhotoSession:
             ValueError: If there is none of that number.
         """
         with self._lock:
-            count = 0 if self._answer is None else len(self._answer.masks)
+            count = len(self._candidates())
             if isinstance(candidate, bool) or not isinstance(candidate, int) or not 0 <= candidate < count:
                 raise ValueError(f"there are {count} candidates, got number {candidate!r}")
             self._step = replace(self._step, chosen=candidate)
@@ -179,12 +127,9 @@ class PhotoSession:
             ValueError: If there is no mask, or no room for more.
         """
         with self._lock:
-            shown = self._shown()
-            if shown is None:
+            if self._shown() is None:
                 raise ValueError("there is no mask to keep: click on an object first")
-            if len(self._step.kept) >= MOST_OBJECTS:
-                raise ValueError(f"at most {MOST_OBJECTS} objects can be kept")
-            self._go_to(_Step(kept=(*self._step.kept, shown)), None)
+            self._go_to(Step(kept=self._all_kept()), None)
 
     def keep_found(self, numbers: list[int] | None = None) -> None:
         """Keep masks that were found as objects; one that is kept already is not kept twice.
@@ -205,17 +150,16 @@ class PhotoSession:
                 raise TypeError("numbers must be a list of whole numbers")
             if any(not 1 <= number <= len(found) for number in wanted):
                 raise ValueError(f"numbers must be from 1 to {len(found)}, of the masks that were found")
-            kept = list(self._step.kept)
+            step = self._step
             for number in wanted:
                 mask = found.masks[number - 1]
-                if not any(each.mask is mask for each in kept):
-                    taken = {each.number for each in kept}
-                    free = next(count for count in range(1, len(kept) + 2) if count not in taken)
-                    kept.append(SegmentedObject(free, mask, float(found.scores[number - 1])))
-            if len(kept) > MOST_OBJECTS:
-                raise ValueError(f"at most {MOST_OBJECTS} objects can be kept, these would make {len(kept)}")
-            if len(kept) > len(self._step.kept):
-                self._go_to(replace(self._step, kept=tuple(kept)), self._answer)
+                if not any(each is not None and each.found is mask for each in (*step.kept, step.taken_up)):
+                    score = float(found.scores[number - 1])
+                    step = step.with_kept(SegmentedObject(step.free_number, mask, score, found=mask))
+            if len(step.kept) > MOST_OBJECTS:
+                raise ValueError(f"at most {MOST_OBJECTS} objects can be kept, these would make {len(step.kept)}")
+            if step is not self._step:
+                self._go_to(step, self._answer)
 
     def remove(self, number: int) -> None:
         """Drop a kept object.
@@ -227,16 +171,46 @@ class PhotoSession:
             ValueError: If there is none of that number.
         """
         with self._lock:
-            kept = tuple(each for each in self._step.kept if each.number != number)
-            if len(kept) == len(self._step.kept):
-                raise ValueError(f"there is no object {number!r}")
-            self._go_to(replace(self._step, kept=kept), self._answer)
+            self._go_to(self._step.without(number), self._answer)
+
+    def rename(self, number: int, name: str) -> None:
+        """Give a kept object a name, which becomes its category in the files.
+
+        Args:
+            number: Its number.
+            name: The name; empty: none.
+
+        Raises:
+            TypeError: If the name is no string.
+            ValueError: If there is no object of that number.
+        """
+        plain = plain_object_name(name)
+        with self._lock:
+            kept = self._step.object(number)
+            if kept.name != plain:
+                self._go_to(self._step.without(number).with_kept(replace(kept, name=plain)), self._answer)
+
+    def refine(self, number: int) -> None:
+        """Take a kept object up again: points refine its mask; a mask that is in work is kept before.
+
+        Args:
+            number: Its number.
+
+        Raises:
+            ValueError: If there is no object of that number, or no room to keep the one in work.
+        """
+        with self._lock:
+            wanted = self._step.object(number)
+            step = Step(kept=self._all_kept()).without(number)
+            self._go_to(replace(step, taken_up=wanted), None)
 
     def clear(self) -> None:
-        """Drop the prompts of the object in work; kept objects stay."""
+        """Drop the prompts of the object in work; kept objects stay, and one that was taken up is as it was."""
         with self._lock:
-            if not self._step.prompts.is_empty:
-                self._go_to(_Step(kept=self._step.kept), None)
+            step = self._step
+            if not step.prompts.is_empty or step.taken_up is not None:
+                back = Step(kept=step.kept)
+                self._go_to(back if step.taken_up is None else back.with_kept(step.taken_up), None)
 
     def undo(self) -> None:
         """Take back the last action; does nothing where there is none."""
@@ -334,15 +308,17 @@ class PhotoSession:
                 "points": [[x, y, label] for (x, y), label in zip(prompts.points, prompts.labels, strict=True)],
                 "box": prompts.box,
                 "refined": prompts.previous_mask is not None,
-                "number": self._free_number(),
-                "color": css_color(self._free_number()),
+                "number": self._step.number,
+                "color": css_color(self._step.number),
+                "taken_up": self._step.taken_up is not None,
                 "chosen": self._step.chosen,
-                "candidates": self._candidates(size),
+                "candidates": [{"score": score, **self._summary(mask, size)} for mask, score in self._candidates()],
                 "sam": None if self._answer is None else self._summary(self._answer.sam_mask(self._step.chosen), size),
                 "objects": [
                     {
                         "number": each.number,
                         "color": css_color(each.number),
+                        "name": each.name,
                         "score": each.score,
                         **self._summary(each.mask, size),
                     }
@@ -350,18 +326,15 @@ class PhotoSession:
                 ],
                 "can_undo": bool(self._past),
                 "can_redo": bool(self._future),
-                "options": {
-                    "candidates": self._options.candidates,
-                    "hq_token_only": self._options.hq_token_only,
-                    "refine": self._options.refine,
-                },
+                "options": asdict(self._options),
                 "generation": None if self.generation is None else self.generation.state(),
             }
 
     def _prompt(self, prompts: Prompts) -> None:
-        self._go_to(_Step(prompts, 0, self._step.kept), self._asked(prompts))
+        answer = self._asked(prompts)
+        self._go_to(replace(self._step, prompts=prompts, chosen=0), answer)
 
-    def _go_to(self, step: _Step, answer: Answer | None) -> None:
+    def _go_to(self, step: Step, answer: Answer | None) -> None:
         self._past.append(self._step)
         self._future.clear()
         self._step, self._answer = step, answer
@@ -380,25 +353,30 @@ class PhotoSession:
         if self._step.chosen >= count:
             self._step = replace(self._step, chosen=0)
 
+    def _candidates(self) -> list[tuple[torch.Tensor | RunLengthMask, float]]:
+        """Masks that may be chosen, each with its score."""
+        taken_up = self._step.taken_up
+        if self._answer is None:
+            return [] if taken_up is None else [(taken_up.mask, taken_up.score)]
+        return list(zip(self._answer.masks, self._answer.scores.tolist(), strict=True))
+
     def _shown(self) -> SegmentedObject | None:
+        """The object in work."""
+        step = self._step
         if self._answer is None:
-            return None
-        chosen = self._step.chosen
-        return SegmentedObject(
-            self._free_number(), self._answer.masks[chosen].clone(), float(self._answer.scores[chosen])
-        )
+            return step.taken_up
+        mask, score = self._answer.masks[step.chosen].clone(), float(self._answer.scores[step.chosen])
+        if step.taken_up is not None:
+            return replace(step.taken_up, mask=mask, score=score)
+        return SegmentedObject(step.number, mask, score)
 
-    def _free_number(self) -> int:
-        taken = {each.number for each in self._step.kept}
-        return next(number for number in range(1, len(taken) + 2) if number not in taken)
-
-    def _candidates(self, size: tuple[int, int]) -> list[dict[str, Any]]:
-        if self._answer is None:
-            return []
-        return [
-            {"score": float(score), **self._summary(logits, size)}
-            for logits, score in zip(self._answer.masks, self._answer.scores, strict=True)
-        ]
+    def _all_kept(self) -> tuple[SegmentedObject, ...]:
+        """The kept objects together with the one in work."""
+        shown = self._shown()
+        kept = self._step.kept if shown is None else self._step.with_kept(shown).kept
+        if len(kept) > MOST_OBJECTS:
+            raise ValueError(f"at most {MOST_OBJECTS} objects can be kept")
+        return kept
 
     def _summary(self, mask_or_logits: torch.Tensor | RunLengthMask, size: tuple[int, int]) -> dict[str, Any]:
         mask = self._encoded(mask_or_logits, size)
@@ -422,9 +400,3 @@ class PhotoSession:
         if not 0 <= value <= limit:  # compared before it is a float: a page can send numbers that are too large for one
             raise ValueError(f"{name} must be from 0 to {limit}, within the photo, got {str(value)[:20]}")
         return float(value)
-
-
-def css_color(number: int) -> str:
-    """The colour of the object `number`, from 1, as style sheets write it."""
-    red, green, blue = object_color(number - 1)
-    return f"#{red:02x}{green:02x}{blue:02x}"

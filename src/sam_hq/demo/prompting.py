@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from sam_hq_numpy.mask_rle import RunLengthMask
+
 from ..photo_embeddings import PhotoEmbeddings
 from ..predictor import SamHQPredictor
 
@@ -16,13 +18,13 @@ class Prompts:
         points: x, y each.
         labels: 1 on the object, 0 not; one per point.
         box: x0, y0, x1, y1.
-        previous_mask: `(h, w)` low-res logits of an earlier answer, to be refined.
+        previous_mask: The mask to be refined: `(h, w)` low-res logits of an earlier answer, or a mask at photo size.
     """
 
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
     box: tuple[float, float, float, float] | None = None
-    previous_mask: torch.Tensor | None = None
+    previous_mask: torch.Tensor | RunLengthMask | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -34,7 +36,9 @@ class Prompts:
         """Whether they leave open which of several nested objects is meant, as a single point does."""
         return len(self.points) <= 1 and self.box is None and self.previous_mask is None
 
-    def with_point(self, point: tuple[float, float], label: int, previous_mask: torch.Tensor | None) -> "Prompts":
+    def with_point(
+        self, point: tuple[float, float], label: int, previous_mask: torch.Tensor | RunLengthMask | None
+    ) -> "Prompts":
         """The same and one point more.
 
         Args:
@@ -80,12 +84,13 @@ def answered(
         multimask_output: Whether three candidates are wanted.
         hq_token_only: Whether the mask is the HQ token's alone; there is one candidate then.
     """
+    previous = prompts.previous_mask
     outputs = predictor.decode(
         embeddings,
         points=prompts.points or None,
         labels=prompts.labels or None,
         boxes=prompts.box,
-        masks=prompts.previous_mask,
+        masks=previous.to_mask() if isinstance(previous, RunLengthMask) else previous,
         multimask_output=multimask_output,
         hq_token_only=hq_token_only,
         output_branches=True,

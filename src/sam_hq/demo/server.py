@@ -59,6 +59,8 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "keep": PhotoSession.keep,
     "keep_found": PhotoSession.keep_found,
     "remove": PhotoSession.remove,
+    "rename": PhotoSession.rename,
+    "refine": PhotoSession.refine,
     "clear": PhotoSession.clear,
     "undo": PhotoSession.undo,
     "redo": PhotoSession.redo,
@@ -195,7 +197,7 @@ class _Handlers:
             raise HTTPException(404, "there is no such file")
         make, media_type = known
         data = await run_in_threadpool(lambda: make(session, rows(session)))
-        name = f"{session.photo.name.rsplit('.', 1)[0]}-{request.path_params['file']}"
+        name = f"{session.photo.stem}-{request.path_params['file']}"
         return Response(
             data,
             media_type=media_type,

@@ -6,6 +6,7 @@ import { decodeRuns, paintMask } from "./mask_pixels.js";
 
 const POLL_MILLISECONDS = 300;
 const KEPT_SESSION = "sam-hq-session";
+const THUMBNAIL_SIDE = 200;
 
 const element = (id) => document.getElementById(id);
 const backend = new Backend();
@@ -94,12 +95,12 @@ async function openNow(ask, waiting) {
       element("work").hidden = false;
       element("another").hidden = false;
       forgetPhoto();
-      stage.setPicture(picture);
+      stage.setPicture(picture, opened.photo.width);
       show(opened);
       say(`${opened.photo.name}, ${opened.photo.width} × ${opened.photo.height} pixels`);
       element("marks").focus({ preventScroll: true });
       if (opened.generation) {
-        watchGeneration(opened.generation);
+        watchGeneration(opened.generation, opened.objects.length === 0); // else what is kept is shown
       }
     });
   } catch (error) {
@@ -137,6 +138,9 @@ async function begin() {
   if (backend.searches) {
     element("least-score").value = about.least_score;
     element("least-stability").value = about.least_stability;
+  }
+  for (const button of element("downloads").children) {
+    button.hidden = !backend.files.includes(button.dataset.file);
   }
   element("limits").textContent =
     `${backend.formats}; up to ${Math.round(about.upload_bytes / 1e6)} MB and ` +
@@ -187,6 +191,9 @@ function description(milliseconds) {
   if (!shown) {
     return state.objects.length ? `${state.objects.length} kept. Click on another object.` : "";
   }
+  if (state.taken_up && !state.points.length && !state.box) {
+    return `Object ${state.number} is taken up: click where it is missing, right-click where it is too much.`;
+  }
   const refined = state.refined ? ", refined from the mask before" : "";
   return `Score ${shown.score.toFixed(2)}, ${percent(shown.share)} of the photo${refined}. ` +
     `Answered in ${(milliseconds / 1000).toFixed(2)}\u00a0s.`;
@@ -197,9 +204,9 @@ function show(next) {
   stage.setState(state);
   element("undo").disabled = !state.can_undo;
   element("redo").disabled = !state.can_redo;
-  element("clear").disabled = !state.points.length && !state.box;
+  element("clear").disabled = !state.points.length && !state.box && !state.taken_up;
   element("keep").disabled = !state.candidates.length;
-  element("compare").disabled = !state.candidates.length;
+  element("compare").disabled = !state.sam;
   element("refine").checked = state.options.refine;
   element("hq-only").checked = state.options.hq_token_only;
   element("how-many").value = state.options.candidates;
@@ -218,6 +225,9 @@ function showCandidates() {
   const focused = list.contains(document.activeElement);
   element("mask-hint").hidden = state.candidates.length > 0;
   list.hidden = state.candidates.length === 0;
+  const { shown_width: width, shown_height: height } = state.photo;
+  const masks = state.candidates.map((candidate) => decodeRuns(candidate.counts, width, height));
+  const part = framedPart(masks, width, height);
   list.replaceChildren(...state.candidates.map((candidate, number) => {
     const button = document.createElement("button");
     button.setAttribute("role", "radio");
@@ -227,8 +237,10 @@ function showCandidates() {
     button.tabIndex = number === state.chosen ? 0 : -1;
     const score = document.createElement("span");
     score.textContent = candidate.score.toFixed(2);
-    button.append(thumbnail(candidate), score);
+    button.append(thumbnail(masks[number], part), score);
     button.addEventListener("click", () => act("choose", { candidate: number }));
+    button.addEventListener("pointerenter", () => stage.pointAt("previewed", number));
+    button.addEventListener("pointerleave", () => stage.pointAt("previewed", null));
     return button;
   }));
   if (focused) {
@@ -245,45 +257,102 @@ element("candidates").addEventListener("keydown", (event) => {
   }
 });
 
-function thumbnail(candidate) {
+// The part of the photo in which the candidates lie: [x, y, width, height] in the shown picture, with some room about.
+function framedPart(masks, width, height) {
+  let [left, top, right, bottom] = [width, height, -1, -1];
+  for (const mask of masks) {
+    for (let at = 0; at < mask.length; at++) {
+      if (mask[at]) {
+        const x = at % width;
+        const y = (at - x) / width;
+        left = Math.min(left, x);
+        right = Math.max(right, x);
+        top = Math.min(top, y);
+        bottom = Math.max(bottom, y);
+      }
+    }
+  }
+  if (right < 0) {
+    return [0, 0, width, height];
+  }
+  const room = Math.round(0.15 * Math.max(right - left, bottom - top) + 4);
+  const [x, y] = [Math.max(0, left - room), Math.max(0, top - room)];
+  return [x, y, Math.min(width, right + 1 + room) - x, Math.min(height, bottom + 1 + room) - y];
+}
+
+function thumbnail(mask, [x, y, across, down]) {
   const { shown_width: width, shown_height: height } = state.photo;
   const full = document.createElement("canvas");
   full.width = width;
   full.height = height;
   const context = full.getContext("2d");
   const image = context.createImageData(width, height);
-  const mask = decodeRuns(candidate.counts, width, height);
-  paintMask(image.data, mask, width, height, state.color, Math.max(1, Math.round(width / 90)), 0, width, 0.5);
+  for (let at = 0; at < mask.length; at++) {
+    image.data[4 * at + 3] = mask[at] ? 0 : 170; // what is outside is darkened
+  }
+  paintMask(image.data, mask, width, height, state.color, Math.max(1, Math.round(across / 80)), 0, width, 0);
   context.putImageData(image, 0, 0);
   const small = document.createElement("canvas");
-  small.width = 180;
-  small.height = Math.round((180 * height) / width);
+  const shrink = THUMBNAIL_SIDE / Math.max(across, down);
+  small.width = Math.max(1, Math.round(across * shrink));
+  small.height = Math.max(1, Math.round(down * shrink));
   const drawn = small.getContext("2d");
-  drawn.drawImage(stage.photo, 0, 0, small.width, small.height);
-  drawn.drawImage(full, 0, 0, small.width, small.height);
+  for (const layer of [stage.photo, full]) {
+    drawn.drawImage(layer, x, y, across, down, 0, 0, small.width, small.height);
+  }
   return small;
 }
 
+// Rows stay while their objects do, so that a name that is being typed is not lost.
 function showObjects() {
+  const list = element("objects");
   element("objects-section").hidden = state.objects.length === 0;
-  element("objects").replaceChildren(...state.objects.map((object) => {
-    const row = document.createElement("li");
-    const swatch = document.createElement("span");
-    swatch.className = "swatch";
-    swatch.style.background = object.color;
-    const text = document.createElement("span");
-    text.textContent = `Object ${object.number}: ${percent(object.share)}, score ${object.score.toFixed(2)}`;
-    const remove = document.createElement("button");
-    remove.textContent = "Remove";
-    remove.setAttribute("aria-label", `Remove object ${object.number}`);
-    remove.addEventListener("click", () => act("remove", { number: object.number }));
-    row.append(swatch, text, remove);
+  const rows = new Map([...list.children].map((row) => [Number(row.dataset.number), row]));
+  list.replaceChildren(...state.objects.map((object) => {
+    const row = rows.get(object.number) ?? objectRow(object);
+    const name = row.querySelector("input");
+    if (name !== document.activeElement) {
+      name.value = object.name;
+    }
+    row.querySelector("span:nth-of-type(2)").textContent = percent(object.share);
+    row.title = `Score ${object.score.toFixed(2)}`;
     return row;
   }));
+  const names = new Set(state.objects.map((object) => object.name).filter(Boolean));
+  element("names").replaceChildren(...[...names].map((name) => new Option(name, name)));
+}
+
+function objectRow({ number, color }) {
+  const row = document.createElement("li");
+  row.dataset.number = number;
+  const swatch = document.createElement("span");
+  swatch.className = "swatch";
+  swatch.style.background = color;
+  const name = document.createElement("input");
+  name.type = "text";
+  name.maxLength = 60;
+  name.placeholder = `Object ${number}`;
+  name.setAttribute("aria-label", `Name of object ${number}`);
+  name.setAttribute("list", "names");
+  name.addEventListener("change", () => act("rename", { number, name: name.value }));
+  row.append(swatch, name, document.createElement("span"));
+  for (const [word, action] of [["Refine", "refine"], ["Remove", "remove"]]) {
+    const button = document.createElement("button");
+    button.textContent = word;
+    button.setAttribute("aria-label", `${word} object ${number}`);
+    button.addEventListener("click", () => {
+      showEverything(false);
+      act(action, { number });
+    });
+    row.append(button);
+  }
+  row.addEventListener("pointerenter", () => stage.pointAt("pointedAt", number));
+  row.addEventListener("pointerleave", () => stage.pointAt("pointedAt", null));
+  return row;
 }
 
 function showSwipe() {
-  const on = element("compare").checked && state.candidates.length > 0 && !stage.generated;
+  const on = element("compare").checked && Boolean(state.sam) && !stage.generated;
   element("swipe").hidden = !on;
   stage.compare = on ? element("divider").value / 100 : null;
   stage.drawMasks();
@@ -311,7 +380,7 @@ async function generate() {
   }
 }
 
-async function watchGeneration(run) {
+async function watchGeneration(run, shown = true) {
   const mine = ++polled;
   showEverything(false);
   element("show-everything-row").hidden = true;
@@ -334,7 +403,7 @@ async function watchGeneration(run) {
       generated = found;
     }
     showProgress(run);
-    showEverything(run.status === "done" && run.found > 0);
+    showEverything(shown && run.status === "done" && run.found > 0);
   } catch (error) {
     if (mine === polled) {
       showProgress(null);
@@ -389,7 +458,7 @@ function showDownloads() {
   const everything = Boolean(stage.generated);
   const count = everything ? generated.scores.length : state.objects.length + (state.candidates.length ? 1 : 0);
   element("download-hint").textContent =
-    count === 0 ? "Nothing to download yet." : `${count} ${count === 1 ? "mask" : "masks"} at the size of the photo` +
+    count === 0 ? "Nothing to download yet." : `${count} ${count === 1 ? "object" : "objects"} at the size of the photo` +
       (everything ? `: all that was found, without the ${state.objects.length} kept.` : ".");
   for (const button of element("downloads").children) {
     button.disabled = count === 0;
@@ -399,13 +468,14 @@ function showDownloads() {
 async function download(file) {
   element("error").hidden = true;
   try {
+    const count = element("download-hint").textContent.split(" at ")[0];
     const { blob, name } = await busy(() => backend.file(stage.generated ? "everything" : "objects", file));
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
     link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    say(`Downloaded ${name}.`);
+    say(`Downloaded ${name}: ${count}.`);
   } catch (error) {
     showError(error);
   }
@@ -429,12 +499,19 @@ for (const input of document.querySelectorAll("input[name=tool]")) {
 for (const action of ["undo", "redo", "clear", "keep"]) {
   element(action).addEventListener("click", () => act(action));
 }
-for (const [id, change] of [["zoom-in", 1], ["zoom-out", -1], ["zoom-fit", 0]]) {
-  element(id).addEventListener("click", () => stage.zoom(change));
+for (const [id, zoomed] of Object.entries({
+  "zoom-in": () => stage.zoomed * 1.5,
+  "zoom-out": () => stage.zoomed / 1.5,
+  "zoom-fit": () => 1,
+  "zoom-full": () => stage.full,
+})) {
+  element(id).addEventListener("click", () => stage.zoomTo(zoomed()));
 }
 stage.addEventListener("zoom", (event) => {
-  element("zoom").textContent = event.detail === 1 ? "fit" : `${Number(event.detail.toFixed(1))} ×`;
+  element("zoom").textContent = `${Math.round(100 * event.detail)}\u00a0%`;
 });
+element("help-open").addEventListener("click", () => element("help").showModal());
+element("help-close").addEventListener("click", () => element("help").close());
 element("refine").addEventListener("change", (event) => act("options", { refine: event.target.checked }));
 element("hq-only").addEventListener("change", (event) => act("options", { hq_token_only: event.target.checked }));
 element("how-many").addEventListener("change", (event) => act("options", { candidates: event.target.value }));
@@ -454,7 +531,7 @@ for (const input of document.querySelectorAll("input.file")) {
   });
 }
 document.addEventListener("keydown", (event) => {
-  if (state && (event.ctrlKey || event.metaKey) && !event.altKey) {
+  if (state && (event.ctrlKey || event.metaKey) && !event.altKey && event.target.type !== "text") {
     const key = event.key.toLowerCase();
     const action = key === "z" ? (event.shiftKey ? "redo" : "undo") : key === "y" ? "redo" : null;
     if (action) {

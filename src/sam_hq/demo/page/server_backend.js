@@ -7,6 +7,8 @@ export class ServerBackend {
   privacy = "It stays on the computer that runs this demo.";
   formats = "JPEG, PNG, WebP, GIF, BMP or TIFF";
   searches = true;
+  files = ["overlay.png", "masks.png", "cutout.png", "annotations.json", "polygons.json", "yolo.zip", "labelme.json",
+    "objects.geojson"];
   session = null;
 
   about() {

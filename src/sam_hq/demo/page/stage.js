@@ -23,28 +23,34 @@ export class Stage extends EventTarget {
     this.compare = null; // share of the width where SAM ends, or null
     this.generated = null; // what was found, while it is shown
     this.highlighted = 0;
+    this.pointedAt = null; // number of the kept object that is pointed at in the list
+    this.previewed = null; // place of the candidate that is pointed at
+    this.start = null; // where the pointer went down, until it is known what is meant
     this.zoomed = 1; // how many times larger than what fits
+    this.full = 1; // how many times larger the photo's own pixels are
     this.#listen();
     this.#listenToZoom();
+    this.#listenToFingers();
     new ResizeObserver(() => this.layout()).observe(this.viewport.parentElement);
     window.addEventListener("resize", () => this.layout());
   }
 
-  setPicture(bitmap) {
+  // bitmap: the photo as it is shown; width: of the photo itself.
+  setPicture(bitmap, width) {
+    this.photoWidth = width;
     for (const canvas of [this.photo, this.masks]) {
       canvas.width = bitmap.width;
       canvas.height = bitmap.height;
     }
     this.photo.getContext("2d").drawImage(bitmap, 0, 0);
-    this.cursor = this.corner = this.drag = this.pending = this.generated = null;
+    this.cursor = this.corner = this.drag = this.start = this.pending = this.generated = null;
     this.zoomed = 1;
     this.layout();
-    this.#say("zoom", 1);
   }
 
   setState(state) {
     this.state = state;
-    this.pending = null;
+    this.pending = this.previewed = null;
     this.drawMasks();
     this.drawMarks();
   }
@@ -54,23 +60,27 @@ export class Stage extends EventTarget {
     this.marks.classList.toggle("box", tool === "box");
   }
 
-  // change: steps in or out about the middle of what is seen, 0 to fit.
-  zoom(change) {
+  // About the middle of what is seen.
+  zoomTo(zoomed) {
     const frame = this.viewport.getBoundingClientRect();
-    const zoomed = change === 0 ? 1 : this.zoomed * 1.5 ** change;
     this.zoomAbout(zoomed, frame.left + frame.width / 2, frame.top + frame.height / 2);
+  }
+
+  // Show a candidate, or an object more strongly, while something points at it; null: no longer.
+  pointAt(what, number) {
+    this[what] = number;
+    this.drawMasks();
   }
 
   // What lies at a place of the window stays there, as far as the photo reaches.
   zoomAbout(zoomed, x, y) {
     const before = this.stage.getBoundingClientRect();
     const [across, down] = [(x - before.left) / before.width, (y - before.top) / before.height];
-    this.zoomed = Math.min(MOST_ZOOM, Math.max(1, zoomed));
+    this.zoomed = Math.min(Math.max(MOST_ZOOM, this.full), Math.max(Math.min(1, this.full), zoomed));
     this.layout();
     const after = this.stage.getBoundingClientRect();
     this.viewport.scrollLeft += after.left + across * after.width - x;
     this.viewport.scrollTop += after.top + down * after.height - y;
-    this.#say("zoom", this.zoomed);
   }
 
   layout() {
@@ -80,6 +90,8 @@ export class Stage extends EventTarget {
     const room = Math.max(240, Math.min(window.innerHeight - 210, 1000));
     const fit = Math.min(this.viewport.clientWidth / this.photo.width, room / this.photo.height);
     const scale = fit * this.zoomed;
+    this.full = this.photoWidth / (this.photo.width * fit);
+    this.#say("zoom", this.zoomed / this.full);
     // As high as what fits, also when zoomed: else the photo would move while the viewport grows.
     this.viewport.style.height = `${Math.floor(this.photo.height * fit) + 2}px`;
     this.stage.style.width = `${Math.floor(this.photo.width * scale)}px`;
@@ -106,14 +118,14 @@ export class Stage extends EventTarget {
     if (this.generated) {
       paintLabels(image.data, this.generated.labels, width, this.generated.colors, this.highlighted);
     } else {
-      const paint = (counts, color, left, right) =>
-        paintMask(image.data, decodeRuns(counts, width, height), width, height, color, edge, left, right);
+      const paint = (counts, color, left, right, opacity) =>
+        paintMask(image.data, decodeRuns(counts, width, height), width, height, color, edge, left, right, opacity);
       for (const object of this.state.objects) {
-        paint(object.counts, object.color);
+        paint(object.counts, object.color, 0, width, object.number === this.pointedAt ? 0.75 : undefined);
       }
-      const shown = this.state.candidates[this.state.chosen];
+      const shown = this.state.candidates[this.previewed ?? this.state.chosen];
       if (shown) {
-        const split = this.compare === null ? 0 : Math.round(this.compare * width);
+        const split = this.compare === null || !this.state.sam ? 0 : Math.round(this.compare * width);
         paint(shown.counts, this.state.color, split, width);
         if (split) {
           paint(this.state.sam.counts, SAM_COLOR, 0, split);
@@ -221,22 +233,50 @@ export class Stage extends EventTarget {
     }
   }
 
+  // Two fingers zoom and move the photo; one is left to the page, which scrolls, and to taps.
+  #listenToFingers() {
+    let before = null; // {x, y, apart} of the fingers
+    const between = ([one, other]) => ({
+      x: (one.clientX + other.clientX) / 2,
+      y: (one.clientY + other.clientY) / 2,
+      apart: Math.max(1, Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY)),
+    });
+    this.marks.addEventListener("touchstart", (event) => {
+      if (event.touches.length === 2) {
+        event.preventDefault(); // neither the page's own zoom nor a click
+        this.start = this.drag = null;
+        this.drawMarks();
+        before = between(event.touches);
+      }
+    }, { passive: false });
+    this.marks.addEventListener("touchmove", (event) => {
+      if (before && event.touches.length === 2) {
+        event.preventDefault();
+        const now = between(event.touches);
+        this.viewport.scrollLeft -= now.x - before.x;
+        this.viewport.scrollTop -= now.y - before.y;
+        this.zoomAbout((this.zoomed * now.apart) / before.apart, now.x, now.y);
+        before = now;
+      }
+    }, { passive: false });
+    for (const kind of ["touchend", "touchcancel"]) {
+      this.marks.addEventListener(kind, () => {
+        before = null;
+      });
+    }
+  }
+
   #listen() {
-    let start = null;
     this.marks.addEventListener("contextmenu", (event) => event.preventDefault());
     this.marks.addEventListener("pointerdown", (event) => {
-      if (this.generated && event.button === 0 && !this.spaceHeld) {
-        this.#highlight(event);
-        if (this.highlighted) {
-          this.#say("found", this.highlighted);
-        } else {
-          this.#say("hint", "To set points again, untick “Show everything that was found”.");
-        }
-      }
-      if (!this.state || this.generated || this.spaceHeld || (event.button !== 0 && event.button !== 2)) {
+      if (!this.state || this.spaceHeld || !event.isPrimary || (event.button !== 0 && event.button !== 2)) {
         return;
       }
-      start = { at: this.#position(event), x: event.clientX, y: event.clientY, button: event.button };
+      this.start = { at: this.#position(event), x: event.clientX, y: event.clientY, button: event.button };
+      if (this.generated) {
+        this.#highlight(event);
+        return;
+      }
       this.cursor = null;
       if (event.pointerType === "mouse" || this.tool === "box") {
         this.marks.setPointerCapture(event.pointerId);
@@ -245,20 +285,22 @@ export class Stage extends EventTarget {
     this.marks.addEventListener("pointermove", (event) => {
       if (this.generated) {
         this.#highlight(event);
-      } else if (start && start.button === 0 && (event.pointerType === "mouse" || this.tool === "box")) {
-        if (this.drag || Math.hypot(event.clientX - start.x, event.clientY - start.y) > DRAG_PIXELS) {
-          this.drag = [...start.at, ...this.#position(event)];
+      } else if (this.start?.button === 0 && event.isPrimary && (event.pointerType === "mouse" || this.tool === "box")) {
+        if (this.drag || Math.hypot(event.clientX - this.start.x, event.clientY - this.start.y) > DRAG_PIXELS) {
+          this.drag = [...this.start.at, ...this.#position(event)];
           this.drawMarks();
         }
       }
     });
     this.marks.addEventListener("pointerup", (event) => {
-      if (!start) {
+      if (!this.start || !event.isPrimary) {
         return;
       }
-      const { at, button } = start;
-      start = null;
-      if (this.drag) {
+      const { at, button } = this.start;
+      this.start = null;
+      if (this.generated) {
+        this.#say(this.highlighted ? "found" : "hint", this.highlighted || "To set points again, untick “Show everything that was found”.");
+      } else if (this.drag) {
         this.#box([...at, ...this.#position(event)]);
       } else if (this.tool !== "box" || button === 2) {
         const negative = button === 2 || event.shiftKey || this.tool === "background";
@@ -268,7 +310,7 @@ export class Stage extends EventTarget {
       }
     });
     this.marks.addEventListener("pointercancel", () => {
-      start = this.drag = null;
+      this.start = this.drag = null;
       this.drawMarks();
     });
     this.marks.addEventListener("pointerleave", () => this.generated && this.#highlight(null));

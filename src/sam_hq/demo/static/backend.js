@@ -6,6 +6,7 @@ export class Backend {
   privacy = "It never leaves this browser.";
   formats = "JPEG, PNG, WebP, GIF, BMP or AVIF";
   searches = false;
+  files = ["overlay.png", "masks.png", "cutout.png", "annotations.json"]; // polygons are traced by the server alone
   onprogress = null; // hears which share of the model has arrived
   session = ""; // a reload starts a new one
   #worker = null;

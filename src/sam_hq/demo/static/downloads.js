@@ -15,7 +15,8 @@ const FILES = { "overlay.png": overlay, "masks.png": masks, "cutout.png": cutout
 export function makeFile(name, session, file) {
   const { width, height } = session.photo;
   const frame = maskFrame(width, height, session.resized, session.metadata);
-  const rows = session.objects().map(({ number, logits, score }) => ({ number, score, ...maskRuns(logits, frame) }));
+  const rows = session.objects().map(({ number, name: word, logits, score }) =>
+    ({ number, category: word || "object", score, ...maskRuns(logits, frame) }));
   if (rows.length === 0) {
     throw new Error("there is no mask yet: click on an object first");
   }
@@ -66,21 +67,24 @@ async function cutout(rows, { width, height }, file) {
 }
 
 function annotations(rows, { name, width, height }) {
+  // Numbered from 1 in the order of the first object of each.
+  const categories = [...new Set(rows.map((row) => row.category))];
   const coco = {
     info: { description: "masks found by SAM-HQ" },
     images: [{ id: 1, file_name: name, width, height }],
-    annotations: rows.map(({ number, score, counts, area }, i) => ({
+    licenses: [],
+    annotations: rows.map(({ number, category, score, counts, area }, i) => ({
       id: i + 1,
       image_id: 1,
-      category_id: 1,
+      category_id: categories.indexOf(category) + 1,
       iscrowd: 0,
       segmentation: { size: [height, width], counts: cocoString(counts) },
       area,
       bbox: boxOf(counts, height),
       object: number,
-      score,
+      predicted_iou: score,
     })),
-    categories: [{ id: 1, name: "object" }],
+    categories: categories.map((name, i) => ({ id: i + 1, name })),
   };
   return new Blob([JSON.stringify(coco)], { type: "application/json" });
 }

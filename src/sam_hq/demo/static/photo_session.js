@@ -6,14 +6,15 @@ import { maskFrame, maskRuns } from "./photo_masks.js";
 
 const CANDIDATE_CHOICES = ["auto", "three", "one"];
 const MOST_POINTS = 100; // of one object
-const MOST_OBJECTS = 100;
+const MOST_OBJECTS = 255; // as many as masks of 8 bits can number
 const MOST_UNDO = 50;
 const NO_PROMPTS = { points: [], box: null, previous: null };
-const ACTIONS = ["point", "box", "choose", "keep", "remove", "clear", "undo", "redo", "options"];
+const LONGEST_OBJECT_NAME = 60;
+const ACTIONS = ["point", "box", "choose", "keep", "remove", "rename", "refine", "clear", "undo", "redo", "options"];
 
 export class PhotoSession {
   #options = { candidates: "auto", hq_token_only: false, refine: true };
-  #step = { prompts: NO_PROMPTS, chosen: 0, kept: [] };
+  #step = { prompts: NO_PROMPTS, chosen: 0, kept: [], takenUp: null };
   #answer = null;
   #past = [];
   #future = [];
@@ -44,7 +45,8 @@ export class PhotoSession {
     if (prompts.points.length >= MOST_POINTS) {
       throw new Error(`an object can have at most ${MOST_POINTS} points`);
     }
-    const previous = this.#options.refine && this.#answer ? this.#answer.masks[this.#step.chosen] : null;
+    const shown = this.#options.refine && this.#answer ? this.#answer.masks[this.#step.chosen] : null;
+    const previous = shown ?? this.#step.takenUp?.logits ?? null;
     await this.#prompt({ ...prompts, points: [...prompts.points, point], previous });
   }
 
@@ -59,30 +61,46 @@ export class PhotoSession {
   }
 
   choose({ candidate }) {
-    if (!this.#answer?.masks[candidate]) {
+    if (!this.#candidates()[candidate]) {
       throw new Error(`there is no candidate ${candidate}`);
     }
     this.#step = { ...this.#step, chosen: candidate };
   }
 
   keep() {
-    const shown = this.#shownObject();
-    if (!shown) {
+    if (!this.#shownObject()) {
       throw new Error("there is no mask to keep: click on an object first");
     }
-    if (this.#step.kept.length >= MOST_OBJECTS) {
-      throw new Error(`at most ${MOST_OBJECTS} objects can be kept`);
-    }
-    this.#goTo({ prompts: NO_PROMPTS, chosen: 0, kept: [...this.#step.kept, shown] }, null);
+    this.#goTo({ prompts: NO_PROMPTS, chosen: 0, kept: this.#allKept(), takenUp: null }, null);
   }
 
   remove({ number }) {
-    this.#goTo({ ...this.#step, kept: this.#step.kept.filter((each) => each.number !== number) }, this.#answer);
+    this.#goTo({ ...this.#step, kept: without(this.#step.kept, number) }, this.#answer);
+  }
+
+  rename({ number, name }) {
+    const plain = String(name).normalize("NFC").replace(/\p{C}/gu, " ").trim().replace(/\s+/g, " ");
+    if ([...plain].length > LONGEST_OBJECT_NAME) {
+      throw new Error(`a name can have at most ${LONGEST_OBJECT_NAME} letters`);
+    }
+    const { kept } = this.#step;
+    const renamed = { ...numbered(kept, number), name: plain };
+    if (renamed.name !== numbered(kept, number).name) {
+      this.#goTo({ ...this.#step, kept: withKept(without(kept, number), renamed) }, this.#answer);
+    }
+  }
+
+  // Takes a kept object up again; a mask that is in work is kept before.
+  refine({ number }) {
+    const takenUp = numbered(this.#step.kept, number);
+    this.#goTo({ prompts: NO_PROMPTS, chosen: 0, kept: without(this.#allKept(), number), takenUp }, null);
   }
 
   clear() {
-    if (!isEmpty(this.#step.prompts)) {
-      this.#goTo({ prompts: NO_PROMPTS, chosen: 0, kept: this.#step.kept }, null);
+    const { prompts, kept, takenUp } = this.#step;
+    if (!isEmpty(prompts) || takenUp) {
+      const back = takenUp ? withKept(kept, takenUp) : kept;
+      this.#goTo({ prompts: NO_PROMPTS, chosen: 0, kept: back, takenUp: null }, null);
     }
   }
 
@@ -104,7 +122,7 @@ export class PhotoSession {
     this.#keepChoiceInRange();
   }
 
-  // The kept objects and the one in work, as {number, logits, score}.
+  // The kept objects and the one in work, as {number, name, logits, score}.
   objects() {
     const shown = this.#shownObject();
     return [...this.#step.kept, ...(shown ? [shown] : [])];
@@ -112,8 +130,8 @@ export class PhotoSession {
 
   // All that a page shows.
   state() {
-    const { prompts, chosen, kept } = this.#step;
-    const number = this.#freeNumber();
+    const { prompts, chosen, kept, takenUp } = this.#step;
+    const number = this.#number();
     const answer = this.#answer;
     return {
       photo: this.photo,
@@ -123,10 +141,12 @@ export class PhotoSession {
       number,
       color: cssColor(number),
       chosen,
-      candidates: (answer?.masks ?? []).map((logits, i) => ({ score: answer.scores[i], ...this.#summary(logits) })),
+      taken_up: takenUp !== null,
+      candidates: this.#candidates().map(({ logits, score }) => ({ score, ...this.#summary(logits) })),
       sam: answer && this.#summary(answer.samMasks[Math.min(chosen, answer.samMasks.length - 1)]),
       objects: kept.map((each) => ({
-        number: each.number, color: cssColor(each.number), score: each.score, ...this.#summary(each.logits),
+        number: each.number, color: cssColor(each.number), name: each.name, score: each.score,
+        ...this.#summary(each.logits),
       })),
       can_undo: this.#past.length > 0,
       can_redo: this.#future.length > 0,
@@ -137,7 +157,7 @@ export class PhotoSession {
 
   async #prompt(prompts) {
     const answer = await this.#asked(prompts);
-    this.#goTo({ prompts, chosen: 0, kept: this.#step.kept }, answer);
+    this.#goTo({ ...this.#step, prompts, chosen: 0 }, answer);
   }
 
   #goTo(step, answer) {
@@ -176,13 +196,34 @@ export class PhotoSession {
     }
   }
 
-  #shownObject() {
-    const chosen = this.#step.chosen;
-    return this.#answer &&
-      { number: this.#freeNumber(), logits: this.#answer.masks[chosen], score: this.#answer.scores[chosen] };
+  // Masks that may be chosen.
+  #candidates() {
+    const { takenUp } = this.#step;
+    return this.#answer ? this.#answer.masks.map((logits, i) => ({ logits, score: this.#answer.scores[i] })) :
+      takenUp ? [takenUp] : [];
   }
 
-  #freeNumber() {
+  #shownObject() {
+    const candidate = this.#candidates()[this.#step.chosen];
+    return candidate &&
+      { number: this.#number(), name: this.#step.takenUp?.name ?? "", logits: candidate.logits, score: candidate.score };
+  }
+
+  // The kept objects together with the one in work.
+  #allKept() {
+    const shown = this.#shownObject();
+    const kept = shown ? withKept(this.#step.kept, shown) : this.#step.kept;
+    if (kept.length > MOST_OBJECTS) {
+      throw new Error(`at most ${MOST_OBJECTS} objects can be kept`);
+    }
+    return kept;
+  }
+
+  // Of the object in work: the lowest that is free, or the one it had.
+  #number() {
+    if (this.#step.takenUp) {
+      return this.#step.takenUp.number;
+    }
     const taken = this.#step.kept.map((each) => each.number);
     let number = 1;
     while (taken.includes(number)) {
@@ -210,4 +251,21 @@ export class PhotoSession {
 
 function isEmpty(prompts) {
   return prompts.points.length === 0 && !prompts.box;
+}
+
+function numbered(kept, number) {
+  const found = kept.find((each) => each.number === number);
+  if (!found) {
+    throw new Error(`there is no object ${number}`);
+  }
+  return found;
+}
+
+function without(kept, number) {
+  const dropped = numbered(kept, number);
+  return kept.filter((each) => each !== dropped);
+}
+
+function withKept(kept, added) {
+  return [...kept, added].sort((one, other) => one.number - other.number);
 }
