@@ -1,4 +1,4 @@
-"""The values that a session goes through: its objects, what undo goes back to, and how the model is asked."""
+"""The values that a session goes through: its objects, what undo restores, and how the model is asked."""
 
 import unicodedata
 from dataclasses import dataclass, field, replace
@@ -35,7 +35,7 @@ class SegmentedObject:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What undo goes back to.
+    """What undo restores.
 
     Args:
         prompts: Of the object in work.
