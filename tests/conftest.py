@@ -84,6 +84,17 @@ def model(request) -> SamHQModel:
 
 
 @pytest.fixture(scope="session")
+def directory(tmp_path_factory) -> Path:
+    """A small ViT with its processor, saved; to be read only."""
+    from sam_hq.hub.conversion import processor_for
+
+    directory = tmp_path_factory.mktemp("model")
+    small_model().save_pretrained(directory)
+    processor_for(small_config()).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def photos() -> Path:
     """The folder of photos."""
     return PHOTOS

@@ -130,7 +130,35 @@ class SamHQVisionConfig(PreTrainedConfig):
         return self.hidden_size
 
 
-class SamHQTinyVitConfig(PreTrainedConfig):
+class _StagedVisionConfig:
+    """What encoders with stages share: their grid is a sixteenth of `image_size`, by construction."""
+
+    image_size: int
+    model_type: ClassVar[str]
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels of the input per cell of `image_embeddings`, along one side: 16 by construction."""
+        return 16
+
+    @property
+    def image_embedding_size(self) -> int:
+        """Side of the grid of `image_embeddings`, in cells."""
+        return self.image_size // self.patch_size
+
+    def _take_stages(self, names: Sequence[str], count: int, others: dict[str, Any]) -> None:
+        """Make lists of the values for each stage, and take the patch size, which files may state, from the others."""
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != count:
+                raise ValueError(f"{name} must hold one value for each of the {count} stages, but is {value!r}")
+            setattr(self, name, list(value))
+        stated = others.pop("patch_size", self.patch_size)
+        if stated != self.patch_size:
+            raise ValueError(f"patch_size is {stated}, but that of a {self.model_type!r} is {self.patch_size}")
+
+
+class SamHQTinyVitConfig(_StagedVisionConfig, PreTrainedConfig):
     """The TinyViT encoder of Light HQ-SAM (the 5M TinyViT with its last downsampling kept at stride 1).
 
     The encoder's grid is a sixteenth of `image_size`. `num_attention_heads` and `window_size` are lists, one value per
@@ -179,15 +207,7 @@ class SamHQTinyVitConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         stages = ("hidden_sizes", "depths", "num_attention_heads", "window_size")
-        for name in stages:
-            value = getattr(self, name)
-            if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != 4:
-                raise ValueError(f"{name} must hold one value for each of the 4 stages, but is {value!r}")
-            setattr(self, name, list(value))
-        # A fact of this encoder rather than a choice; files may state it.
-        stated_patch_size = kwargs.pop("patch_size", self.patch_size)
-        if stated_patch_size != self.patch_size:
-            raise ValueError(f"patch_size is {stated_patch_size}, but that of a TinyViT is {self.patch_size}")
+        self._take_stages(stages, 4, kwargs)
         _require_ratio("mlp_ratio", self.mlp_ratio)
         _require_ratio("mbconv_expand_ratio", self.mbconv_expand_ratio)
         super().__post_init__(**kwargs)
@@ -204,22 +224,12 @@ class SamHQTinyVitConfig(PreTrainedConfig):
         _require_few_weights(self, int(blocks) + 9 * self.output_channels**2)
 
     @property
-    def patch_size(self) -> int:
-        """Pixels of the input per cell of `image_embeddings`, along one side: 16 by construction."""
-        return 16
-
-    @property
-    def image_embedding_size(self) -> int:
-        """Side of the grid of `image_embeddings`, in cells."""
-        return self.image_size // self.patch_size
-
-    @property
     def intermediate_size(self) -> int:
         """Width of `intermediate_embeddings[0]`: stage 1 after its downsampling."""
         return self.hidden_sizes[2]
 
 
-class SamHQEfficientNetConfig(PreTrainedConfig):
+class SamHQEfficientNetConfig(_StagedVisionConfig, PreTrainedConfig):
     """An EfficientNet-Lite encoder, for which there are ImageNet weights.
 
     The encoder's grid is a sixteenth of `image_size`. The defaults are those of lite0; lite1 has 1, 3, 3, 4, 4, 5, 1
@@ -267,15 +277,7 @@ class SamHQEfficientNetConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         stages = ("hidden_sizes", "num_hidden_layers")
-        for name in stages:
-            value = getattr(self, name)
-            if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != 7:
-                raise ValueError(f"{name} must hold one value for each of the 7 stages, but is {value!r}")
-            setattr(self, name, list(value))
-        # A fact of this encoder rather than a choice; files may state it.
-        stated_patch_size = kwargs.pop("patch_size", self.patch_size)
-        if stated_patch_size != self.patch_size:
-            raise ValueError(f"patch_size is {stated_patch_size}, but that of an EfficientNet is {self.patch_size}")
+        self._take_stages(stages, 7, kwargs)
         super().__post_init__(**kwargs)
         _require_at_most_largest(self)
         _require_positive(self, *stages, "stem_width", "fusion_width", "fine_channels", "num_channels")
@@ -285,16 +287,6 @@ class SamHQEfficientNetConfig(PreTrainedConfig):
             12 * depth * width**2 for depth, width in zip(self.num_hidden_layers, self.hidden_sizes, strict=True)
         )
         _require_few_weights(self, blocks + 9 * self.output_channels**2)
-
-    @property
-    def patch_size(self) -> int:
-        """Pixels of the input per cell of `image_embeddings`, along one side: 16 by construction."""
-        return 16
-
-    @property
-    def image_embedding_size(self) -> int:
-        """Side of the grid of `image_embeddings`, in cells."""
-        return self.image_size // self.patch_size
 
     @property
     def intermediate_size(self) -> int:

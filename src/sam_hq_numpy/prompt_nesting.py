@@ -38,15 +38,8 @@ def points_per_object(input_points: Any, batch_size: int) -> list[list[np.ndarra
         TypeError: no nested numbers.
         ValueError: another nesting, another number of images, or a point that is not x, y.
     """
-    images = _per_image(input_points, batch_size, "input_points")
-    depth = nesting_depth(input_points)
-    if depth not in (3, 4) and _holds_a_number(input_points):
-        raise ValueError(
-            "input_points must be nested [image][object][point][x, y], or [image][point][x, y] for one object per "
-            f"image, got {depth} levels"
-        )
-    if depth == 3 and _holds_a_number(input_points):
-        images = [[] if _is_empty(image) else [image] for image in images]
+    forms = "[image][object][point][x, y]", "[image][point][x, y]"
+    images = _objects_per_image(input_points, batch_size, "input_points", 4, forms)
     return [
         [_rows(points, 2, f"input_points[{i}][{j}]") for j, points in enumerate(_entries(image, f"input_points[{i}]"))]
         for i, image in enumerate(images)
@@ -113,15 +106,8 @@ def boxes_per_image(input_boxes: Any, batch_size: int) -> list[np.ndarray]:
         TypeError: no nested numbers.
         ValueError: another nesting, another number of images, or a box that has not four numbers.
     """
-    images = _per_image(input_boxes, batch_size, "input_boxes")
-    depth = nesting_depth(input_boxes)
-    if depth not in (2, 3) and _holds_a_number(input_boxes):
-        raise ValueError(
-            "input_boxes must be nested [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object "
-            f"per image, got {depth} levels"
-        )
-    if depth == 2 and _holds_a_number(input_boxes):
-        images = [[] if _is_empty(image) else [image] for image in images]
+    forms = "[image][object][x0, y0, x1, y1]", "[image][x0, y0, x1, y1]"
+    images = _objects_per_image(input_boxes, batch_size, "input_boxes", 3, forms)
     return [_rows(image, 4, f"input_boxes[{i}]") for i, image in enumerate(images)]
 
 
@@ -285,6 +271,19 @@ def _per_image(value: Any, batch_size: int, name: str) -> list:
     if len(value) != batch_size:
         raise ValueError(f"{name} is for {len(value)} images (its outermost level), but there are {batch_size}")
     return list(value)
+
+
+def _objects_per_image(value: Any, batch_size: int, name: str, levels: int, forms: tuple[str, str]) -> list:
+    """The objects of each image, from prompts that may lack the level of objects: one per image then."""
+    images = _per_image(value, batch_size, name)
+    depth = nesting_depth(value)
+    if depth == levels or not _holds_a_number(value):
+        return images
+    if depth != levels - 1:
+        raise ValueError(
+            f"{name} must be nested {forms[0]}, or {forms[1]} for one object per image, got {depth} levels"
+        )
+    return [[] if _is_empty(image) else [image] for image in images]
 
 
 def _numbers(value: Any, name: str, allow_bool: bool = False) -> np.ndarray:

@@ -6,17 +6,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from conftest import PHOTOS, small_config, small_model
-from sam_hq.hub.conversion import processor_for
+from conftest import PHOTOS
 from sam_hq_cli.main import main
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("model")
-    small_model("vit").save_pretrained(directory)
-    processor_for(small_config("vit")).save_pretrained(directory)
-    return directory
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import sam_hq
-from conftest import PHOTOS, REPOSITORY, small_config, small_model
+from conftest import PHOTOS, REPOSITORY, small_model
 from sam_hq.generation.generator import SamHQMaskGenerator
-from sam_hq.hub.conversion import processor_for
 from sam_hq.photo_embeddings import PhotoEmbeddings
 from sam_hq_cli import generate
 from sam_hq_cli.main import build_parser, main
@@ -23,14 +22,6 @@ from sam_hq_numpy.mask_rle import RunLengthMask
 
 FLAGS = ["--points-per-crop", "3", "--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--crops-nms-thresh", "1"]
 OPTIONS = {"points_per_crop": 3, "pred_iou_thresh": 0, "stability_score_thresh": 0, "crops_nms_thresh": 1}
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("model")
-    small_model("vit").save_pretrained(directory)
-    processor_for(small_config("vit")).save_pretrained(directory)
-    return directory
 
 
 @pytest.fixture

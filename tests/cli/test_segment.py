@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from safetensors.torch import load_file, save_file
 
 import sam_hq
-from conftest import PHOTOS, small_config, small_model
+from conftest import PHOTOS, small_config
 from sam_hq.hub.conversion import processor_for
 from sam_hq_cli.main import main
 from sam_hq_cli.mask_files import write_masks
@@ -23,14 +23,6 @@ from sam_hq_cli.segment import objects_from
 from sam_hq_numpy.overlays import object_color
 
 PHOTO = PHOTOS / "scissors.png"
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("model")
-    small_model("vit").save_pretrained(directory)
-    processor_for(small_config("vit")).save_pretrained(directory)
-    return directory
 
 
 def segment(directory, *arguments: object) -> int:

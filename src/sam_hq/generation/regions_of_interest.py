@@ -15,8 +15,8 @@ from sam_hq_numpy.value_ranges import InputRange
 
 from ..images.large_photos import PhotoRegions
 from ..images.mask_ops import masks_to_boxes, touches_crop_edge
-from ..model.model_access import execution_device, unwrapped
 from ..modeling_sam_hq import SamHQModel
+from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
 
 
@@ -88,7 +88,8 @@ def segment_regions(
             f"and {max_growths}"
         )
     boxes, points_of, labels_of = _of_objects(input_boxes, input_points, input_labels)
-    model = unwrapped(model, SamHQModel)
+    predictor = SamHQPredictor(model, processor)
+    options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
     of_processor = processor.image_processor
     photo = PhotoRegions(
         image,
@@ -106,15 +107,16 @@ def segment_regions(
     for index in range(len(boxes if boxes is not None else points_of or ())):
         box = None if boxes is None else boxes[index]
         points = None if points_of is None else points_of[index]
-        labels = None if labels_of is None else labels_of[index].tolist()
+        if points is not None and not len(points):
+            points = None
+        labels = None if points is None or labels_of is None else labels_of[index]
+        prompts = {"boxes": box, "points": points, "labels": labels}
         span = _span(box, points, photo.size, index)
         side = max(tile_size, int(np.ceil(context * max(span[2] - span[0], span[3] - span[1]))))
         for growth in range(max_growths + 1):
             region = _region(span, side << growth, photo.size)
             with prompts_already_checked():
-                found, is_cut = _segment(
-                    model, processor, photo, region, box, points, labels, multimask_output, hq_token_only
-                )
+                found, is_cut = _segment(predictor, photo, region, prompts, options)
             if not is_cut:
                 break
         segmented.append(found)
@@ -123,33 +125,19 @@ def segment_regions(
 
 @torch.no_grad()
 def _segment(
-    model: SamHQModel,
-    processor: SamHQProcessor,
-    photo: PhotoRegions,
-    region: Box,
-    box: np.ndarray | None,
-    points: np.ndarray | None,
-    labels: list[int] | None,
-    multimask_output: bool,
-    hq_token_only: bool,
+    predictor: SamHQPredictor, photo: PhotoRegions, region: Box, prompts: dict[str, Any], options: dict[str, bool]
 ) -> tuple[RegionMask, bool]:
     """The mask of one object in one region, and whether it ends where only the region does."""
     corner = np.array(region[:2], dtype=np.float64)
-    prompts: dict[str, Any] = {}
-    if box is not None:
-        prompts["input_boxes"] = [[(box - np.tile(corner, 2)).tolist()]]
-    if points is not None and len(points):
-        prompts["input_points"] = [[(points - corner).tolist()]]
-        prompts["input_labels"] = [[labels if labels is not None else [1] * len(points)]]
+    within = {**prompts, "points": None, "boxes": None}  # the same prompts in pixels of the region
+    if prompts["boxes"] is not None:
+        within["boxes"] = prompts["boxes"] - np.tile(corner, 2)
+    if prompts["points"] is not None:
+        within["points"] = prompts["points"] - corner
     most = (region[2] - region[0]) * (region[3] - region[1])  # the limit was applied when the image was opened
-    inputs = processor(
-        photo.region(region), input_data_format="channels_last", return_tensors="pt", max_pixels=most, **prompts
-    )
-    sizes = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
-    tensors = {name: tensor.to(execution_device(model)) for name, tensor in inputs.items()}
-    tensors["pixel_values"] = tensors["pixel_values"].to(model.dtype)
-    outputs = model(**tensors, multimask_output=multimask_output, hq_token_only=hq_token_only)
-    mask = processor.post_process_masks(outputs.pred_masks[:, :, :1], *sizes)[0][0].cpu()  # (1, H, W)
+    embeddings = predictor.embed(photo.region(region), input_data_format="channels_last", max_pixels=most)
+    outputs = predictor.decode(embeddings, **within, **options)
+    mask = predictor.photo_masks(embeddings, outputs.pred_masks[0, :, 0]).cpu()  # (1, H, W)
     is_cut = bool(touches_crop_edge(masks_to_boxes(mask), region, photo.size)[0])
     encoded = RunLengthMask.from_mask(mask[0].numpy()).pasted(region[0], region[1], photo.size)
     return RegionMask(encoded, outputs.iou_scores[0, 0, 0].item(), region), is_cut
