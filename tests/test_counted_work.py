@@ -230,7 +230,7 @@ def test_prompts_that_fail_and_rows_that_pad_are_not_rendered(prompted):
 
 
 def test_decoding_holds_a_group_and_not_all_prompts(prompted, monkeypatch):
-    monkeypatch.setattr("sam_hq.model.cpu_decoder._PIXEL_FLOATS_AT_ONCE", 1)  # one object, as at full size
+    monkeypatch.setattr("sam_hq.model.cpu_decoder.PIXEL_FLOATS_AT_ONCE", 1)  # one object, as at full size
     model, image_embeddings, _, hq_features, _ = prompted
     peaks = []
     for count in (64, 96):  # tokens grow with the prompts, pixels do not

@@ -78,7 +78,7 @@ def test_a_torch_model_is_exported_on_the_way(served, tmp_path, monkeypatch, cap
     ],
 )
 def test_what_cannot_be_written_is_known_before_the_export(served, tmp_path, monkeypatch, capsys, words, message):
-    monkeypatch.setattr("sam_hq_cli.static_demo._export", lambda *_: pytest.fail("the export has begun"))
+    monkeypatch.setattr("sam_hq.export.onnx.export_onnx", lambda *_: pytest.fail("the export has begun"))
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
     places = {"taken": tmp_path / "taken", "new": tmp_path / "new"}

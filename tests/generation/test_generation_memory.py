@@ -43,7 +43,7 @@ def test_it_does_not_grow_with_the_points(generator):
 
 
 def test_it_does_not_grow_with_the_points_in_threads_either(generator, monkeypatch, torch_threads):
-    monkeypatch.setattr("sam_hq.model.cpu_decoder._PIXEL_FLOATS_AT_ONCE", 1)  # one object in a part, as at full size
+    monkeypatch.setattr("sam_hq.model.cpu_decoder.PIXEL_FLOATS_AT_ONCE", 1)  # one object in a part, as at full size
     torch_threads(2)
     peaks, counters = [], []
 

@@ -30,7 +30,7 @@ def prompted(request):
 def test_it_is_the_model_filtered(
     prompted, monkeypatch, multimask_output, hq_token_only, candidates, region, objects_at_once
 ):
-    monkeypatch.setattr("sam_hq.model.cpu_decoder._PIXEL_FLOATS_AT_ONCE", objects_at_once * 64 * 32)
+    monkeypatch.setattr("sam_hq.model.cpu_decoder.PIXEL_FLOATS_AT_ONCE", objects_at_once * 64 * 32)
     model, image_embeddings, hq_features, points = prompted
     options = {"input_points": points, "multimask_output": multimask_output, "hq_token_only": hq_token_only}
     with torch.no_grad():

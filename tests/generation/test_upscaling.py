@@ -31,7 +31,7 @@ def blobs(size, count, seed=0):
 @pytest.mark.parametrize("photo_size", [(90, 60), (61, 97), (300, 301), (500, 77), (33, 480), (1, 3), (128, 128)])
 @pytest.mark.parametrize(("strip_floats", "rows_at_once"), [(1, 100), (5000, 1), (10**6, 7), (10**6, 100)])
 def test_masks_and_stability_are_those_of_the_plain_form(monkeypatch, photo_size, strip_floats, rows_at_once):
-    monkeypatch.setattr(mask_upscaling, "_STRIP_FLOATS", strip_floats)
+    monkeypatch.setattr(mask_upscaling, "STRIP_FLOATS", strip_floats)
     reshaped = resized_size(photo_size, FRAME)
     region = valid_region(reshaped, FRAME, MASK)
     frame = (4 * region[0], 4 * region[1])

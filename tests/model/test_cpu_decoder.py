@@ -35,7 +35,7 @@ def prompted(images, per_image, own_pixels=False, length=9):
 @pytest.mark.parametrize("own_pixels", [False, True])
 @pytest.mark.parametrize("at_once", [1, 2, 9])
 def test_the_transformer_is_the_modules(monkeypatch, heads, images, per_image, own_pixels, at_once):
-    monkeypatch.setattr(cpu_decoder, "_PIXEL_FLOATS_AT_ONCE", at_once * PIXELS * WIDTH)
+    monkeypatch.setattr(cpu_decoder, "PIXEL_FLOATS_AT_ONCE", at_once * PIXELS * WIDTH)
     decoder = mask_decoder(heads)
     objects, positions = prompted(images, per_image, own_pixels)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def decoded(images, per_image):
 @pytest.mark.parametrize("rows_at_once", [4, 12, 32, 100])
 @pytest.mark.parametrize("region", [None, (32, 32), (1, 32), (17, 5), (22, 31), (32, 2)])
 def test_strips_are_the_rows_of_the_modules_masks(monkeypatch, rows_at_once, region):
-    monkeypatch.setattr(cpu_rendering, "_ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(cpu_rendering, "ROWS_AT_ONCE", rows_at_once)
     decoder, inputs = small_model().mask_decoder, decoded(images=2, per_image=3)
     rows, columns = region or (32, 32)
     with torch.no_grad():

@@ -11,8 +11,8 @@ from sam_hq.model import cpu_encoder
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
 def test_piece_by_piece_it_is_the_modules(monkeypatch, backbone, at_once):
     """Pieces that divide neither rows, tokens nor queries, and pieces larger than all there is."""
-    monkeypatch.setattr(cpu_encoder, "_SCORES_AT_ONCE", at_once * 64)
-    for name in ("_TOKENS_AT_ONCE", "_TINY_VIT_ROWS_AT_ONCE", "_TINY_VIT_TOKENS_AT_ONCE"):
+    monkeypatch.setattr(cpu_encoder, "SCORES_AT_ONCE", at_once * 64)
+    for name in ("TOKENS_AT_ONCE", "TINY_VIT_ROWS_AT_ONCE", "TINY_VIT_TOKENS_AT_ONCE"):
         monkeypatch.setattr(cpu_encoder, name, at_once)
     encoder, pixel_values = small_model(backbone).vision_encoder, torch.randn(2, 3, 128, 128)
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """The matrix product of the CPU engine: equal whichever way is taken, chosen once, and no one's settings touched."""
 
+import functools
 import threading
 import warnings
 
@@ -16,9 +17,8 @@ from sam_hq.model.cpu_matmul import product
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
     monkeypatch.delenv("SAM_HQ_CPU_MATMUL", raising=False)
-    monkeypatch.setattr(cpu_matmul, "_chosen", {})
-    monkeypatch.setattr(cpu_matmul, "_rates", {})
-    monkeypatch.setattr(cpu_matmul, "_WORTH_MEASURING", 0)
+    monkeypatch.setattr(cpu_matmul, "WORTH_MEASURING", 0)
+    sam_hq.set_cpu_matmul(None)
     yield
     sam_hq.set_cpu_matmul(None)
 
@@ -53,9 +53,14 @@ def test_the_engine_gives_the_same_either_way(backbone):
 
 
 def test_a_class_of_shapes_is_measured_once_whatever_thread_asks(monkeypatch):
-    measured, measure = [], cpu_matmul._measure
-    monkeypatch.setattr(cpu_matmul, "_measure", lambda key: measured.append(key) or measure(key))
+    multiplied, linear = [], F.linear
+    monkeypatch.setattr(F, "linear", lambda *inputs: multiplied.append(inputs[0].shape) or linear(*inputs))
     features, weight, bias = factors()
+    product(features, weight, bias)
+    of_one_measurement = multiplied.count((256, 48))
+    assert of_one_measurement
+    sam_hq.set_cpu_matmul(None)
+    multiplied.clear()
 
     def work():
         with torch.no_grad():
@@ -67,29 +72,29 @@ def test_a_class_of_shapes_is_measured_once_whatever_thread_asks(monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert measured == [(256, 48, 96)]
+    assert multiplied.count((256, 48)) == of_one_measurement
     products = sam_hq.cpu_info()["products"]
     assert products.keys() == {"256x48x96"}
     assert products["256x48x96"]["chosen"] in ("torch", "onednn")
 
 
 def test_the_faster_one_is_chosen(monkeypatch):
-    for slow in ("torch", "onednn"):
-        calls = {"torch": F.linear, "onednn": cpu_matmul._by_onednn}
+    for slow, (place, name) in {"torch": (F, "linear"), "onednn": (torch.ops.mkldnn, "_linear_pointwise")}.items():
 
-        def delayed(*inputs, call=calls[slow]):
+        def delayed(*inputs, call):
             for _ in range(50):
                 outputs = call(*inputs)
             return outputs
 
+        sam_hq.set_cpu_matmul(None)
         with monkeypatch.context() as patch:
-            patch.setattr(cpu_matmul, "_chosen", {})
-            patch.setattr(*((F, "linear") if slow == "torch" else (cpu_matmul, "_by_onednn")), delayed)
-            assert cpu_matmul._measure((256, 64, 64)) != slow
+            patch.setattr(place, name, functools.partial(delayed, call=getattr(place, name)))
+            product(*factors())
+        assert sam_hq.cpu_info()["products"]["256x48x96"]["chosen"] != slow
 
 
 def test_where_the_operator_is_missing_it_is_torch_without_a_word(monkeypatch, recwarn):
-    monkeypatch.setattr(cpu_matmul, "_has_onednn", lambda: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     features, weight, bias = factors()
     for way in ("auto", "onednn"):
         sam_hq.set_cpu_matmul(way)
@@ -121,8 +126,8 @@ def test_no_setting_of_torch_is_touched():
 
 
 def test_sixteen_bits_where_the_cpu_has_none_are_remarked_on_once(monkeypatch):
-    monkeypatch.setattr(cpu_matmul, "_capabilities", dict)
-    cpu_encoder._warn_of_slow_types.cache_clear()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    cpu_encoder.warn_of_slow_types.cache_clear()
     model = small_model().to(torch.bfloat16)
     with torch.no_grad():
         with pytest.warns(UserWarning, match=r"no instructions for matrices of torch.bfloat16"):

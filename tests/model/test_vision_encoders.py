@@ -41,7 +41,7 @@ def test_every_encoder_keeps_the_contract(backbone, image_size):
 def test_each_form_of_attention_is_the_plain_one(monkeypatch, form, use_rel_pos):
     config = SamHQVisionConfig(hidden_size=16, num_attention_heads=2, use_rel_pos=use_rel_pos)
     attention = stirred(SamHQVisionAttention(config, grid_size=6))
-    monkeypatch.setattr(vision_vit, "_WINDOW_SCORES", 10**9 if form == "fused" else 0)
+    monkeypatch.setattr(vision_vit, "WINDOW_SCORES", 10**9 if form == "fused" else 0)
     hidden_states = torch.randn(2, 6, 6, 16)
     config._attn_implementation = "eager"
     plain, weights = attention(hidden_states, output_attentions=True)

@@ -108,7 +108,7 @@ def test_calls_that_overlap_leave_the_threads_as_the_first_found_them():
 
 
 def test_masks_decoded_in_threads_are_those_of_one_thread(monkeypatch):
-    monkeypatch.setattr("sam_hq.model.cpu_decoder._PIXEL_FLOATS_AT_ONCE", 1)
+    monkeypatch.setattr("sam_hq.model.cpu_decoder.PIXEL_FLOATS_AT_ONCE", 1)
     model = small_model()
     points = torch.rand(1, 25, 1, 2) * 128
     with torch.no_grad():

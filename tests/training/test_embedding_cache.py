@@ -22,7 +22,7 @@ def run_of(folder, cache=None, model=None, images=None, **changes) -> tuple[Trai
     settings = dataclasses.replace(WHOLE, embedding_cache=None if cache is None else str(cache), **changes)
     run = Trainer(model or fresh_model(), processor(), images or IMAGES, folder, settings)
     calls: list[int] = []
-    encoder = run._unwrapped_step().plain_model.vision_encoder
+    encoder = run.unwrapped_step().plain_model.vision_encoder
     encoder.register_forward_hook(lambda module, inputs, outputs: calls.append(len(inputs[0])))
     return run, calls
 

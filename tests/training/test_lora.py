@@ -13,7 +13,7 @@ def test_lora_merges_back_to_a_plain_checkpoint(tmp_path):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     run = trainer(tmp_path, model, trainable="lora", steps=3, lora_rank=2, warmup=0)
     run.train()
-    trained = {name for name, parameter in run._unwrapped_step().model.named_parameters() if parameter.requires_grad}
+    trained = {name for name, parameter in run.unwrapped_step().model.named_parameters() if parameter.requires_grad}
     assert any("lora_A" in name for name in trained)
     assert all("lora_" in name or ".mask_decoder." in name for name in trained)
     plain = sam_hq.SamHQModel.from_pretrained(tmp_path / "last")
@@ -22,7 +22,7 @@ def test_lora_merges_back_to_a_plain_checkpoint(tmp_path):
     assert not any("norm" in name and "vision_encoder" in name for name in moved)
     pixels = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     box = torch.tensor([[[10.0, 20, 90, 100]]])
-    wrapped = run._unwrapped_step().plain_model.eval()
+    wrapped = run.unwrapped_step().plain_model.eval()
     with torch.no_grad():
         expected = wrapped(pixels, input_boxes=box).pred_masks
         torch.testing.assert_close(plain(pixels, input_boxes=box).pred_masks, expected, atol=1e-4, rtol=1e-4)

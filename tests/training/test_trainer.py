@@ -41,7 +41,7 @@ def trainer(folder, model=None, validation=None, images=None, **changes) -> Trai
 
 
 def state_of(run: Trainer) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in run._unwrapped_step().model.state_dict().items()}
+    return {name: value.clone() for name, value in run.unwrapped_step().model.state_dict().items()}
 
 
 def test_an_interrupted_run_resumes_bit_for_bit(tmp_path):
@@ -168,7 +168,7 @@ def test_bf16_trains_without_nan_and_saves_float32(tmp_path, any_precision, trai
     run = trainer(tmp_path, trainable=trainable, precision="bf16", steps=4, ema_decay=0.9)
     before = state_of(run)
     dtypes = []
-    run._unwrapped_step().plain_model.mask_decoder.encoder_conv1.register_forward_hook(
+    run.unwrapped_step().plain_model.mask_decoder.encoder_conv1.register_forward_hook(
         lambda *call: dtypes.append(call[2].dtype)
     )
     run.train()
@@ -185,7 +185,7 @@ def test_bf16_trains_without_nan_and_saves_float32(tmp_path, any_precision, trai
 def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights_take_it(tmp_path):
     run = trainer(tmp_path, trainable="hq")
     before = state_of(run)
-    run._unwrapped_step().model.mask_decoder.hq_token.weight.register_hook(lambda gradient: gradient * torch.inf)
+    run.unwrapped_step().model.mask_decoder.hq_token.weight.register_hook(lambda gradient: gradient * torch.inf)
     with pytest.raises(FloatingPointError, match="gradient of step 0"):
         run.train()
     assert all(torch.equal(value, before[name]) for name, value in state_of(run).items())
@@ -321,7 +321,7 @@ def test_images_are_normalised_as_the_processor_does(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path):
     run = trainer(tmp_path)
     with torch.no_grad():
-        run._unwrapped_step().model.mask_decoder.hq_token.weight.fill_(torch.nan)
+        run.unwrapped_step().model.mask_decoder.hq_token.weight.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="loss of step 0"):
         run.train()
 

@@ -22,7 +22,7 @@ from sam_hq_numpy.mask_rle import RunLengthMask
 from ..images.mask_frames import low_res_masks_to_photo
 
 # Floats of a strip, so that it is still in the cache when it is held against the thresholds: 512 kB.
-_STRIP_FLOATS = 128 * 1024
+STRIP_FLOATS = 128 * 1024
 # Weights that sum to one do so up to rounding: a logit this close below a threshold, relatively, counts as above it.
 _ROUNDING = 1e-5
 
@@ -173,7 +173,7 @@ class StreamingUpscaler:
         top = needed.start
         widened = self._widened(logits[top - self._top : needed.stop - self._top], columns)
         inside = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype=bool)
-        at_once = max(1, _STRIP_FLOATS // inside.shape[1])
+        at_once = max(1, STRIP_FLOATS // inside.shape[1])
         buffer = torch.empty(at_once, inside.shape[1], dtype=torch.float32)
         compared = np.empty((at_once, inside.shape[1]), dtype=bool)
         for start in range(rows.start, rows.stop, at_once):

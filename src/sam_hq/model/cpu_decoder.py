@@ -30,11 +30,11 @@ from .worker_threads import in_threads
 
 # Objects whose pixels go together are as many as have this many floats, so that they stay in the cache: one at full
 # size (4 MB).
-_PIXEL_FLOATS_AT_ONCE = 2**20
+PIXEL_FLOATS_AT_ONCE = 2**20
 # From so many objects of an image on, projecting its pixels once is less work than absorbing projections in each; and
 # so many times the objects above go through the first block together, which bounds what their tokens need.
 _SHARED_FROM = 3
-_FIRST_BLOCK_AT_ONCE = 32
+FIRST_BLOCK_AT_ONCE = 32
 
 
 @dataclass
@@ -112,15 +112,15 @@ def _groups(
 ) -> Iterator[_Group]:
     count = objects.tokens.shape[0]
     per_image, have_own_pixels = count // images, objects.pixels.shape[0] == count
-    size = max(1, _PIXEL_FLOATS_AT_ONCE // objects.pixels[0].numel())
+    size = max(1, PIXEL_FLOATS_AT_ONCE // objects.pixels[0].numel())
 
     def biases(chosen: slice) -> torch.Tensor | None:
         return None if objects.token_bias is None else objects.token_bias[chosen]
 
     for image in range(images):
         of_image, end = slice(image, image + 1), (image + 1) * per_image
-        for begin in range(image * per_image, end, _FIRST_BLOCK_AT_ONCE * size):
-            together, first = slice(begin, min(begin + _FIRST_BLOCK_AT_ONCE * size, end)), None
+        for begin in range(image * per_image, end, FIRST_BLOCK_AT_ONCE * size):
+            together, first = slice(begin, min(begin + FIRST_BLOCK_AT_ONCE * size, end)), None
             if not have_own_pixels and together.stop - begin >= _SHARED_FROM:
                 first = _first_block(
                     transformer, objects.tokens[together], biases(together), objects.pixels[of_image], pixel_positions

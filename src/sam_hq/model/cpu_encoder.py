@@ -36,11 +36,11 @@ from .vision_vit import SamHQVisionAttention, SamHQVisionEncoder, SamHQVisionLay
 
 # What is held at once: scores of query-key pairs (2 MB in fp32), and tokens in an MLP, whose hidden features are four
 # times as wide, or in the windows that go together.
-_SCORES_AT_ONCE = 2**19
-_TOKENS_AT_ONCE = 1024
+SCORES_AT_ONCE = 2**19
+TOKENS_AT_ONCE = 1024
 # The same of TinyViT: rows of an inverted bottleneck's widened map, tokens of an MLP.
-_TINY_VIT_ROWS_AT_ONCE = 32
-_TINY_VIT_TOKENS_AT_ONCE = 4096
+TINY_VIT_ROWS_AT_ONCE = 32
+TINY_VIT_TOKENS_AT_ONCE = 4096
 
 
 def encodes(encoder: nn.Module) -> bool:
@@ -52,12 +52,12 @@ def encode(
     encoder: nn.Module, pixel_values: torch.Tensor, output_hidden_states: bool = False
 ) -> SamHQVisionEncoderOutput:
     """Encode images; arguments and results are those of the encoder's own `forward`, without attention weights."""
-    _warn_of_slow_types(next(encoder.parameters()).dtype)
+    warn_of_slow_types(next(encoder.parameters()).dtype)
     return _ENCODERS[type(encoder)](encoder, pixel_values, output_hidden_states)
 
 
 @functools.cache
-def _warn_of_slow_types(dtype: torch.dtype) -> None:
+def warn_of_slow_types(dtype: torch.dtype) -> None:
     """Once for each dtype."""
     if not has_hardware_for(dtype):
         warnings.warn(
@@ -96,13 +96,13 @@ def _vit_layer(layer: SamHQVisionLayer, hidden_states: torch.Tensor) -> torch.Te
     if layer.window_size:
         # Windows are padded after the norm: padded keys are zeros, and they are attended to.
         windows = split_windows(attended, layer.window_size)
-        for part in windows.split(max(1, _TOKENS_AT_ONCE // layer.window_size**2)):  # overwritten in place
+        for part in windows.split(max(1, TOKENS_AT_ONCE // layer.window_size**2)):  # overwritten in place
             part.copy_(linear(layer.attn.proj, layer.attn.attend(linear(layer.attn.qkv, part))[0]))
         attended = merge_windows(windows, height, width)
     else:
         attended = _global_attention(layer.attn, attended)
     hidden_states = hidden_states + attended
-    for tokens in hidden_states.view(-1, channels).split(_TOKENS_AT_ONCE):  # added to in place
+    for tokens in hidden_states.view(-1, channels).split(TOKENS_AT_ONCE):  # added to in place
         expanded = layer.mlp.act(linear(layer.mlp.lin1, _normalised(layer.layer_norm2, tokens)))
         tokens += linear(layer.mlp.lin2, expanded)
     return hidden_states
@@ -123,7 +123,7 @@ def _global_attention(attention: SamHQVisionAttention, hidden_states: torch.Tens
     query = query * attention.scale
     count, heads, tokens, head_dim = query.shape
     size = attention.grid_size
-    step = max(1, _SCORES_AT_ONCE // tokens)
+    step = max(1, SCORES_AT_ONCE // tokens)
     attended = torch.empty(count, tokens, heads, head_dim, dtype=query.dtype, device=query.device)
     for index in range(count):
         for head in range(heads):
@@ -178,7 +178,7 @@ def _tiny_vit_layer(layer: TinyVitLayer, hidden_states: torch.Tensor) -> torch.T
     attended, _ = layer.attn.attend(linear(layer.attn.qkv, windows))
     hidden_states = hidden_states + merge_windows(linear(layer.attn.proj, attended), height, width)
     hidden_states = _conv_norm(layer.local_conv, hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
-    for tokens in hidden_states.view(-1, channels).split(_TINY_VIT_TOKENS_AT_ONCE):  # added to in place
+    for tokens in hidden_states.view(-1, channels).split(TINY_VIT_TOKENS_AT_ONCE):  # added to in place
         expanded = layer.mlp.act(linear(layer.mlp.lin1, layer.mlp.layer_norm(tokens)))
         tokens += linear(layer.mlp.lin2, expanded)
     return hidden_states
@@ -186,8 +186,8 @@ def _tiny_vit_layer(layer: TinyVitLayer, hidden_states: torch.Tensor) -> torch.T
 
 def _mb_conv(layer: TinyVitMBConv, features: torch.Tensor) -> torch.Tensor:
     height, strips = features.shape[2], []
-    for top in range(0, height, _TINY_VIT_ROWS_AT_ONCE):
-        bottom = min(top + _TINY_VIT_ROWS_AT_ONCE, height)
+    for top in range(0, height, TINY_VIT_ROWS_AT_ONCE):
+        bottom = min(top + TINY_VIT_ROWS_AT_ONCE, height)
         first = max(top - 1, 0)  # the depthwise convolution reads one row further each way
         expanded = layer.act(_conv_norm(layer.conv1, features[:, :, first : bottom + 1]))
         expanded = layer.act(_conv_norm(layer.conv2, expanded))[:, :, top - first : bottom - first]

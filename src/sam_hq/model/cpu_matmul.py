@@ -18,7 +18,7 @@ from torch import nn
 
 _WAYS = ("torch", "onednn")
 # Smaller products (multiply-adds) are not worth a measurement, and their overhead is lower in torch's default.
-_WORTH_MEASURING = 2**24
+WORTH_MEASURING = 2**24
 # So many rows are measured, however many there are.
 _MEASURED_ROWS = 256
 # Otherwise noise would decide between equals.
@@ -43,7 +43,7 @@ def product(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | N
 
 
 def set_cpu_matmul(way: str | None) -> None:
-    """Say which matrix product the CPU engine takes, from now on and for the whole process.
+    """Say which matrix product the CPU engine takes, from now on and for the whole process; forget what was measured.
 
     Args:
         way: "torch", "onednn", or "auto" to measure; None for what the environment variable `SAM_HQ_CPU_MATMUL` says,
@@ -54,6 +54,9 @@ def set_cpu_matmul(way: str | None) -> None:
     """
     global _override
     _override = None if way is None else _known(way, "way")
+    with _lock:
+        _chosen.clear()
+        _rates.clear()
 
 
 def cpu_info() -> dict[str, Any]:
@@ -68,7 +71,7 @@ def cpu_info() -> dict[str, Any]:
     with _lock:
         products = {"x".join(map(str, key)): {"chosen": _chosen[key], **rates} for key, rates in _rates.items()}
     return {
-        "cpu": _capabilities().get("cpu_name", "unknown"),
+        "cpu": torch.cpu.get_capabilities().get("cpu_name", "unknown"),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "bfloat16": has_hardware_for(torch.bfloat16),
@@ -85,11 +88,7 @@ def has_hardware_for(dtype: torch.dtype) -> bool:
         torch.bfloat16: ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
         torch.float16: ("avx512_fp16", "amx_fp16", "fphp"),
     }
-    return dtype not in wanted or any(_capabilities().get(name) for name in wanted[dtype])
-
-
-def _capabilities() -> dict[str, Any]:
-    return dict(torch.cpu.get_capabilities())
+    return dtype not in wanted or any(torch.cpu.get_capabilities().get(name) for name in wanted[dtype])
 
 
 def _known(way: str, name: str) -> str:
@@ -117,7 +116,7 @@ def _way(features: torch.Tensor, weight: torch.Tensor) -> str:
         return "torch"
     outputs, inputs = weight.shape
     rows = features.numel() // inputs
-    if features.dtype != torch.float32 or rows * inputs * outputs < _WORTH_MEASURING:
+    if features.dtype != torch.float32 or rows * inputs * outputs < WORTH_MEASURING:
         return "torch"  # products of 16 bits are oneDNN's already
     wanted = _wanted()
     if wanted != "auto" or not _has_onednn():

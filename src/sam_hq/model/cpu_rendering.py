@@ -17,7 +17,7 @@ from .cpu_matmul import product
 from .mask_decoder import SamHQMaskDecoder
 
 # Rows of a mask made at once: the features of a row are 64 kB at full size. A multiple of 4, the rows of a grid cell.
-_ROWS_AT_ONCE = 64
+ROWS_AT_ONCE = 64
 
 
 def render_masks(
@@ -55,8 +55,8 @@ def mask_strips(
         SAM's logits (N, M, rows, columns) or None, and the HQ token's (N, 1, rows, columns), upper rows first.
     """
     rows, columns = region or hq_features.shape[-2:]
-    for top in range(0, rows, _ROWS_AT_ONCE):
-        bottom = min(top + _ROWS_AT_ONCE, rows)
+    for top in range(0, rows, ROWS_AT_ONCE):
+        bottom = min(top + ROWS_AT_ONCE, rows)
         yield render_rows(decoder, pixels, sam_kernels, hq_kernel, hq_features, top, bottom, columns)
 
 

@@ -17,7 +17,7 @@ from .layers import EncoderNeck, TransformerMLP, merge_windows, split_windows
 from .outputs import SamHQVisionEncoderOutput
 
 # Up to this many scores, heads included, a bias is cheap enough for one fused call over all windows.
-_WINDOW_SCORES = 2**20
+WINDOW_SCORES = 2**20
 
 
 class SamHQPatchEmbeddings(nn.Module):
@@ -123,7 +123,7 @@ class SamHQVisionAttention(nn.Module):
             return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         by_row, by_column = self.position_scores(query)
         tokens = query.shape[2]
-        if tokens * tokens * self.num_attention_heads <= _WINDOW_SCORES:
+        if tokens * tokens * self.num_attention_heads <= WINDOW_SCORES:
             # A window: its bias is small, and one fused call over all windows is fastest.
             bias = (by_row.unsqueeze(-1) + by_column.unsqueeze(-2)).flatten(-2)
             return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)

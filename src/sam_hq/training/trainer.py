@@ -99,7 +99,7 @@ class Trainer:
         self.progress = Progress()
         self.step_module, self.optimizer = self.accelerator.prepare(step_module, optimizer)
         self.accelerator.register_for_checkpointing(self.progress)
-        self.mean = RunningMean(self._unwrapped_step(), settings.ema_decay) if settings.ema_decay else None
+        self.mean = RunningMean(self.unwrapped_step(), settings.ema_decay) if settings.ema_decay else None
         if self.mean is not None:
             self.accelerator.register_for_checkpointing(self.mean)
         options = processor.image_processor
@@ -116,7 +116,8 @@ class Trainer:
             keyed=settings.embedding_cache is not None,
         )
 
-    def _unwrapped_step(self) -> TrainingStep:
+    def unwrapped_step(self) -> TrainingStep:
+        """The step, with the model in it, without what accelerate wraps around it."""
         return self.accelerator.unwrap_model(self.step_module)
 
     def resume(self) -> int:
@@ -232,7 +233,7 @@ class Trainer:
             for key, value in {**parts, "loss": loss.item()}.items():
                 measures.setdefault(key, []).append(value)
         if self.mean is not None:
-            self.mean.update(self._unwrapped_step())
+            self.mean.update(self.unwrapped_step())
         return {key: float(np.mean(values)) for key, values in measures.items()}
 
     def _clipped_norm(self, step: int) -> float:
@@ -266,7 +267,7 @@ class Trainer:
 
     def _share_buffers(self) -> None:
         """Give all processes what the main one will save: batch norms' statistics are of each one's own batches."""
-        own = self._unwrapped_step()
+        own = self.unwrapped_step()
         parameters = {name for name, _ in own.named_parameters()}
         states = [own.state_dict()] if self.mean is None else [own.state_dict(), self.mean.mean]
         for state in states:
@@ -299,7 +300,7 @@ class Trainer:
         return quality
 
     def _saved_weights(self) -> SwappedWeights:
-        return SwappedWeights(self._unwrapped_step(), None if self.mean is None else self.mean.mean)
+        return SwappedWeights(self.unwrapped_step(), None if self.mean is None else self.mean.mean)
 
     def _keep(self, step: int, quality: dict[str, float]) -> None:
         """Save the last checkpoint, the best one, and then the state; drop states that are too old."""
