@@ -1,12 +1,15 @@
 """The rules that hold the house up: imports point down, heavy libraries come late, one module wires transformers."""
 
+import ast
 import graphlib
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from sam_hq.hub.code_export import add_code
 from source_imports import HEAVY, SOURCE, imports_of, modules
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "constants", "types", "registry"}
@@ -90,3 +93,37 @@ def test_what_does_without_torch_imports_nothing_of_it(imported, absent):
 def test_the_architecture_page_names_every_module_of_the_model():
     names = {path.name for name, path in MODULES.items() if name.startswith("sam_hq.model.")}
     assert not {name for name in names if f"`{name}`" not in PAGE}
+
+
+def test_the_page_lists_the_modules_that_are_copied_to_the_hub(directory, tmp_path):
+    copied = shutil.copytree(directory, tmp_path / "model")
+    add_code(copied)
+    table = PAGE.partition("### What is on the Hub as code")[2].partition("|---|---|\n")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\S+)/` \| (.*) \|$", table, re.M)
+    listed = [(room.replace("/", "."), name) for room, names in rows for name in re.findall(r"`(\w+)`", names)]
+    assert sorted(name for _, name in listed) == sorted(path.stem for path in copied.glob("*.py"))
+    assert {f"{room}.{name}" for room, name in listed} <= MODULES.keys()
+
+
+def test_the_walks_name_functions_that_exist():
+    walks = PAGE.partition("## Two walks")[2].partition("\n## ")[0]
+    steps = re.findall(r"^\d+\. (.*?):", walks, re.M)
+    names = {name for step in steps for name in re.findall(r"`([\w.]+)`", step)}
+    defined = set()
+    for path in MODULES.values():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined.add(node.name)
+            if isinstance(node, ast.ClassDef):
+                methods = [inner.name for inner in node.body if isinstance(inner, ast.FunctionDef)]
+                defined |= {method for name in methods for method in (f"{node.name}.{name}", name)}
+    assert len(names) >= 20
+    assert names <= defined
+
+
+def test_the_picture_shows_every_room():
+    picture = (SOURCE.parent / "docs" / "pictures" / "rooms.svg").read_text()
+    shown = set(re.findall(r'class="name"[^>]*>([^<]+)<', picture))
+    folders = {room_of(module) for module, path in MODULES.items() if path.parent != SOURCE / "sam_hq"}
+    assert {f"{room.rpartition('.')[2]}/" for room in folders} <= shown
+    assert {name for name in shown if name.endswith(".py")} <= {path.name for path in MODULES.values()}

@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import parametrizations, prune
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.utils import ModelOutput
 
@@ -140,6 +141,45 @@ def test_weights_of_another_tensor_type_act(model):
         layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Doubled), requires_grad=False)
     assert type(layer.weight) is not nn.Parameter
     assert_the_modules_answer(model)
+    assert not torch.allclose(answer(model), usual, atol=1e-4)
+
+
+class EightBits(torch.Tensor):
+    """A weight as int8 and a scale for each row, as torchao keeps them: there is no memory with its floats."""
+
+    @staticmethod
+    def __new__(cls, rounded, scale):
+        return torch.Tensor._make_wrapper_subclass(cls, rounded.shape, dtype=scale.dtype, device=scale.device)
+
+    def __init__(self, rounded, scale):
+        self.rounded, self.scale = rounded, scale
+
+    @classmethod
+    def of(cls, weight):
+        scale = weight.abs().amax(-1, keepdim=True) / 127
+        return cls((weight / scale).round().to(torch.int8), scale)
+
+    def floats(self):
+        return self.rounded * self.scale
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.detach.default:
+            return cls(args[0].rounded, args[0].scale)
+        args = tree_map_only(cls, cls.floats, args)
+        return function(*args, **(kwargs or {}))
+
+
+def test_weights_only_quantised_act(model):
+    """torchao's tensors are of this kind. It is not installed: transformers would import it at once, everywhere."""
+    usual, plain = answer(model), copy.deepcopy(model)
+    linears = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
+    for name, layer in linears.items():
+        rounded = EightBits.of(layer.weight.detach())
+        layer.weight = nn.Parameter(rounded, requires_grad=False)
+        plain.get_submodule(name).weight = nn.Parameter(rounded.floats())
+    assert_the_modules_answer(model, parts=(not any(name.startswith("vision_encoder") for name in linears), False))
+    torch.testing.assert_close(answer(model), answer(plain), atol=1e-5, rtol=1e-4)
     assert not torch.allclose(answer(model), usual, atol=1e-4)
 
 

@@ -107,11 +107,11 @@ def segment_regions(
     for index in range(len(boxes if boxes is not None else points_of or ())):
         box = None if boxes is None else boxes[index]
         points = None if points_of is None else points_of[index]
+        span = _span(box, points, photo.size, index)
         if points is not None and not len(points):
             points = None
         labels = None if points is None or labels_of is None else labels_of[index]
         prompts = {"boxes": box, "points": points, "labels": labels}
-        span = _span(box, points, photo.size, index)
         side = max(tile_size, int(np.ceil(context * max(span[2] - span[0], span[3] - span[1]))))
         for growth in range(max_growths + 1):
             region = _region(span, side << growth, photo.size)
