@@ -18,8 +18,8 @@ from .model.forward_validation import (
     are_for_no_object,
     broadcast_persam_input,
     check_embeddings,
+    check_image_inputs,
     check_mask_labels,
-    check_pixel_values,
     warn_of_untrained_hq_token,
     with_one_object,
 )
@@ -276,17 +276,8 @@ class SamHQModel(SamHQPreTrainedModel):
         output_attentions, output_hidden_states, return_dict = self._flags(
             output_attentions, output_hidden_states, return_dict
         )
-        if (pixel_values is None) == (image_embeddings is None):
-            given = "neither" if pixel_values is None else "both"
-            raise ValueError(f"give either pixel_values or image_embeddings, but got {given}")
-        if pixel_values is not None and (intermediate_embeddings is not None or hq_features is not None):
-            raise ValueError("intermediate_embeddings and hq_features go with image_embeddings, not with pixel_values")
-        source = cast(torch.Tensor, pixel_values if image_embeddings is None else image_embeddings)
-        if image_embeddings is None:
-            check_pixel_values(source, self.config.vision_config)
-        else:
-            check_embeddings(self.config, image_embeddings, intermediate_embeddings, hq_features)
-            # They may have been kept at another precision than the model has now.
+        source = check_image_inputs(self.config, pixel_values, image_embeddings, intermediate_embeddings, hq_features)
+        if image_embeddings is not None:  # they may have been kept at another precision than the model has now
             dtype = self.mask_decoder.dtype
             image_embeddings = image_embeddings.to(dtype)
             hq_features = None if hq_features is None else hq_features.to(dtype)

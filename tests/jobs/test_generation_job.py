@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from sam_hq.generation.candidates import MaskCandidates
-from sam_hq.jobs import journal
+from sam_hq.jobs import image_job
 from sam_hq.jobs.generation_job import GenerationJob, JobOutputs
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.mask_rle import RunLengthMask
@@ -172,8 +173,9 @@ def test_images_of_one_name_in_two_folders_stay_apart(photos, tmp_path):
 
 
 def work(photos, folder, log):
+    # The COCO file is written after every image, so that the kill hits the writing too.
+    image_job.COCO_SECONDS, image_job.COCO_TIME_SHARE = 0, float("inf")
     job = GenerationJob(BrightPixels(log, pause=0.01), photos, folder, JobOutputs(("label-map",)))
-    job._refresh_coco = job.finish  # after every image, so that the kill hits the writing too
     job.run(progress=False)
     job.finish()
 
@@ -206,14 +208,15 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_there_twice(photos,
 def test_a_coco_file_written_while_others_work_is_of_whole_images(photos, tmp_path, monkeypatch):
     job = GenerationJob(BrightPixels(), photos, tmp_path / "job")
     job.run(0, 2, progress=False)
-    read = journal._read
-
     other = GenerationJob(BrightPixels(), photos, tmp_path / "job")
+    read_text = Path.read_text
 
-    def finish_more_meanwhile(places):
-        other.run(1, 2, progress=False)
-        return read(places)
+    def finish_more_meanwhile(path, *arguments, **options):
+        if path.parent.name == "records":
+            monkeypatch.undo()
+            other.run(1, 2, progress=False)
+        return read_text(path, *arguments, **options)
 
-    monkeypatch.setattr(journal, "_read", finish_more_meanwhile)
+    monkeypatch.setattr(Path, "read_text", finish_more_meanwhile)
     assert job.finish().done == 6
     check_coco(tmp_path / "job", photos[::2])

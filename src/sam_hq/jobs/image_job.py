@@ -20,8 +20,10 @@ from ..images.large_photos import PhotoRegions
 from .journal import JobJournal
 from .outputs import JobOutputs
 
-# The COCO file is rewritten while the job runs, in at most this share of its time.
-_COCO_TIME_SHARE = 0.02
+# The COCO file is rewritten while the job runs, after so many seconds at the earliest, and in at most this share of its
+# time.
+COCO_SECONDS = 30.0
+COCO_TIME_SHARE = 0.02
 _WAIT_SECONDS = 0.2
 Found = TypeVar("Found")
 
@@ -223,7 +225,7 @@ class ImageJob(ABC, Generic[Found]):
 
     def _refresh_coco(self) -> None:
         waited = time.monotonic() - self._last_coco
-        if waited >= max(30.0, self._coco_seconds / _COCO_TIME_SHARE):
+        if waited >= max(COCO_SECONDS, self._coco_seconds / COCO_TIME_SHARE):
             start = time.monotonic()
             self.journal.write_coco(self.images, self.image_ids)
             self._last_coco = time.monotonic()

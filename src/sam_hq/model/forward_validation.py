@@ -44,6 +44,41 @@ def check_pixel_values(pixel_values: torch.Tensor, config: AnyVisionConfig) -> N
             )
 
 
+def check_image_inputs(
+    config: SamHQConfig,
+    pixel_values: torch.Tensor | None,
+    image_embeddings: torch.Tensor | None,
+    intermediate_embeddings: list[torch.Tensor] | None,
+    hq_features: torch.Tensor | None,
+) -> torch.Tensor:
+    """Check that there are either images or cached embeddings, and these.
+
+    Args:
+        config: The model's configuration.
+        pixel_values: (B, 3, S, S), or None.
+        image_embeddings: See `check_embeddings`; None with `pixel_values`.
+        intermediate_embeddings: Likewise.
+        hq_features: Likewise.
+
+    Returns:
+        The one of the first two that is given.
+
+    Raises:
+        TypeError: If they are not tensors.
+        ValueError: If both or neither are given, or they are not what this model takes.
+    """
+    if pixel_values is None and image_embeddings is not None:
+        check_embeddings(config, image_embeddings, intermediate_embeddings, hq_features)
+        return image_embeddings
+    if pixel_values is None or image_embeddings is not None:
+        given = "neither" if pixel_values is None else "both"
+        raise ValueError(f"give either pixel_values or image_embeddings, but got {given}")
+    if intermediate_embeddings is not None or hq_features is not None:
+        raise ValueError("intermediate_embeddings and hq_features go with image_embeddings, not with pixel_values")
+    check_pixel_values(pixel_values, config.vision_config)
+    return pixel_values
+
+
 def check_embeddings(
     config: SamHQConfig,
     image_embeddings: torch.Tensor,
@@ -178,6 +213,7 @@ __all__ = [
     "are_for_no_object",
     "broadcast_persam_input",
     "check_embeddings",
+    "check_image_inputs",
     "check_mask_labels",
     "check_pixel_values",
     "warn_of_untrained_hq_token",
