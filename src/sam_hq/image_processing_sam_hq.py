@@ -12,6 +12,7 @@ from transformers.processing_utils import Unpack
 
 from sam_hq_numpy.prompt_nesting import check_readable, pad_stacks
 
+from .images.given_masks import binary_stacks
 from .images.image_loading import flat_image_list, load_rgb
 from .images.image_options import (
     OPTION_NAMES,
@@ -29,7 +30,6 @@ from .images.mask_frames import (
     resized_size,
     size_pairs,
 )
-from .images.photo_masks import binary_stacks
 from .images.pillow_resize import resize_like_pillow
 from .images.stock_pipeline import MaskGenerationProcessing
 

@@ -19,10 +19,10 @@ from sam_hq_numpy.prompt_nesting import (
 from sam_hq_numpy.prompt_warnings import warn_about_prompts
 
 from .image_processing_sam_hq import SamHQImageProcessor
+from .images.given_masks import mask_prompt_stacks
 from .images.image_loading import flat_image_list
 from .images.image_options import SamHQImageProcessorKwargs, frame_size_of, known_options
 from .images.mask_frames import size_pairs
-from .images.photo_masks import mask_prompt_stacks
 from .model.prompt_validation import validate_prompts
 
 
@@ -108,7 +108,7 @@ class SamHQProcessor(ProcessorMixin):
             input_labels: 1 foreground, 0 background, nested as the points without the last level; default: all 1.
             input_boxes: [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object per image.
             input_masks: [image][object] of low-res logits or of rough masks at photo size, see
-                `sam_hq.images.photo_masks.mask_prompt_stacks`.
+                `sam_hq.images.given_masks.mask_prompt_stacks`.
             original_sizes: (height, width) of each image, only without `images`.
             point_pad_value: the label of padding; -10, as the model knows no other.
             **kwargs: options of the image processor, or `images_kwargs` with them.

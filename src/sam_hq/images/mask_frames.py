@@ -1,4 +1,4 @@
-"""The frames that images and masks live in, and the ways between them.
+"""The frames that images and masks are in; masks brought from one to another, such as to photo size.
 
 photo frame    (H, W): the picture as the user has it, upright.
 resized frame  (new_h, new_w): its longest side scaled to the model's, aspect ratio kept; prompts are in its pixels.

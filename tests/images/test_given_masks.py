@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sam_hq.images.photo_masks import binary_stacks, mask_prompt_stacks
+from sam_hq.images.given_masks import binary_stacks, mask_prompt_stacks
 from sam_hq_numpy.prompt_warnings import PromptWarning
 
 DISC = torch.from_numpy((np.indices((24, 32)) - 14) ** 2).sum(0) < 80
