@@ -69,7 +69,7 @@ def test_former_names_of_options_work_with_a_warning(folder, capsys):
         (["--baselines", "otsu"], "unknown baselines ['otsu']"),
         (["--baselines", "grabcut"], "pip install opencv-python-headless"),
         (["--points-per-crop", "0"], "points_per_crop"),
-        (["--prompts", "everything", "--contact-sheet", "cases.png"], "must be another than everything"),
+        (["--prompts", "everything", "--contact-sheet", "cases.png"], "must not be everything"),
         (["--seed", "-1"], "seed must not be negative"),
         (["--contact-sheet", "cases.xyz"], "--contact-sheet 'cases.xyz' must end in a picture's suffix"),
         (["--output", "."], "it is a directory"),

@@ -125,7 +125,7 @@ def test_no_setting_of_torch_is_touched():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_sixteen_bits_where_the_cpu_has_none_are_remarked_on_once(monkeypatch):
+def test_sixteen_bits_where_the_cpu_has_none_warn_once(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     cpu_encoder.warn_of_slow_types.cache_clear()
     model = small_model().to(torch.bfloat16)

@@ -111,16 +111,18 @@ class SamHQPromptEncoder(nn.Module):
             (B, P, hidden_size, h, w), or (1, 1, hidden_size, 1, 1) without masks; and which tokens count (B, P, n),
             or None where all do.
         """
-        tokens, counts = [], None
+        tokens, token_mask = [], None
         if input_points is not None and input_labels is not None:
-            points, counts = self.embed_points(encode_positions, input_points, input_labels, pad=input_boxes is None)
+            points, token_mask = self.embed_points(
+                encode_positions, input_points, input_labels, pad=input_boxes is None
+            )
             tokens.append(points)
         if input_boxes is not None:
             tokens.append(self.embed_boxes(encode_positions, input_boxes))
-            if counts is not None:
-                counts = F.pad(counts, (0, 2), value=True)
+            if token_mask is not None:
+                token_mask = F.pad(token_mask, (0, 2), value=True)
         sparse_embeddings = torch.cat(tokens, dim=2) if tokens else None
-        return sparse_embeddings, self.embed_masks(input_masks, device), counts
+        return sparse_embeddings, self.embed_masks(input_masks, device), token_mask
 
     def embed_points(
         self,
