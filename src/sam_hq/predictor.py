@@ -47,7 +47,7 @@ class SamHQPredictor:
     keeps the embeddings of the last image for calls of `predict` without any.
 
     Args:
-        model: The model, on the device and in the dtype it shall run in, or one in a wrapper; set to evaluation.
+        model: The model, on the device and in the dtype it runs in, or one in a wrapper; set to evaluation.
         processor: Its processor.
     """
 
@@ -232,7 +232,7 @@ class SamHQPredictor:
         size: tuple[int, int] | None = None,
         return_logits: bool = False,
     ) -> torch.Tensor:
-        """Bring low-res logits to the photo's size.
+        """Upscale low-res logits to the photo's size.
 
         Args:
             embeddings: Of the image.

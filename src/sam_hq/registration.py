@@ -130,7 +130,7 @@ def _wrap_init(guarded: Any, check: Any) -> None:
 
 
 def _warn_of_builtin(model: object, kwargs: dict[str, Any]) -> None:  # noqa: ARG001
-    if type(model) is _BuiltinModel:  # whoever derives a class from it knows which one it is
+    if type(model) is _BuiltinModel:  # those who subclass it know which one it is
         warnings.warn(
             "this is transformers' built-in SamHQModel, whose mask decoder is faulty, although sam_hq is imported; "
             "use sam_hq.SamHQModel, or call sam_hq.replace_builtin() before importing SamHQModel from transformers",

@@ -219,7 +219,7 @@ class SamHQEfficientNetConfig(_StagedVisionConfig, PreTrainedConfig):
         num_hidden_layers: Number of inverted bottlenecks of each stage.
         stem_width: Width of the convolution before the first stage.
         fusion_width: Width at which the maps of strides 16 and 32 are summed.
-        fine_channels: Channels that the map of stride 4 is brought to for `intermediate_embeddings`.
+        fine_channels: Channels that the map of stride 4 is projected to for `intermediate_embeddings`.
         image_size: Side of the square input in pixels; a multiple of 32.
         num_channels: Colour channels of the input.
         output_channels: Width of `image_embeddings` after the neck.

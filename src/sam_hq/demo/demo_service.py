@@ -86,7 +86,7 @@ class DemoService:
 
         Args:
             data: The file.
-            name: What somebody calls it.
+            name: Its name, as the user gave it.
 
         Returns:
             The name of the session.

@@ -89,7 +89,7 @@ class GenerationRun:
             self.status = "failed"
             logger.exception("the search for everything failed")
         finally:
-            self._embeddings = None  # type: ignore[assignment]  # whoever closed the photo gets its memory back
+            self._embeddings = None  # type: ignore[assignment]  # closing the photo frees its memory
 
     def cancel(self) -> None:
         """End it after the group of points that is being decoded."""

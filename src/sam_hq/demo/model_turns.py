@@ -18,7 +18,7 @@ class ModelTurns:
 
     @contextmanager
     def short(self) -> Iterator[None]:
-        """Hold the model for work that somebody waits for, such as a click."""
+        """Hold the model for work that a user waits for, such as a click."""
         with self._changed:
             self._short_waiting += 1
             try:

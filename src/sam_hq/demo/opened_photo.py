@@ -1,4 +1,4 @@
-"""A photo as somebody sent it: checked against limits, kept as the bytes that came, shown in a smaller copy."""
+"""A photo as it was uploaded: checked against limits, kept as the bytes that came, shown in a smaller copy."""
 
 import io
 import re
@@ -73,7 +73,7 @@ class OpenedPhoto:
 
 
 def open_photo(data: bytes, name: str, limits: PhotoLimits) -> tuple[OpenedPhoto, np.ndarray]:
-    """Check and decode what somebody sent.
+    """Check and decode an upload.
 
     Args:
         data: The file.
@@ -111,7 +111,7 @@ def plain_name(name: str) -> str:
     """A name that is safe in a header, in a file name and on a page.
 
     Args:
-        name: What somebody calls a file, perhaps with folders.
+        name: The name of a file as the user gave it, perhaps with folders.
     """
     last = unicodedata.normalize("NFC", name).replace("\\", "/").rsplit("/", 1)[-1]
     plain = _NOT_IN_NAMES.sub("_", last).strip(" .")[-_LONGEST_NAME:]

@@ -48,7 +48,7 @@ class SessionStore:
             session: The session.
 
         Returns:
-            Its unguessable name: whoever knows it may use the session.
+            Its unguessable name: everyone who knows it may use the session.
         """
         name = secrets.token_urlsafe(24)
         with self._lock:

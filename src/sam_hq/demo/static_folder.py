@@ -36,7 +36,7 @@ def write_static_demo(
         directory: A new or empty directory; it appears whole or not at all.
         model: A directory that `sam-hq export` wrote.
         name: What the page calls the model.
-        photos: Photos that the page offers; whoever can open the page can take them away.
+        photos: Photos that the page offers; everyone who can open the page can download them.
         runtime: Folder with onnxruntime-web's files; None for the cache, see `runtime_folder`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Photos with their masks as a sequence, whatever they are stored in, and the report of what is unusable."""
+"""Photos with their masks as a sequence, from any storage, and the report of what is unusable."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Photos with ground-truth masks on disk, whatever layout they come in, with the bad ones named."""
+"""Photos with ground-truth masks on disk, in any known layout, with the bad ones named."""
 
 from pathlib import Path
 

@@ -78,7 +78,7 @@ def export_onnx(
             arrays (H, W, 3)), to measure ranges on; with none, the dynamic way is taken. See `onnx_quantization`.
 
     Raises:
-        TypeError: If `model` is no SAM-HQ, or something among the images is none.
+        TypeError: If `model` is not a SAM-HQ model, or an entry of the images is not an image.
         ValueError: If an option is unknown, an image cannot be read, the processor prepares images in a way
             that the runner does not, or the graphs' answers differ from torch's by more than they may.
         ImportError: If the extra `onnx` is not installed.
@@ -117,7 +117,7 @@ def check_onnx_options(
         calibration_photos: Images to measure ranges on; each is read, and forgotten.
 
     Raises:
-        TypeError: If something among the images is none, or `opset` is no whole number.
+        TypeError: If an entry of the images is not an image, or `opset` not a whole number.
         ValueError: If an option is unknown, or an image cannot be read.
         ImportError: If the extra `onnx` is not installed.
         FileExistsError: If the directory has contents.

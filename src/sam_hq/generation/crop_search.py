@@ -1,4 +1,4 @@
-"""The masks of one crop: scores first, then what passes is rendered, brought to the crop's size and filtered."""
+"""The masks of one crop: scores first, then what passes is rendered, upscaled to the crop's size and filtered."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -172,7 +172,7 @@ def _stable(
     weights: UpscalingWeights | None,
     options: MaskGenerationOptions,
 ) -> StableMasks:
-    """Those of a group's K * M masks that pass, rendered, brought to the size of the crop, and stable there."""
+    """Those of a group's K * M masks that pass, rendered, upscaled to the crop's size, and stable there."""
     if weights is not None:
         return stable_from_strips((strip.flatten(0, 1)[passing] for strip in masks.strips()), weights, options)
     low_res = masks.logits().flatten(0, 1)[passing]

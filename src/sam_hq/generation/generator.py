@@ -32,7 +32,7 @@ class SamHQMaskGenerator:
     """Finds the masks of everything in an image.
 
     Args:
-        model: The model, on the device and in the dtype it shall run in; wrappers around it (PEFT, torch.compile,
+        model: The model, on the device and in the dtype it runs in; wrappers around it (PEFT, torch.compile,
             DistributedDataParallel) are looked through.
         image_processor: Its image processor.
         options: Options for all calls; the single ones in `more_options` go before them. None: those that suit the
@@ -40,7 +40,7 @@ class SamHQMaskGenerator:
         **more_options: See `MaskGenerationOptions`.
 
     Raises:
-        TypeError: An option that does not exist, the nearest that does is named; or no model of ours.
+        TypeError: An option that does not exist, the nearest that does is named; or not a SAM-HQ model.
         ValueError: An option with an impossible value.
     """
 

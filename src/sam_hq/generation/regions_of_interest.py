@@ -78,7 +78,7 @@ def segment_regions(
         One mask per object; none where `input_boxes` or `input_points` is empty.
 
     Raises:
-        TypeError: Prompts that are no nested numbers, or no model of ours.
+        TypeError: Prompts that are not nested numbers, or not a SAM-HQ model.
         ValueError: No prompts, different numbers of boxes, points and labels, or prompts outside the image.
     """
     _check_counts(input_boxes, input_points, input_labels)

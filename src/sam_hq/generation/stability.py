@@ -13,7 +13,7 @@ from ..images.mask_frames import low_res_masks_to_photo
 from ..images.mask_ops import encode_masks, passing_stability, stability_scores
 from .upscaling import StreamingUpscaler, UpscalingWeights
 
-# Floats at the padded and at the crop's resolution held at once while masks are brought to the size of the crop: 64 MB.
+# Floats at the padded and at the crop's resolution held at once while masks are upscaled to the crop's size: 64 MB.
 GROUP_FLOATS = 16 * 1024 * 1024
 # A bound this close below the threshold, relatively, may be it: the plain form holds the scores in float32.
 _ROUNDING = 1e-6

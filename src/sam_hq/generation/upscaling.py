@@ -111,7 +111,7 @@ class UpscalingWeights:
 
 
 class StreamingUpscaler:
-    """Brings one mask to the size of its photo as its rows come, thresholds it, and measures its stability.
+    """Upscales one mask to the size of its photo as its rows come, thresholds it, and measures its stability.
 
     Args:
         weights: Of the photo.
@@ -199,7 +199,7 @@ class StreamingUpscaler:
         )
 
     def _widened(self, logits: torch.Tensor, columns: slice) -> torch.Tensor:
-        """Rows of logits `(r, w)` brought to the photo's columns: `(r, columns)`."""
+        """Rows of logits `(r, w)` upscaled to the photo's columns: `(r, columns)`."""
         at_once = 256
         strips = (
             slice(start, min(start + at_once, columns.stop)) for start in range(columns.start, columns.stop, at_once)

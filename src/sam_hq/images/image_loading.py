@@ -1,4 +1,4 @@
-"""From whatever a caller calls a photo to upright 8-bit RGB pixels.
+"""Any form of an image to upright 8-bit RGB pixels.
 
 Everything ends as uint8 because the authors resize 8-bit images with Pillow: a photo gives the same model input
 whether it comes as a file, bytes, a URL, an array or a tensor.

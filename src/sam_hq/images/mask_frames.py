@@ -1,4 +1,4 @@
-"""The frames that images and masks are in; masks brought from one to another, such as to photo size.
+"""The frames that images and masks are in; masks taken from one to another, such as to photo size.
 
 photo frame    (H, W): the picture as the user has it, upright.
 resized frame  (new_h, new_w): its longest side scaled to the model's, aspect ratio kept; prompts are in its pixels.
@@ -16,7 +16,7 @@ from sam_hq_numpy.prompt_labels import ROUGH_MASK_LOGIT
 
 from ..model.losses import IGNORED_LABEL
 
-# Floats at the padded and at the photo's resolution held at once while masks are brought to photo size: 256 MB.
+# Floats at the padded and at the photo's resolution held at once while masks are upscaled to photo size: 256 MB.
 MAX_FLOATS_AT_ONCE = 64 * 1024 * 1024
 
 

@@ -119,7 +119,7 @@ class ImageJob(ABC, Generic[Found]):
         """Write what else belongs to an image, before its record."""
 
     def more(self, opened: OpenedImage, found: Found) -> dict[str, Any]:  # noqa: ARG002
-        """What else the record of an image shall hold."""
+        """What else the record of an image holds."""
         return {}
 
     def run(self, process_index: int = 0, process_count: int = 1, progress: bool = True) -> None:
@@ -134,7 +134,7 @@ class ImageJob(ABC, Generic[Found]):
         with tqdm(total=len(share), unit="image", disable=not progress, smoothing=0.1) as bar:
             while share:
                 share = self._pass(share, bar)
-                if share:  # others are at work on these; where one of them is killed, somebody must do its images
+                if share:  # others are at work on these; where one of them is killed, another must do its images
                     time.sleep(_WAIT_SECONDS)
 
     def finish(self, process_index: int = 0, process_count: int = 1) -> JobSummary:
@@ -151,7 +151,7 @@ class ImageJob(ABC, Generic[Found]):
         return JobSummary(done, earlier, missing, failures, self.journal.discarded)
 
     def _pass(self, images: Sequence[Path], bar: Any) -> list[Path]:
-        """Work on what nobody else has claimed; returns the rest."""
+        """Work on what is not claimed by others; returns the rest."""
         held: list[Path] = []
         opened = self._open_each(iter(images), held, bar)
         try:
@@ -180,7 +180,7 @@ class ImageJob(ABC, Generic[Found]):
                 self._opened.append(image)
                 try:
                     alone = list(self.find(iter([image])))
-                except Exception as error:  # whatever is wrong with one image, the others are still to be done
+                except Exception as error:  # one bad image must not stop the others
                     self._fail(self._opened.pop().path, error)
                     bar.update()
                 else:

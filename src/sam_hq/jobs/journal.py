@@ -105,7 +105,7 @@ class JobJournal:
             facts: As COCO's `images` holds it: `height`, `width`, and files that were written.
             annotations: As COCO holds them, without ids.
             made_from: Digests of what they are made from.
-            **more: What else the record shall hold, as JSON can.
+            **more: What else the record holds, as JSON can.
         """
         record = {
             "made_from": dict(made_from),
@@ -157,7 +157,7 @@ class JobJournal:
         # Others may finish images meanwhile: the list is made once, and only one process writes at a time.
         with self.claims.of_folder():
             if not self._path.exists():
-                self._write_about()  # somebody emptied the folder
+                self._write_about()  # the folder was emptied
             done = [image for image in images if self.is_recorded(image)]
             keys = {image_key(image) for image in images}
             earlier = sorted(path for path in self._records.glob("*.json") if path.stem not in keys)
@@ -217,13 +217,15 @@ class JobJournal:
             aside.write_text(json.dumps(self._about, indent=1), encoding="utf-8")
 
     def _clean(self) -> None:
-        """Remove what killed processes left half-written: what nobody has claimed."""
+        """Remove what killed processes left half-written: what is not claimed."""
         for path in self.folder.rglob(".*.partial*"):
             name = _PARTIAL.fullmatch(path.name)
             if name is None:
                 continue
             key = path.parent.name if path.parent.parent.name == "objects" else name[1]
-            if path.parent == self.folder:  # written by whoever holds the claim on the folder, as this process does
+            if (
+                path.parent == self.folder
+            ):  # written by the process that holds the claim on the folder, as this process does
                 path.unlink(missing_ok=True)
             elif self.claims.take(key):
                 path.unlink(missing_ok=True)
@@ -270,7 +272,7 @@ def _read(places: Sequence[tuple[int, Path]]) -> Iterator[tuple[int, dict[str, A
         try:
             yield number, json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            continue  # somebody deleted the record meanwhile
+            continue  # the record was deleted meanwhile
 
 
 def _write_items(file: TextIO, items: Iterable[Mapping]) -> None:

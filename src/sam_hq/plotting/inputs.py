@@ -1,4 +1,4 @@
-"""Whatever a caller has of photos, masks, scores and prompts, as arrays of one form, for the plots."""
+"""Photos, masks, scores and prompts of any form as arrays of one form, for the plots."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real

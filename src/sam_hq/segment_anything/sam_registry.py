@@ -19,7 +19,7 @@ def _build(variant: str | None, checkpoint: str | Path | None = None) -> Sam:
     """Build a model.
 
     Args:
-        variant: "vit_b", "vit_l", "vit_h" or "vit_tiny"; None for whatever the checkpoint is.
+        variant: "vit_b", "vit_l", "vit_h" or "vit_tiny"; None for the checkpoint's own.
         checkpoint: A file of SAM-HQ in its authors' format, a directory or a name on the Hub that
             `SamHQModel.from_pretrained` reads; None for weights randomly initialised.
 

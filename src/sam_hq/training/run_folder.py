@@ -61,7 +61,7 @@ class RunFolder:
             torch.load(path, map_location="cpu", weights_only=True)
 
     def finish_state(self, step: int, resume_settings: dict[str, Any], kept: int) -> None:
-        """Give a written state its name, with what `settings_of` shall tell, and drop all but the `kept` newest."""
+        """Give a written state its name, with what `settings_of` returns, and drop all but the `kept` newest."""
         aside = self.new_state(step)
         (aside / SETTINGS_FILE).write_text(json.dumps(resume_settings))
         _replace(self.path / STATE_NAME.format(step=step), aside)
