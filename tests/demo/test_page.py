@@ -347,6 +347,7 @@ def test_kept_objects_are_not_lost_without_a_question(page):
     expect(page.locator("#objects li")).to_have_count(1)
     asked = []
     page.once("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    answered(page, page.get_by_role("button", name="Refine object 1").click)  # it is kept all the same
     page.close(run_before_unload=True)
     page.wait_for_timeout(300)
     assert asked == ["beforeunload"]

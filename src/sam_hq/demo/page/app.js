@@ -2,11 +2,11 @@
 
 import { Backend, SessionLost } from "./backend.js";
 import { Stage } from "./stage.js";
-import { decodeRuns, paintMask } from "./mask_pixels.js";
+import { decodeRuns } from "./mask_pixels.js";
+import { framedPart, thumbnail } from "./thumbnails.js";
 
 const POLL_MILLISECONDS = 300;
 const KEPT_SESSION = "sam-hq-session";
-const THUMBNAIL_SIDE = 200;
 
 const element = (id) => document.getElementById(id);
 const backend = new Backend();
@@ -56,8 +56,13 @@ function forgetPhoto() {
   showProgress(null);
 }
 
+// Kept objects, with one that was taken up again.
+function countKept() {
+  return state ? state.objects.length + (state.taken_up ? 1 : 0) : 0;
+}
+
 function mayLosePhoto() {
-  const count = state?.objects.length ?? 0;
+  const count = countKept();
   const kept = count === 1 ? "The object that you kept is" : `The ${count} objects that you kept are`;
   return count === 0 || confirm(`Open another photo? ${kept} lost unless downloaded before.`);
 }
@@ -237,7 +242,7 @@ function showCandidates() {
     button.tabIndex = number === state.chosen ? 0 : -1;
     const score = document.createElement("span");
     score.textContent = candidate.score.toFixed(2);
-    button.append(thumbnail(masks[number], part), score);
+    button.append(thumbnail(stage.photo, masks[number], part, state.color), score);
     button.addEventListener("click", () => act("choose", { candidate: number }));
     button.addEventListener("pointerenter", () => stage.pointAt("previewed", number));
     button.addEventListener("pointerleave", () => stage.pointAt("previewed", null));
@@ -256,52 +261,6 @@ element("candidates").addEventListener("keydown", (event) => {
     act("choose", { candidate: (state.chosen + step + count) % count });
   }
 });
-
-// The part of the photo in which the candidates lie: [x, y, width, height] in the shown picture, with some room about.
-function framedPart(masks, width, height) {
-  let [left, top, right, bottom] = [width, height, -1, -1];
-  for (const mask of masks) {
-    for (let at = 0; at < mask.length; at++) {
-      if (mask[at]) {
-        const x = at % width;
-        const y = (at - x) / width;
-        left = Math.min(left, x);
-        right = Math.max(right, x);
-        top = Math.min(top, y);
-        bottom = Math.max(bottom, y);
-      }
-    }
-  }
-  if (right < 0) {
-    return [0, 0, width, height];
-  }
-  const room = Math.round(0.15 * Math.max(right - left, bottom - top) + 4);
-  const [x, y] = [Math.max(0, left - room), Math.max(0, top - room)];
-  return [x, y, Math.min(width, right + 1 + room) - x, Math.min(height, bottom + 1 + room) - y];
-}
-
-function thumbnail(mask, [x, y, across, down]) {
-  const { shown_width: width, shown_height: height } = state.photo;
-  const full = document.createElement("canvas");
-  full.width = width;
-  full.height = height;
-  const context = full.getContext("2d");
-  const image = context.createImageData(width, height);
-  for (let at = 0; at < mask.length; at++) {
-    image.data[4 * at + 3] = mask[at] ? 0 : 170; // what is outside is darkened
-  }
-  paintMask(image.data, mask, width, height, state.color, Math.max(1, Math.round(across / 80)), 0, width, 0);
-  context.putImageData(image, 0, 0);
-  const small = document.createElement("canvas");
-  const shrink = THUMBNAIL_SIDE / Math.max(across, down);
-  small.width = Math.max(1, Math.round(across * shrink));
-  small.height = Math.max(1, Math.round(down * shrink));
-  const drawn = small.getContext("2d");
-  for (const layer of [stage.photo, full]) {
-    drawn.drawImage(layer, x, y, across, down, 0, 0, small.width, small.height);
-  }
-  return small;
-}
 
 // Rows stay while their objects do, so that a name that is being typed is not lost.
 function showObjects() {
@@ -552,7 +511,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 document.addEventListener("paste", (event) => openFile([...event.clipboardData.files][0]));
 
 window.addEventListener("beforeunload", (event) => {
-  if (state?.objects.length) {
+  if (countKept()) {
     event.preventDefault();
   }
 });
