@@ -12,6 +12,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 from benchmarks.bench import photo  # noqa: E402
-from benchmarks.measure import interleaved  # noqa: E402
+from benchmarks.measure import cpu_name, interleaved  # noqa: E402
 from benchmarks.peers import load_peers  # noqa: E402
 from benchmarks.report import replace_between  # noqa: E402
 from sam_hq.generation.generator import SamHQMaskGenerator  # noqa: E402
@@ -68,6 +69,7 @@ def main() -> None:
     report = json.loads(FILE.read_text()) if FILE.exists() else {}
     for kind in arguments.kinds:
         report[kind] = []
+        report.setdefault("machines", {})[kind] = f"{torch.get_num_threads()} threads ({cpu_name()})"
         for value in TABLES[kind][1]:
             command = [sys.executable, __file__, "--row", kind, str(value)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -77,11 +79,12 @@ def main() -> None:
         replace_between("growth", tables(report), REPOSITORY / "docs" / "benchmarks.md")
 
 
-def tables(report: dict[str, list[dict[str, float]]]) -> str:
+def tables(report: dict[str, Any]) -> str:
     """What has been measured, as Markdown."""
     lines = []
     for kind, (title, _) in TABLES.items():
         if kind in report:
+            lines += [f"{report['machines'][kind]}:", ""] if kind in report.get("machines", {}) else []
             lines += [f"| {title} | seconds | peak memory growth, MB |", "|---:|---:|---:|"]
             lines += [f"| {row['value']} | {row['seconds']} | {row['peak_megabytes']} |" for row in report[kind]]
             lines.append("")

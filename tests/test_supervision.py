@@ -1,7 +1,10 @@
 """Results in the form that supervision's users work with, as docs/coming_from.md says."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import supervision as sv
+import torch
 from PIL import Image
 
 from conftest import PHOTOS, small_config, small_model
@@ -23,3 +26,19 @@ def test_masks_and_records_become_detections():
     assert records
     everything = sv.Detections.from_sam(records)
     assert sorted(everything.area) == sorted(record["area"] for record in records)
+
+
+def test_a_detectors_results_are_boxes():
+    predictor = SamHQPredictor(small_model("tiny_vit"), processor_for(small_config("tiny_vit")))
+    predictor.set_image(Image.open(PHOTOS / "kitten.jpg").resize((150, 100)))
+    boxes = np.array([[10.0, 20, 90, 80], [30, 10, 140, 95]], np.float32)
+    expected = predictor.predict(boxes=boxes)
+    of_ultralytics = SimpleNamespace(xyxy=torch.from_numpy(boxes), xywhn=torch.rand(2, 4))
+    for results in (sv.Detections(xyxy=boxes), of_ultralytics, SimpleNamespace(boxes=of_ultralytics)):
+        assert torch.equal(predictor.predict(boxes=results).masks, expected.masks)
+    for nothing in (sv.Detections.empty(), SimpleNamespace(boxes=SimpleNamespace(xyxy=torch.zeros(0, 4)))):
+        assert predictor.predict(boxes=nothing).masks.shape == (0, 1, 100, 150)
+    # a list of images: results of each
+    embeddings = [predictor.embeddings, predictor.embeddings]
+    of_each = predictor.predict(embeddings, boxes=[sv.Detections(xyxy=boxes), sv.Detections(xyxy=boxes[:1])])
+    assert torch.equal(of_each[1].masks, expected.masks[:1])

@@ -1,31 +1,38 @@
-"""Mask generation over a cluster with Ray Data: images in, one JSON line per image out.
+"""Masks of many photos over a cluster with Ray Data: photos in, one JSON line per photo out.
 
     pip install "sam-hq[cluster]"
     python docs/examples/ray_data.py s3://bucket/photos s3://bucket/masks --gpus 8
+    python docs/examples/ray_data.py s3://bucket/photos s3://bucket/masks --gpus 8 --boxes detections.json
 
-Ray places the actors, hands them images and starts lost ones again; each holds one model. Without `--gpus` it runs
-on the cores of this machine. An image that cannot be read becomes a line with its `error`.
+Without `--boxes` everything in a photo is found; with it, the objects in the boxes of any file that `sam-hq annotate`
+reads. Ray places the actors, hands them photos and starts lost ones again; each holds one model. Without `--gpus` it
+runs on the cores of this machine. A photo that cannot be read becomes a line with its `error`.
 """
 
 import argparse
 import io
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.fs
 import ray
 import torch
 from PIL import Image
 
 import sam_hq
+from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.prompt_files.prompts import ObjectPrompt
+from sam_hq_numpy.prompt_files.reading import read_prompts
 
 
 class FindMasks:
     """One actor: a model, and all it does to a batch of files."""
 
     def __init__(self, model: str, options: dict[str, Any]):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        device, dtype = device_and_dtype()
         self.generator = sam_hq.SamHQMaskGenerator(
             sam_hq.SamHQModel.from_pretrained(model, dtype=dtype).eval().to(device),
             sam_hq.SamHQProcessor.from_pretrained(model).image_processor,
@@ -44,21 +51,78 @@ class FindMasks:
 
 
 def decoded_or_error(data: bytes) -> Image.Image | str:
-    """Returns the image in a file, or what is wrong with it."""
+    """Return the photo in a file, or what is wrong with it."""
     try:
         return Image.open(io.BytesIO(data)).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
         return str(error) or type(error).__name__
 
 
-def find_masks(
-    source: str, destination: str, model: str, options: dict[str, Any], actors: int, gpus: int, batch_size: int = 4
+def device_and_dtype() -> tuple[str, torch.dtype]:
+    """Return where an actor's model goes."""
+    return ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+
+
+class SegmentBoxes:
+    """One actor: a predictor, and the boxes of every photo."""
+
+    def __init__(self, model: str, boxes: dict[str, list[ObjectPrompt]], categories: dict[int, str]):
+        device, dtype = device_and_dtype()
+        self.predictor = sam_hq.SamHQPredictor.from_pretrained(model, device=device, dtype=dtype)
+        self.boxes, self.categories = boxes, categories
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
+        """`path` and `bytes` of files to `path`, `masks` (COCO annotations as JSON) and `error` (empty if none)."""
+        masks, errors = [], []
+        for path, data in zip(batch["path"], batch["bytes"], strict=True):
+            photo = decoded_or_error(data)
+            records, error = ([], photo) if isinstance(photo, str) else self.segment(photo, self.boxes.get(path, []))
+            masks.append(json.dumps(records))
+            errors.append(error)
+        return {"path": list(batch["path"]), "masks": masks, "error": errors}
+
+    def segment(self, photo: Image.Image, boxes: list[ObjectPrompt]) -> tuple[list[dict[str, Any]], str]:
+        """Return the annotations of a photo, and what is wrong with the boxes that are skipped."""
+        size = (photo.height, photo.width)
+        boxes = [box.in_pixels(size) for box in boxes]
+        faults = [f"{box.name}: {fault}" for box in boxes if (fault := box.fault(size))]
+        boxes = [box for box in boxes if not box.fault(size)]
+        if not boxes:
+            return [], "; ".join(faults)
+        prediction = self.predictor.predict(self.predictor.embed(photo), boxes=[box.box for box in boxes])
+        masks, scores, _ = prediction.numpy()
+        records = [
+            {
+                "segmentation": RunLengthMask.from_mask(mask).to_coco(),
+                "category_id": box.category_id,
+                "category": self.categories.get(box.category_id),
+                "predicted_iou": float(score),
+                **box.facts,
+            }
+            for box, mask, score in zip(boxes, masks[:, 0], scores[:, 0], strict=True)
+        ]
+        return records, "; ".join(faults)
+
+
+def read_boxes(file: str, source: str) -> dict[str, Any]:
+    """Read the boxes of the photos below `source`: what `SegmentBoxes` is made of."""
+    address = source if "://" in source else os.path.abspath(source)
+    filesystem, folder = pyarrow.fs.FileSystem.from_uri(address)
+    found = filesystem.get_file_info(pyarrow.fs.FileSelector(folder, recursive=True))
+    images = [Path(each.path) for each in found if each.type == pyarrow.fs.FileType.File]
+    prompts = read_prompts(file, images)
+    boxes = {str(image): [each for each in objects if each.box] for image, objects in prompts.objects.items()}
+    return {"boxes": boxes, "categories": prompts.categories}
+
+
+def write_masks(
+    source: str, destination: str, actor: type, settings: dict[str, Any], actors: int, gpus: int, batch_size: int = 4
 ) -> None:
-    """Reads all files below `source` and writes JSON lines below `destination`; both are any path Ray can open."""
+    """Read all files below `source` and write JSON lines below `destination`; both are any path Ray can open."""
     photos = ray.data.read_binary_files(source, include_paths=True)
     masks = photos.map_batches(
-        FindMasks,
-        fn_constructor_kwargs={"model": model, "options": options},
+        actor,
+        fn_constructor_kwargs=settings,
         batch_size=batch_size,
         concurrency=gpus or actors,
         num_gpus=1 if gpus else 0,
@@ -67,20 +131,26 @@ def find_masks(
 
 
 def main() -> None:
-    """Finds the masks of the images that the command line names."""
-    parser = argparse.ArgumentParser(description="Find the masks of many images with Ray Data.")
+    """Segment the photos that the command line names."""
+    parser = argparse.ArgumentParser(description="Find the masks of many photos with Ray Data.")
     parser.add_argument("source")
     parser.add_argument("destination")
     parser.add_argument("--model", default=sam_hq.EMBEDDED_CHECKPOINT)
+    parser.add_argument("--boxes", metavar="FILE_OR_DIR", help="boxes of the photos; without, everything is found")
     parser.add_argument("--actors", type=int, default=1, help="models on the cores of this machine")
     parser.add_argument("--gpus", type=int, default=0, help="models, one per GPU of the cluster")
     parser.add_argument("--options", type=json.loads, default={}, help='as JSON, such as {"points_per_crop": 16}')
     args = parser.parse_args()
+    boxes = read_boxes(args.boxes, args.source) if args.boxes else None
     if args.gpus:
         ray.init(address="auto")
     else:  # every actor takes a core for good: without one more the files would never be read
         ray.init(address="local", num_cpus=args.actors + 1, include_dashboard=False)
-    find_masks(args.source, args.destination, args.model, args.options, args.actors, args.gpus)
+    if boxes is None:
+        actor, settings = FindMasks, {"model": args.model, "options": args.options}
+    else:
+        actor, settings = SegmentBoxes, {"model": args.model, **boxes}
+    write_masks(args.source, args.destination, actor, settings, args.actors, args.gpus)
 
 
 if __name__ == "__main__":

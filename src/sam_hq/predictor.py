@@ -154,7 +154,8 @@ class SamHQPredictor:
                 every prompt is a list too, with an entry (or None) for each image.
             points: (x, y), the points (N, 2) of one object, or those of each object, [object][point][x, y].
             labels: 1 on the object, 0 not; nested as the points without the last level; all 1 where left out.
-            boxes: The box (x0, y0, x1, y1) of one object, or (P, 4).
+            boxes: The box (x0, y0, x1, y1) of one object, or (P, 4); or a detector's results that hold such boxes as
+                `xyxy`: supervision's `Detections`, Ultralytics' `Results` or `Boxes`.
             masks: Low-res logits of an earlier answer or a rough mask of the photo's size, for one object or for each.
             multimask_output: Whether each object gets three candidates, best first, or one mask.
             hq_token_only: Whether masks are the HQ token's alone; there is one candidate then.
@@ -276,6 +277,8 @@ def _prompts_of_images(prompts: dict[str, Any], count: int) -> list[dict[str, An
 def _processor_arguments(points: Any, labels: Any, boxes: Any, masks: Any) -> dict[str, Any] | None:
     """The prompts of one image as `SamHQProcessor` takes them; None if they are for no object at all."""
     nested: dict[str, Any] = {}
+    boxes = getattr(boxes, "boxes", boxes)  # Ultralytics' results hold their boxes,
+    boxes = getattr(boxes, "xyxy", boxes)  # which hold coordinates, as supervision's detections do
     if points is not None:
         # A list without any point, such as [[], []], holds an entry for each object.
         is_empty = isinstance(points, list | tuple) and all(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import supervision
 import torch
 from PIL import Image
 
@@ -115,6 +116,18 @@ def test_samgeo(small, image):
         assert record["segmentation"].shape == (100, 150)
         assert record["segmentation"].dtype == bool
         assert record["area"] == record["segmentation"].sum()
+
+
+def test_autodistill(small, image):
+    """The generator with its own defaults, on what OpenCV reads; its records as supervision's detections."""
+    generator = SamAutomaticMaskGenerator(small)
+    records = generator.generate(np.ascontiguousarray(image[..., ::-1]))
+    assert isinstance(records, list)
+    permissive = SamAutomaticMaskGenerator(small, 4, pred_iou_thresh=-9.0, stability_score_thresh=0.0)
+    found = supervision.Detections.from_sam(permissive.generate(np.ascontiguousarray(image[..., ::-1])))
+    assert found.mask.shape == (len(found), 100, 150)
+    np.testing.assert_array_equal(found.area, found.mask.sum((1, 2)))
+    assert (np.diff(found.area) <= 0).all()
 
 
 def test_the_notebook_of_batched_inputs(small, image):
