@@ -275,13 +275,36 @@ def test_other_numbers_of_candidates_and_layers_run():
         (SamHQTinyVitConfig, {"patch_size": 8}),
         (SamHQPromptEncoderConfig, {"hidden_size": 0}),
         (SamHQMaskDecoderConfig, {"num_attention_heads": 0}),
+        (SamHQVisionConfig, {"layer_norm_eps": float("nan")}),
+        (SamHQVisionConfig, {"attention_dropout": 2}),
+        (SamHQVisionConfig, {"qkv_bias": "no"}),
+        (SamHQVisionConfig, {"use_rel_pos": 1}),
+        (SamHQVisionConfig, {"hidden_act": 3}),
+        (SamHQTinyVitConfig, {"initializer_range": -1}),
+        (SamHQTinyVitConfig, {"neck_layer_norm_eps": "1e-6"}),
+        (SamHQEfficientNetConfig, {"batch_norm_momentum": 5}),
+        (SamHQEfficientNetConfig, {"batch_norm_eps": True}),
+        (SamHQPromptEncoderConfig, {"layer_norm_eps": None}),
+        (SamHQMaskDecoderConfig, {"hidden_act": None}),
+        (SamHQConfig, {"cpu_fast_path": "no"}),
+        (SamHQConfig, {"hq_token_trained_alone": None}),
+        (SamHQConfig, {"mask_generation": 5}),
+        (SamHQConfig, {"initializer_range": float("inf")}),
     ],
 )
-def test_impossible_sizes_are_refused_by_name(config_class, fields):
+def test_impossible_fields_are_refused_by_name(config_class, fields):
     (name,) = fields
     with pytest.raises(ValueError, match=name) as caught:
         config_class(**fields)
     assert type(caught.value) is ValueError
+
+
+@pytest.mark.parametrize("part", ["vision_config", "mask_decoder_config", "prompt_encoder_config"])
+def test_activations_that_are_not_there_are_refused_by_name(part):
+    config = small_config("vit")
+    getattr(config, part).hidden_act = "gelo"
+    with pytest.raises(ValueError, match=r"hidden_act must be the name of an activation .*, got 'gelo'"):
+        SamHQModel(config)
 
 
 def test_a_tiny_vit_file_may_state_its_patch_size():

@@ -134,6 +134,12 @@ def test_options_survive_saving(tmp_path, small):
         ({"max_pixels": 1000}, ValueError, "640 x 414 = 264960 pixels, more than max_pixels=1000"),
         ({"size": {"longest_edge": float("inf")}}, ValueError, "size must be"),
         ({"max_pixels": "many"}, ValueError, "max_pixels must be a positive whole number, got 'many'"),
+        ({"max_pixels": True}, ValueError, "max_pixels must be a positive whole number, got True"),
+        ({"size": "large"}, ValueError, "size must be a dictionary .*, got large"),
+        ({"size": True}, ValueError, "size must be a dictionary .*, got True"),
+        ({"size": {"longest_edge": 99.5}}, ValueError, r"size must be a dictionary .*, got {'longest_edge': 99.5}"),
+        ({"size": {"longest_edge": "99"}}, ValueError, r"size must be a dictionary .*, got {'longest_edge': '99'}"),
+        ({"pad_size": [128, None]}, ValueError, "pad_size must be a dictionary"),
         ({"resample": 99}, ValueError, "resample must be one of PIL.Image.Resampling, got 99"),
         ({"rescale_factor": 0}, ValueError, "rescale_factor must be a positive number, got 0"),
         ({"image_mean": "gray"}, ValueError, "image_mean must be one number or three, got 'gray'"),
@@ -232,6 +238,13 @@ def test_post_processing_drops_padded_objects(small):
     assert kept[1].shape == (0, 2, 64, 32)
 
 
+def test_post_processing_takes_numbers_of_numpy(small):
+    expected = small.post_process_masks(LOGITS, ORIGINAL, RESHAPED, mask_threshold=0.5)
+    threshold, sizes = np.float32(0.5), [[np.int16(side) for side in size] for size in ORIGINAL]
+    again = small.post_process_masks(LOGITS, sizes, RESHAPED, mask_threshold=threshold, binarize=np.True_)
+    assert all(map(torch.equal, expected, again))
+
+
 def test_post_processing_takes_another_frame(processor, small):
     expected = small.post_process_masks(LOGITS, ORIGINAL, RESHAPED)
     again = processor.post_process_masks(LOGITS, ORIGINAL, RESHAPED, pad_size={"height": 128, "width": 128})
@@ -250,6 +263,17 @@ def test_post_processing_takes_another_frame(processor, small):
         ({"reshaped_input_sizes": [[77, 129], [128, 5]]}, ValueError, r"has \(77, 129\), which is more than pad_size"),
         ({"valid_objects": torch.ones(2, 3)}, ValueError, r"valid_objects must be \(2, objects\) bool"),
         ({"valid_objects": torch.ones(2, 4).bool()}, ValueError, "valid_objects has 4 objects per image"),
+        ({"masks": LOGITS > 0}, TypeError, r"masks\[0\] must be floating point logits .*, got torch.bool"),
+        ({"masks": LOGITS.to(torch.uint8).numpy()}, TypeError, r"masks\[0\] must be floating point .* torch.uint8"),
+        ({"masks": [LOGITS[0], LOGITS[1].long()]}, TypeError, r"masks\[1\] must be floating point .* torch.int64"),
+        ({"masks": [LOGITS[0], LOGITS[1] * torch.nan]}, ValueError, r"masks\[1\] must be logits, got NaN"),
+        ({"mask_threshold": "0"}, TypeError, "mask_threshold must be a number, got '0'"),
+        ({"mask_threshold": None}, TypeError, "mask_threshold must be a number, got None"),
+        ({"mask_threshold": True}, TypeError, "mask_threshold must be a number, got True"),
+        ({"mask_threshold": float("nan")}, ValueError, "mask_threshold must be finite, got nan"),
+        ({"mask_threshold": float("-inf")}, ValueError, "mask_threshold must be finite, got -inf"),
+        ({"binarize": "no"}, TypeError, "binarize must be True or False, got 'no'"),
+        ({"binarize": 0}, TypeError, "binarize must be True or False, got 0"),
     ],
 )
 def test_bad_post_processing_arguments_are_named(small, arguments, error, message):

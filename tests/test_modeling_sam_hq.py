@@ -7,6 +7,7 @@ import torch
 
 from conftest import BACKBONES, small_model
 from sam_hq.model.losses import mask_loss
+from sam_hq.training.parts import recompute_activations
 
 GENERATOR = torch.Generator().manual_seed(0)
 PIXELS = torch.randn(2, 3, 128, 128, generator=GENERATOR)
@@ -185,7 +186,7 @@ def test_gradient_checkpointing_changes_nothing(backbone):
     for checkpointing in (False, True):
         model = small_model(backbone).train()
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            recompute_activations(model)
         torch.manual_seed(0)
         loss = model(pixel_values=PIXELS, input_boxes=BOXES, labels=torch.ones(2, 3, 32, 32)).loss
         loss.backward()
@@ -216,6 +217,21 @@ def test_attention_weights_and_hidden_states(shared):
 
 EMBEDDINGS, EARLY = torch.randn(2, 32, 8, 8), [torch.randn(2, 8, 8, 32)]
 BAD = {
+    "a word for a flag": (
+        {"pixel_values": PIXELS, "multimask_output": "no"},
+        TypeError,
+        "multimask_output must be True or False, got 'no'",
+    ),
+    "a number for a flag": (
+        {"pixel_values": PIXELS, "hq_token_only": 1},
+        TypeError,
+        "hq_token_only must be True or False, got 1",
+    ),
+    "nothing for a flag": (
+        {"pixel_values": PIXELS, "output_branches": None},
+        TypeError,
+        "output_branches must be True or False, got None",
+    ),
     "no image": ({}, ValueError, "pixel_values or image_embeddings.*neither"),
     "both": ({"pixel_values": PIXELS, "image_embeddings": EMBEDDINGS}, ValueError, "both"),
     "embeddings alone": ({"image_embeddings": EMBEDDINGS}, ValueError, "intermediate_embeddings"),

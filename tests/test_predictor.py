@@ -166,11 +166,33 @@ def test_embeddings_of_another_frame_are_refused(predictor, photo):
         ({"points": [[5, 5]], "labels": [1, 0]}, ValueError, "one label"),
         ({"points": "here"}, TypeError, "input_points"),
         ({"masks": np.zeros((7, 7), bool)}, ValueError, "input_masks"),
+        ({"multimask_output": "no"}, TypeError, "multimask_output must be True or False, got 'no'"),
+        ({"hq_token_only": None}, TypeError, "hq_token_only must be True or False, got None"),
+        ({"return_logits": 0}, TypeError, "return_logits must be True or False, got 0"),
     ],
 )
 def test_bad_prompts_are_refused(predictor, embeddings, prompts, error, words):
     with pytest.raises(error, match=words):
         predictor.predict(embeddings, **prompts)
+
+
+@pytest.mark.parametrize("other", [None, "processor", 3])
+def test_what_is_no_processor_is_refused(predictor, other):
+    for make in (SamHQPredictor, sam_hq.SamHQMaskGenerator):
+        with pytest.raises(TypeError, match=r"processor must be a SamHQ.*, got"):
+            make(predictor.model, other)
+        with pytest.raises(TypeError, match=r"processor must be a SamHQ.*, got SamHQModel"):
+            make(predictor.model, predictor.model)
+    with pytest.raises(TypeError, match="processor must be a SamHQProcessor, got"):
+        sam_hq.segment_regions(predictor.model, other, Image.new("RGB", SIZE), input_boxes=[[0, 0, 9, 9]])
+    generator = sam_hq.SamHQMaskGenerator(predictor.model, predictor.processor)
+    assert generator.image_processor is predictor.processor.image_processor
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, "2", None, True])
+def test_impossible_batch_sizes_are_refused_by_name(predictor, photo, batch_size):
+    with pytest.raises((ValueError, TypeError), match=rf"batch_size must be .*, got {batch_size!r}"):
+        predictor.embed([photo], batch_size=batch_size)
 
 
 def test_without_an_image_it_says_so(predictor):

@@ -30,10 +30,19 @@ _LARGEST = {
     "window_size": 1024,
 }
 _MOST_WEIGHTS = 4e9
+_RANGES = {
+    "attention_dropout": (0, 1),
+    "batch_norm_eps": (0, 1),
+    "batch_norm_momentum": (0, 1),
+    "initializer_range": (0, 100),
+    "layer_norm_eps": (0, 1),
+    "neck_layer_norm_eps": (0, 1),
+}
 
 
 def require_at_most_largest(config: PreTrainedConfig) -> None:
-    """Refuse a number far beyond every model there is, with a ValueError."""
+    """Refuse a number far beyond every model there is, and fields of another type, with a ValueError."""
+    require_types(config)
     for name, largest in _LARGEST.items():
         value = getattr(config, name, None)
         if value is None:
@@ -44,6 +53,20 @@ def require_at_most_largest(config: PreTrainedConfig) -> None:
                 raise ValueError(f"{name} is {value!r}, but must be whole")
             if number > largest:
                 raise ValueError(f"{name} is {value!r}, but must be at most {largest}")
+
+
+def require_types(config: PreTrainedConfig) -> None:
+    """Refuse what is no size and of another type or range: epsilons, truth values, the names of activations."""
+    for name, kind in type(config).__annotations__.items():
+        value = getattr(config, name, None)
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}, but must be true or false")
+        if name == "hidden_act" and not isinstance(value, str):
+            raise ValueError(f"hidden_act is {value!r}, but must be the name of an activation")
+        if name in _RANGES:
+            low, high = _RANGES[name]
+            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{name} is {value!r}, but must be a number from {low} to {high}")
 
 
 def require_few_weights(config: PreTrainedConfig, count: int) -> None:

@@ -10,7 +10,13 @@ from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
-from .configuration_checks import require_at_most_largest, require_few_weights, require_multiple, require_positive
+from .configuration_checks import (
+    require_at_most_largest,
+    require_few_weights,
+    require_multiple,
+    require_positive,
+    require_types,
+)
 from .vision_configuration import SamHQEfficientNetConfig, SamHQTinyVitConfig, SamHQVisionConfig
 
 
@@ -195,6 +201,11 @@ class SamHQConfig(PreTrainedConfig):
         if self.mask_decoder_config.vit_dim is None:
             self.mask_decoder_config.vit_dim = encoder.intermediate_size
         super().__post_init__(**kwargs)
+        require_types(self)
+        if not isinstance(self.mask_generation, dict | None):
+            raise ValueError(
+                f"mask_generation is {self.mask_generation!r}, but must be a dictionary of options or null"
+            )
         self._require_agreement()
 
     def _require_agreement(self) -> None:

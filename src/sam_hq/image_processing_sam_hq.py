@@ -1,6 +1,5 @@
 """Images to pixel values, and low-resolution masks back to images."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import Unpack
 
+from sam_hq_numpy.number_limits import check_flag, check_number
 from sam_hq_numpy.prompt_nesting import check_readable, pad_stacks
 
 from .images.given_masks import binary_stacks
@@ -211,9 +211,9 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
             Per image (P, M, H, W) bool, or float32 logits.
 
         Raises:
-            TypeError: masks that are no tensors or arrays.
-            ValueError: lists of different lengths, wrong ranks, a threshold that is no number, or sizes that do not fit
-                the frame or each other.
+            TypeError: masks that are no tensors or arrays of floating point numbers, a threshold that is no number, or
+                a flag that is neither True nor False.
+            ValueError: lists of different lengths, wrong ranks, NaN, or sizes that do not fit the frame or each other.
 
         Source: segment_anything_hq/modeling/sam.py, `Sam.postprocess_masks`.
         """
@@ -221,8 +221,8 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         frame_size = (pad_size["height"], pad_size["width"])
         masks = _mask_list(masks, valid_objects)
         original_sizes = size_pairs("original_sizes", original_sizes, len(masks))
-        if not isinstance(mask_threshold, int | float) or not math.isfinite(mask_threshold):
-            raise ValueError(f"mask_threshold must be a finite number, got {mask_threshold!r}")
+        check_number("mask_threshold", mask_threshold)
+        check_flag("binarize", binarize)
         if reshaped_input_sizes is None:
             reshaped_sizes = self.reshaped_sizes(original_sizes, self.options_of_call({}))
         else:
@@ -277,6 +277,10 @@ def _mask_list(masks: Any, valid_objects: Any) -> list[torch.Tensor]:
         if isinstance(of_image, np.ndarray) and of_image.dtype.kind not in "biuf":
             raise TypeError(f"masks[{i}] must hold numbers, got an array of {of_image.dtype}")
         of_image = torch.as_tensor(of_image)
+        if not of_image.is_floating_point():
+            raise TypeError(f"masks[{i}] must be floating point logits as the model returns, got {of_image.dtype}")
+        if of_image.isnan().any():
+            raise ValueError(f"masks[{i}] must be logits, got NaN")
         if of_image.ndim != 4 or 0 in of_image.shape[1:]:
             raise ValueError(f"masks[{i}] must be (objects, masks, h, w), got shape {tuple(of_image.shape)}")
         listed.append(of_image)

@@ -18,6 +18,7 @@ from .model.forward_validation import (
     are_for_no_object,
     broadcast_persam_input,
     check_embeddings,
+    check_flags,
     check_image_inputs,
     check_mask_labels,
     warn_of_untrained_hq_token,
@@ -273,6 +274,7 @@ class SamHQModel(SamHQPreTrainedModel):
             of 1 and squashes it by a sigmoid, weighs the scores with it where pixels attend to tokens too, and leaves
             the positions without the target: what it does is up to the caller as far as it can be added here.
         """
+        check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only, output_branches=output_branches)
         output_attentions, output_hidden_states, return_dict = self._flags(
             output_attentions, output_hidden_states, return_dict
         )

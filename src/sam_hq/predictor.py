@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sam_hq_numpy.number_limits import check_flag, check_whole
 from sam_hq_numpy.prompt_nesting import nesting_depth
 
 from .images.image_loading import flat_image_list
@@ -49,10 +50,15 @@ class SamHQPredictor:
     Args:
         model: The model, on the device and in the dtype it runs in, or one in a wrapper; set to evaluation.
         processor: Its processor.
+
+    Raises:
+        TypeError: If one is something else.
     """
 
     def __init__(self, model: SamHQModel, processor: SamHQProcessor) -> None:
         self.model = unwrapped(model, SamHQModel).eval()
+        if not isinstance(processor, SamHQProcessor):
+            raise TypeError(f"processor must be a SamHQProcessor, got {type(processor).__name__}")
         self.processor = processor
         self.embeddings: PhotoEmbeddings | list[PhotoEmbeddings] | None = None
 
@@ -120,8 +126,7 @@ class SamHQPredictor:
         Returns:
             Embeddings to keep, save and prompt; a list of them for a list.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
+        check_whole("batch_size", batch_size, at_least=1)
         images = flat_image_list(image)
         found = [
             each
@@ -170,6 +175,8 @@ class SamHQPredictor:
                 another model's.
         """
         chosen = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
+        for name, flag in {**chosen, "return_logits": return_logits}.items():
+            check_flag(name, flag)
         prompts = {"points": points, "labels": labels, "boxes": boxes, "masks": masks}
         if embeddings is None:
             if self.embeddings is None:

@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from transformers import PreTrainedModel, initialization
+from transformers.activations import ACT2FN
 
 from .configuration_sam_hq import (
     AnyVisionConfig,
@@ -55,6 +56,13 @@ class SamHQPreTrainedModel(PreTrainedModel):
         r"prompt_encoder\.shared_embedding\.positional_embedding"
     ]
     _keep_in_fp32_modules_strict = ["shared_image_embedding"]  # noqa: RUF012
+
+    def __init__(self, config: Any, *inputs: Any, **kwargs: Any):
+        for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+            name = getattr(part, "hidden_act", None)
+            if name is not None and name not in ACT2FN:
+                raise ValueError(f"hidden_act must be the name of an activation of transformers, got {name!r}")
+        super().__init__(config, *inputs, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

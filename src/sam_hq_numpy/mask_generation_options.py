@@ -1,15 +1,14 @@
 """The options of automatic mask generation: one place for their names, defaults and limits."""
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from .crop_grids import MOST_POINTS_PER_SIDE, layer_point_grids
+from .number_limits import check_flag, check_number, check_whole
 from .value_ranges import checked_input_range
 
 # Layer n has 4^n crops, so that one more layer takes four times as long: 5461 crops are hours already.
@@ -97,24 +96,24 @@ class MaskGenerationOptions:
     def __post_init__(self) -> None:
         """Check every value, and freeze the point grids."""
         for name in ("points_per_crop", "candidates_per_point"):
-            _check_whole(name, getattr(self, name), at_least=1, at_most=MOST_POINTS_PER_SIDE)
-        _check_whole("crops_n_layers", self.crops_n_layers, at_least=0, at_most=MOST_LAYERS)
-        _check_whole(
+            check_whole(name, getattr(self, name), at_least=1, at_most=MOST_POINTS_PER_SIDE)
+        check_whole("crops_n_layers", self.crops_n_layers, at_least=0, at_most=MOST_LAYERS)
+        check_whole(
             "points_per_batch", self.points_per_batch, at_least=1, at_most=MOST_POINTS_PER_SIDE**2, optional=True
         )
         for name in ("tile_size", "max_pixels"):
-            _check_whole(name, getattr(self, name), at_least=1, optional=True)
+            check_whole(name, getattr(self, name), at_least=1, optional=True)
         for name in ("pred_iou_thresh", "stability_score_thresh", "mask_threshold", "crops_nms_thresh"):
-            _check_number(name, getattr(self, name))
-        _check_number("box_nms_thresh", self.box_nms_thresh, optional=True)
+            check_number(name, getattr(self, name))
+        check_number("box_nms_thresh", self.box_nms_thresh, optional=True)
         for name in ("stability_score_offset", "min_mask_region_area"):
-            _check_number(name, getattr(self, name), at_least=0)
+            check_number(name, getattr(self, name), at_least=0)
         for name in ("max_hole_area", "max_sprinkle_area"):
-            _check_number(name, getattr(self, name), at_least=0, optional=True)
-        _check_number("timeout", self.timeout, above=0, optional=True)
-        _check_number("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor, above=0)
-        _check_number("crop_overlap_ratio", self.crop_overlap_ratio, at_least=0, below=1)
-        _check_number("tile_overlap", self.tile_overlap, above=0, at_most=0.5)
+            check_number(name, getattr(self, name), at_least=0, optional=True)
+        check_number("timeout", self.timeout, above=0, optional=True)
+        check_number("crop_n_points_downscale_factor", self.crop_n_points_downscale_factor, above=0)
+        check_number("crop_overlap_ratio", self.crop_overlap_ratio, at_least=0, below=1)
+        check_number("tile_overlap", self.tile_overlap, above=0, at_most=0.5)
         for name in (
             "output_rle_mask",
             "output_bboxes_mask",
@@ -122,8 +121,7 @@ class MaskGenerationOptions:
             "hq_token_only",
             "progress_bar",
         ):
-            if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
+            check_flag(name, getattr(self, name))
         object.__setattr__(self, "input_range", checked_input_range(self.input_range))
         self._check_candidates()
         self._check_output()
@@ -213,36 +211,3 @@ class MaskGenerationOptions:
             if not ((grid >= 0) & (grid <= 1)).all():
                 raise ValueError(f"point_grids[{layer}] must hold x and y as fractions in [0, 1]")
         return grids
-
-
-def _check_whole(name: str, value: object, at_least: int, at_most: float = math.inf, optional: bool = False) -> None:
-    if optional and value is None:
-        return
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number{' or None' if optional else ''}, got {value!r}")
-    if int(value) < at_least:
-        raise ValueError(f"{name} must be at least {at_least}{' or None' if optional else ''}, got {value}")
-    if int(value) > at_most:
-        raise ValueError(f"{name} must be at most {at_most}{' or None' if optional else ''}, got {value}")
-
-
-def _check_number(
-    name: str,
-    value: object,
-    *,
-    at_least: float = -math.inf,
-    above: float = -math.inf,
-    at_most: float = math.inf,
-    below: float = math.inf,
-    optional: bool = False,
-) -> None:
-    if optional and value is None:
-        return
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number{' or None' if optional else ''}, got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
-    limits = [("at least", at_least), ("above", above), ("at most", at_most), ("below", below)]
-    wanted = " and ".join(f"{word} {limit}" for word, limit in limits if math.isfinite(limit))
-    if not (at_least <= float(value) <= at_most and above < float(value) < below):
-        raise ValueError(f"{name} must be {wanted}, got {value}")

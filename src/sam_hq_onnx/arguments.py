@@ -1,45 +1,11 @@
 """What callers pass, refused by name where it cannot be meant."""
 
 import math
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
-
-
-def check_count(name: str, value: object) -> None:
-    """Refuse what is neither None nor a whole number from 1.
-
-    Args:
-        name: The argument's name.
-        value: What came.
-
-    Raises:
-        TypeError: If it is no whole number.
-        ValueError: If it is below 1.
-    """
-    if value is None:
-        return
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number or None, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1 or None, got {value}")
-
-
-def check_flags(**flags: object) -> None:
-    """Refuse flags that are neither True nor False, such as 0 or "no".
-
-    Args:
-        **flags: What came, by the argument's name.
-
-    Raises:
-        TypeError: If one is something else.
-    """
-    for name, value in flags.items():
-        if not isinstance(value, bool | np.bool_):
-            raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def check_size(name: str, size: Any, at_most: float = math.inf) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 from PIL import Image
 
 from sam_hq_numpy.frame_sizes import resized_size
+from sam_hq_numpy.number_limits import check_whole
 from sam_hq_numpy.photo_files import array_rgb, decoded_rgb
 from sam_hq_numpy.value_ranges import InputRange
 
-from .arguments import check_count
 from .metadata import GraphMetadata
 
 
@@ -35,7 +35,7 @@ def load_photo(
         TypeError: If it is none of these, or `max_pixels` is no whole number.
         ValueError: If it cannot be read, is empty or too large, or holds values out of range.
     """
-    check_count("max_pixels", max_pixels)
+    check_whole("max_pixels", max_pixels, at_least=1, optional=True)
     if isinstance(image, np.ndarray):
         return array_rgb(image, max_pixels=max_pixels, input_range=input_range)[0]
     return decoded_rgb(image, max_pixels=max_pixels, input_range=input_range, timeout=timeout)

@@ -11,9 +11,10 @@ import numpy as np
 
 from sam_hq_numpy.frame_sizes import check_same_shape
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.number_limits import check_flag
 from sam_hq_numpy.value_ranges import InputRange
 
-from .arguments import check_flags, check_generation_options, check_size, check_supported
+from .arguments import check_generation_options, check_size, check_supported
 from .embeddings import OnnxEmbeddings
 from .generation import GeneratedMasks, generated_masks
 from .image_loading import encoder_input, load_photo
@@ -147,7 +148,8 @@ class OnnxSamHQ:
             TypeError: If a flag is neither True nor False.
             ValueError: If the embeddings are of another model, or an input is missing among the prompts.
         """
-        check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only)
+        check_flag("multimask_output", multimask_output)
+        check_flag("hq_token_only", hq_token_only)
         self._check_embeddings(embeddings)
         missing = [name for name in PROMPT_INPUTS if name not in prompts]
         if missing:
@@ -222,7 +224,8 @@ class OnnxSamHQ:
             ValueError: If an image cannot be read, embeddings are of another model, or prompts are misshapen, not
                 finite or contradict each other.
         """
-        check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only)
+        check_flag("multimask_output", multimask_output)
+        check_flag("hq_token_only", hq_token_only)
         embeddings = images
         if not isinstance(embeddings, OnnxEmbeddings):
             embeddings = self.embed(images, max_pixels, input_range, timeout)

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .arguments import check_count
+from sam_hq_numpy.number_limits import check_whole
+
 from .metadata import DECODER_FILE, ENCODER_FILE, GraphMetadata
 from .prompts import PROMPT_INPUTS
+from .stored_weights import check_finite_weights
 
 Provider = str | tuple[str, Mapping[str, Any]]
 _ENCODER_NAMES = (["pixel_values"], ["image_embeddings", "hq_features"])
@@ -36,7 +38,7 @@ def loaded_graphs(
         TypeError: If `providers` or `threads` are none.
         ValueError: As `OnnxSamHQ` says.
     """
-    check_count("threads", threads)
+    check_whole("threads", threads, at_least=1, optional=True)
     chosen = _chosen_providers(providers)
     encoder, metadata = _graph(directory / ENCODER_FILE, chosen, threads)
     decoder, of_decoder = _graph(directory / DECODER_FILE, chosen, threads)
@@ -51,6 +53,7 @@ def _graph(path: Path, providers: Sequence[tuple[str, dict]], threads: int | Non
     is_encoder = path.name == ENCODER_FILE
     _check_names(session, path, *(_ENCODER_NAMES if is_encoder else _DECODER_NAMES))
     _check_input(session, path, "pixel_values" if is_encoder else "input_masks", metadata)
+    check_finite_weights(path)
     return session, metadata
 
 

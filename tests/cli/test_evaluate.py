@@ -70,7 +70,7 @@ def test_former_names_of_options_work_with_a_warning(folder, capsys):
         (["--baselines", "grabcut"], "pip install opencv-python-headless"),
         (["--points-per-crop", "0"], "points_per_crop"),
         (["--prompts", "everything", "--contact-sheet", "cases.png"], "must not be everything"),
-        (["--seed", "-1"], "seed must not be negative"),
+        (["--seed", "-1"], "seed must be at least 0, got -1"),
         (["--contact-sheet", "cases.xyz"], "--contact-sheet 'cases.xyz' must end in a picture's suffix"),
         (["--output", "."], "it is a directory"),
         (["--images", "photos"], "'photos' is for a COCO file"),

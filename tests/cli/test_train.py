@@ -167,7 +167,7 @@ def test_bad_data_in_another_process_is_one_line_too(data, capsys):
         (["--config", "b", "--images", "photos"], "'photos' is for a COCO file"),
         (["--model", "nothing.pth"], "nothing.pth"),
         (["--config", "nothing.json"], "nothing.json"),
-        (["--prompt-shares", "box=nan"], "prompt_shares must not be negative and add up to 1"),
+        (["--prompt-shares", "box=nan"], "prompt_shares['box'] must be finite, got nan"),
         (["--trainable", "all", "--embedding-cache", "kept"], "needs a frozen encoder"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from PIL import Image
 
 import sam_hq
@@ -240,3 +241,20 @@ def test_unknown_names_are_refused(dataset):
         evaluate(predictor, dataset, ("box",), baselines=("otsu",))
     with pytest.raises(ValueError, match="protocol"):
         PromptedModel(small_model("vit"), processor(), "stretched")
+
+
+def test_an_offloaded_model_is_scored_as_the_plain_one(dataset):
+    prompts = ("box", "clicks-3", "everything")
+    expected = evaluate(PromptedModel(small_model("vit"), processor()), dataset, prompts, points_per_crop=2)
+    offloaded = cpu_offload(small_model("vit"), execution_device="cpu")
+    report = evaluate(PromptedModel(offloaded, processor()), dataset, prompts, points_per_crop=2)
+    assert report.means().keys() == expected.means().keys()
+    for found, wanted in zip(report.scores, expected.scores, strict=True):
+        assert (found.image, found.index, found.prompt, found.branch) == (
+            wanted.image,
+            wanted.index,
+            wanted.prompt,
+            wanted.branch,
+        )
+        assert found.iou == pytest.approx(wanted.iou, abs=1e-3)
+        assert found.score == pytest.approx(wanted.score, abs=1e-4)

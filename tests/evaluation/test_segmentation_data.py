@@ -182,6 +182,15 @@ def test_coco_images_and_annotations_without_a_partner_are_counted(tmp_path):
         ('{"images": [{"id": 1, "file_name": "a"}], "annotations": []}', r"entry 0 of 'images' lacks \['height'"),
         ('{"images": [], "annotations": [{}]}', r"entry 0 of 'annotations' lacks \['image_id'\]"),
         ('{"images": [3], "annotations": []}', "entry 0 of 'images' lacks"),
+        (
+            json.dumps(
+                {
+                    "images": [{"id": 7, "file_name": name, "height": 9, "width": 9} for name in ("a.png", "b.png")],
+                    "annotations": [],
+                }
+            ),
+            "two of its images have the id 7",
+        ),
     ],
 )
 def test_a_malformed_coco_file_is_refused_by_name(tmp_path, content, message):

@@ -1,11 +1,13 @@
 """The exported graphs against the torch model, and how they are written."""
 
+import copy
 import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 
 import sam_hq.export.onnx
 from exported_models import kinds, model_and_processor
@@ -256,6 +258,13 @@ def test_the_check_looks_at_masks_and_scores_of_every_dtype(dtype, alter, messag
         return
     with pytest.raises(ValueError, match=message):
         checked_agreement(model, processor.image_processor, altered)
+
+
+def test_the_check_takes_an_offloaded_model(exports):
+    model, processor = model_and_processor("vit")
+    offloaded = cpu_offload(copy.deepcopy(model), execution_device="cpu")
+    runner = OnnxSamHQ(exports("vit").directory, providers="cpu")
+    assert checked_agreement(offloaded, processor.image_processor, runner).mask_iou > 0.999
 
 
 @pytest.mark.parametrize(

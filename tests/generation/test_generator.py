@@ -354,8 +354,9 @@ def test_options_are_refused_before_the_image_is_embedded(processor, photo):
     for wrong in ({"pred_iou_tresh": 0.5}, {"points_per_crop": 0}):
         with pytest.raises((TypeError, ValueError)):
             generator.generate_each([photo], **wrong)
-    with pytest.raises(ValueError, match="batch_size"):
-        generator.generate_each([photo], batch_size=0)
+    for wrong in (0, -1, 10**9, "2", 1.5, None, True):
+        with pytest.raises((ValueError, TypeError), match=rf"batch_size must be .*, got {wrong!r}"):
+            generator.generate_each([photo], batch_size=wrong)
     assert model.embedded == []
 
 

@@ -86,3 +86,37 @@ def test_wrong_prompts_are_refused(model, processor, photo):
     ):
         with pytest.raises(ValueError, match=complaint):
             segment_regions(model, processor, photo, **prompts)
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "complaint"),
+    [
+        ({"tile_size": 0}, ValueError, "tile_size must be at least 1, got 0"),
+        ({"tile_size": 64.0}, TypeError, "tile_size must be a whole number, got 64.0"),
+        ({"tile_size": None}, TypeError, "tile_size must be a whole number, got None"),
+        ({"tile_size": True}, TypeError, "tile_size must be a whole number, got True"),
+        ({"tile_size": "64"}, TypeError, "tile_size must be a whole number, got '64'"),
+        ({"context": 0.5}, ValueError, "context must be at least 1 and at most .*, got 0.5"),
+        ({"context": float("nan")}, ValueError, "context must be finite, got nan"),
+        ({"context": float("inf")}, ValueError, "context must be finite, got inf"),
+        ({"context": 1e300}, ValueError, "context must be at least 1 and at most"),
+        ({"context": "2"}, TypeError, "context must be a number, got '2'"),
+        ({"context": (1, 2)}, TypeError, r"context must be a number, got \(1, 2\)"),
+        ({"max_growths": -1}, ValueError, "max_growths must be at least 0, got -1"),
+        ({"max_growths": 10**9}, ValueError, "max_growths must be at most 32"),
+        ({"max_growths": 1.5}, TypeError, "max_growths must be a whole number, got 1.5"),
+        ({"max_growths": None}, TypeError, "max_growths must be a whole number, got None"),
+    ],
+)
+def test_impossible_options_are_refused_by_name(model, processor, photo, option, error, complaint):
+    with pytest.raises(error, match=complaint):
+        segment_regions(model, processor, photo, input_boxes=[[0, 0, 9, 9]], **option)
+
+
+def test_numbers_of_numpy_are_taken(model, processor, photo):
+    options = {"tile_size": 160, "context": 2, "max_growths": 0}
+    (plain_numbers,) = segment_regions(model, processor, photo, input_boxes=[[9, 9, 40, 40]], **options)
+    options = {"tile_size": np.int32(160), "context": np.float32(2), "max_growths": np.uint8(0)}
+    (found,) = segment_regions(model, processor, photo, input_boxes=np.array([[9, 9, 40, 40]]), **options)
+    assert found.region == plain_numbers.region
+    assert found.mask == plain_numbers.mask

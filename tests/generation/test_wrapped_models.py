@@ -95,3 +95,45 @@ def test_autocast_is_for_the_model_alone():
     assert len(found["masks"]) == len(expected["masks"])
     assert all(mask.shape == PHOTO.shape[:2] for mask in found["masks"])
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=0.1)
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_default_dtype_changes_no_loss(default, dtype):
+    model = small_model("vit").to(dtype)
+    inputs = {"pixel_values": PROCESSOR(PHOTO)["pixel_values"].to(dtype), "labels": torch.ones(1, 1, 64, 64)}
+    losses = []
+    for ambient in (torch.float32, default):
+        torch.set_default_dtype(ambient)
+        try:
+            torch.manual_seed(0)
+            loss = model(**inputs).loss
+        finally:
+            torch.set_default_dtype(torch.float32)
+        model.zero_grad()
+        loss.backward()
+        losses.append((loss, model.mask_decoder.mask_conv1.weight.grad.clone()))
+    assert losses[0][0].dtype == losses[1][0].dtype == torch.float32
+    torch.testing.assert_close(losses[1], losses[0])
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.bool, torch.float16, torch.bfloat16, torch.float64])
+def test_labels_of_any_dtype_and_autocast_give_the_loss(kind):
+    model = small_model("vit")
+    pixels = PROCESSOR(PHOTO)["pixel_values"]
+    labels = torch.zeros(1, 1, 64, 64)
+    labels[..., 10:30, 20:50] = 1
+    torch.manual_seed(0)
+    expected = model(pixels, labels=labels).loss
+    torch.manual_seed(0)
+    torch.testing.assert_close(model(pixels, labels=labels.to(kind)).loss, expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.manual_seed(0)
+        loss = model(pixels, labels=labels.to(kind)).loss
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, atol=0.05, rtol=0)
+    model.bfloat16()
+    torch.manual_seed(0)
+    loss = model(pixels.bfloat16(), labels=labels.to(kind)).loss
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, atol=0.1, rtol=0)

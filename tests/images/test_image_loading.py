@@ -206,6 +206,12 @@ def test_the_limit_is_pillows_own(monkeypatch):
     assert loaded(Image.fromarray(RGB)).shape == (20, 30, 3)
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_masked_arrays_are_refused(mask):
+    with pytest.raises(TypeError, match="images must hold numbers, got a masked array"):
+        load_rgb(np.ma.masked_array(np.zeros((4, 5, 3), np.uint8), mask=mask))
+
+
 @pytest.mark.parametrize("tensor", [torch.zeros(3, 4, 5) * 1j, torch.zeros(4, 5).to_sparse()])
 def test_tensors_without_real_pixels_are_refused(tensor):
     with pytest.raises(TypeError, match="images must hold numbers, got a torch"):

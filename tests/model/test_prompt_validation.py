@@ -1,7 +1,11 @@
+import warnings
+
 import pytest
 import torch
 
+from conftest import small_model
 from sam_hq.model.prompt_validation import validate_embeddings, validate_prompts
+from sam_hq_numpy.prompt_warnings import PromptWarning, prompts_already_checked
 
 POINTS = torch.rand(2, 3, 4, 2) * 100
 LABELS = torch.tensor([1, 0, -1, -10]).expand(2, 3, 4)
@@ -134,3 +138,44 @@ def test_cached_embeddings_pass_with_either_high_quality_part():
 def test_bad_embeddings_are_named(embeddings, error, message):
     with pytest.raises(error, match=message):
         validate_embeddings(**embeddings)
+
+
+DISC = (torch.arange(256).reshape(16, 16) % 16 < 7).float()
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        DISC,
+        DISC.half(),
+        torch.ones(16, 16),
+        0.25 * DISC,
+        torch.linspace(0, 1, 256).reshape(16, 16),
+        1e-3 * DISC.double(),
+    ],
+)
+def test_masks_and_probabilities_given_as_logits_are_warned_about(mask):
+    logits = (6 * torch.randn(2, 3, 16, 16)).to(mask.dtype)
+    logits[1, 2] = mask
+    with pytest.warns(PromptWarning, match="input_masks must be logits, but object 2 of image 1 holds only numbers"):
+        assert validated(input_masks=logits) == 3
+
+
+def test_logits_and_what_stands_for_no_mask_are_not_warned_about():
+    logits = 6 * torch.randn(2, 3, 16, 16)
+    logits[0, 0] = 0  # padding
+    logits[0, 1], logits[0, 2] = DISC - 0.5, 1.5 * DISC
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert validated(input_masks=logits) == validated(input_masks=-logits.abs()) == 3
+        assert validated(input_masks=logits[:, :0]) == 0
+        with prompts_already_checked():
+            assert validated(input_masks=DISC.expand(2, 3, 16, 16)) == 3
+
+
+def test_the_line_that_gave_a_mask_as_logits_is_named():
+    model = small_model("tiny_vit")
+    embeddings, intermediate = model.get_image_embeddings(torch.zeros(1, 3, 128, 128))
+    with pytest.warns(PromptWarning, match="object 0 of image 0") as seen:
+        model(image_embeddings=embeddings, intermediate_embeddings=intermediate, input_masks=torch.ones(1, 1, 32, 32))
+    assert [warning.filename for warning in seen] == [__file__]

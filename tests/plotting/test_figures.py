@@ -263,7 +263,7 @@ MASK = rectangle(10, 10, 30, 40)
         (lambda: plot_masks(PHOTO, np.zeros((0, HEIGHT, WIDTH), bool)), ValueError, "at least one mask"),
         (lambda: plot_masks(PHOTO, "mask"), TypeError, "masks must hold numbers"),
         (lambda: plot_masks(PHOTO, MASK, [0.1, 0.2]), ValueError, "scores must be one per mask"),
-        (lambda: plot_masks(PHOTO, MASK, opacity=1.5), ValueError, "opacity must be from 0 to 1, got 1.5"),
+        (lambda: plot_masks(PHOTO, MASK, opacity=1.5), ValueError, "opacity must be at least 0 and at most 1, got 1.5"),
         (lambda: plot_masks(3, MASK), TypeError, "images must hold"),
         (lambda: plot_masks([PHOTO, PHOTO], MASK), ValueError, "photo must be one image, got 2"),
         (lambda: plot_prompts(PHOTO), ValueError, "give boxes or points"),

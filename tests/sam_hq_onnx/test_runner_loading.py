@@ -9,6 +9,7 @@ import pytest
 
 from exported_models import kinds
 from sam_hq_onnx import GraphMetadata, OnnxSamHQ
+from sam_hq_onnx.stored_weights import check_finite_weights
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
@@ -207,3 +208,53 @@ def test_embeddings_of_another_model_are_refused_by_name(directory, rewritten):
 def test_every_kind_of_export_is_what_it_says(exports):
     for kind in kinds():
         assert OnnxSamHQ(exports(kind).directory, "cpu").metadata == exports(kind).metadata
+
+
+def damaged_copy(directory, target, file, number, pick, external=False):
+    """A copy of an export with one number in one tensor of weights changed; returns the tensor's name."""
+    for name in ("encoder.onnx", "decoder.onnx"):
+        graph = onnx.load(directory / name)
+        if name == file:
+            floating = [tensor for tensor in graph.graph.initializer if tensor.data_type in (1, 10)]
+            weights = [tensor for tensor in floating if np.prod(tensor.dims) > 1]
+            weights.sort(key=lambda tensor: -len(tensor.raw_data))  # the first lies outside the file, if any does
+            changed = weights[pick]
+            values = onnx.numpy_helper.to_array(changed).copy()
+            values.flat[values.size // 2] = number
+            changed.CopyFrom(onnx.numpy_helper.from_array(values, changed.name))
+        onnx.save(graph, target / name, save_as_external_data=external, location=f"{name}.data", size_threshold=1024)
+    return changed.name
+
+
+@pytest.mark.parametrize("file", ["encoder.onnx", "decoder.onnx"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("pick", "external"), [(0, False), (-1, False), (0, True)])
+def test_weights_that_are_not_finite_are_refused_when_loaded(directory, tmp_path, file, number, pick, external):
+    name = damaged_copy(directory, tmp_path, file, number, pick, external)
+    with pytest.raises(ValueError, match=rf"{file}' is damaged: its weights .* hold NaN or infinity") as refused:
+        OnnxSamHQ(tmp_path, providers="cpu")
+    assert repr(name) in str(refused.value)
+
+
+def test_weights_beside_the_graph_are_taken(directory, tmp_path):
+    damaged_copy(directory, tmp_path, "decoder.onnx", 0.5, 0, external=True)
+    assert (tmp_path / "decoder.onnx.data").is_file()
+    OnnxSamHQ(tmp_path, providers="cpu")
+
+
+def test_weights_of_every_precision_are_checked_and_limits_allowed(tmp_path):
+    values = np.array([1, 2, np.nan, 4])
+    for kind in ("float16", "float32", "float64"):
+        weights = onnx.numpy_helper.from_array(values.astype(kind), f"weights_{kind}")
+        node = onnx.helper.make_node("Identity", [weights.name], ["copied"])
+        outputs = [onnx.helper.make_tensor_value_info("copied", weights.data_type, [4])]
+        whole = onnx.numpy_helper.from_array(np.arange(4, dtype=np.int8), "whole_numbers")
+        limit = onnx.numpy_helper.from_array(np.array(-np.inf, np.float32), "limit")
+        path = tmp_path / f"{kind}.onnx"
+        graph = onnx.helper.make_graph([node], "graph", [], outputs, [whole, limit, weights])
+        onnx.save(onnx.helper.make_model(graph), path)
+        with pytest.raises(ValueError, match=f"weights 'weights_{kind}' hold NaN"):
+            check_finite_weights(path)
+        graph = onnx.helper.make_graph([node], "graph", [], outputs, [whole, limit])
+        onnx.save(onnx.helper.make_model(graph), path)
+        check_finite_weights(path)

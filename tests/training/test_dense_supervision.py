@@ -73,5 +73,5 @@ def test_it_reads_objects_off_embeddings_that_show_them():
 def test_it_is_for_encoders_that_train():
     with pytest.raises(ValueError, match="dense_weight needs an encoder that is trained"):
         TrainingSettings(trainable="hq", dense_weight=0.5)
-    with pytest.raises(ValueError, match="dense_weight must not be negative"):
+    with pytest.raises(ValueError, match="dense_weight must be at least 0"):
         TrainingSettings(trainable="sam", dense_weight=-1)

@@ -5,6 +5,7 @@ import runpy
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 
 import sam_hq
 from conftest import REPOSITORY, small_config, small_model
@@ -77,3 +78,7 @@ def test_the_script_measures_and_writes_a_model_with_better_scores(tmp_path, cap
         found = objects(model, processor_for(model.config), script["open_images"](arguments[1]))
         errors.append(np.abs(found.scores - found.ious).mean())
     assert errors[1] < errors[0]
+    offloaded = objects(
+        cpu_offload(model, execution_device="cpu"), processor_for(model.config), script["open_images"](arguments[1])
+    )
+    np.testing.assert_allclose(offloaded.scores, found.scores, atol=1e-5)

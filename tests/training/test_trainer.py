@@ -345,8 +345,21 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path):
         ({"scale_jitter": (0.1, 2.0), "whole_images": True}, "whole_images"),
         ({"keep_checkpoints": 0}, "keep_checkpoints"),
         ({"workers": -1}, "workers"),
+        ({"steps": 2.5}, "steps must be a whole number, got 2.5"),
+        ({"steps": "1000"}, "steps must be a whole number, got '1000'"),
+        ({"batch_size": None}, "batch_size must be a whole number, got None"),
+        ({"seed": True}, "seed must be a whole number, got True"),
+        ({"learning_rate": "1e-3"}, "learning_rate must be a number, got '1e-3'"),
+        ({"weight_decay": float("nan")}, "weight_decay must be finite, got nan"),
+        ({"ema_decay": [0.9]}, r"ema_decay must be a number, got \[0.9\]"),
+        ({"smallest_crop": "all"}, "smallest_crop must be a number, got 'all'"),
+        ({"prompt_shares": {"box": "1"}}, r"prompt_shares\['box'\] must be a number, got '1'"),
+        ({"scale_jitter": 2.0}, "scale_jitter must be two shares, got 2.0"),
+        ({"scale_jitter": (0.1, "2")}, "scale_jitter must be a number, got '2'"),
+        ({"whole_images": "no"}, "whole_images must be True or False, got 'no'"),
+        ({"gradient_checkpointing": 1}, "gradient_checkpointing must be True or False, got 1"),
     ],
 )
 def test_senseless_settings_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         dataclasses.replace(SETTINGS, **changes)

@@ -4,9 +4,9 @@ import unittest
 
 import torch
 
-from conftest import DECODER, TINY_VIT, VIT
-from sam_hq.configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
-from sam_hq.modeling_sam_hq import SamHQModel, SamHQTinyVitModel, SamHQVisionModel
+from conftest import DECODER, EFFICIENTNET, TINY_VIT, VIT
+from sam_hq.configuration_sam_hq import SamHQConfig, SamHQEfficientNetConfig, SamHQTinyVitConfig, SamHQVisionConfig
+from sam_hq.modeling_sam_hq import SamHQEfficientNetModel, SamHQModel, SamHQTinyVitModel, SamHQVisionModel
 
 from .mixins import modeling
 
@@ -14,6 +14,7 @@ BATCH = 2
 VISION = {
     "vit": VIT | {"num_hidden_layers": 2, "global_attn_indexes": [1], "image_size": 64},
     "tiny_vit": TINY_VIT | {"image_size": 64},
+    "efficientnet": EFFICIENTNET | {"image_size": 64},
 }
 
 
@@ -24,7 +25,8 @@ class Tester:
 
     def __init__(self, test: "ModelTests"):
         self.whole, self.config_class, self.fields = test.whole, test.config_class, VISION[test.vision]
-        self.num_hidden_layers = self.fields.get("num_hidden_layers", 2)
+        layers = self.fields.get("num_hidden_layers", 2)
+        self.num_hidden_layers = layers if isinstance(layers, int) else len(layers)
         self.hidden_size, self.num_attention_heads = self.fields.get("hidden_size"), 4
         self.is_training = test.whole  # the encoders alone have no loss
 
@@ -47,7 +49,7 @@ class Tester:
 
 
 class ModelTests(modeling.ModelTesterMixin):
-    """What the four classes have in common."""
+    """What the classes have in common."""
 
     whole, config_class = True, SamHQConfig
     test_resize_embeddings = False  # there is no vocabulary
@@ -64,6 +66,10 @@ class TinyVitTest(ModelTests, unittest.TestCase):
     vision, all_model_classes = "tiny_vit", (SamHQModel,)
 
 
+class EfficientNetTest(ModelTests, unittest.TestCase):
+    vision, all_model_classes = "efficientnet", (SamHQModel,)
+
+
 class VitVisionTest(ModelTests, unittest.TestCase):
     vision, all_model_classes = "vit", (SamHQVisionModel,)
     whole, config_class = False, SamHQVisionConfig
@@ -72,3 +78,9 @@ class VitVisionTest(ModelTests, unittest.TestCase):
 class TinyVitVisionTest(ModelTests, unittest.TestCase):
     vision, all_model_classes = "tiny_vit", (SamHQTinyVitModel,)
     whole, config_class = False, SamHQTinyVitConfig
+
+
+class EfficientNetVisionTest(ModelTests, unittest.TestCase):
+    vision, all_model_classes = "efficientnet", (SamHQEfficientNetModel,)
+    has_attentions = False  # it is convolutions throughout
+    whole, config_class = False, SamHQEfficientNetConfig

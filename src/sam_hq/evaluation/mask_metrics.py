@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sam_hq_numpy.number_limits import check_whole
+
 BOUNDARY_SHARE = 0.02
 
 
@@ -32,8 +34,7 @@ def boundary_iou(mask: np.ndarray, other: np.ndarray, width: int | None = None) 
     mask, other = _same_frame(mask, other)
     if width is None:
         width = boundary_width(mask.shape)
-    if width < 1:
-        raise ValueError(f"width must be at least 1 pixel, got {width}")
+    check_whole("width", width, at_least=1)
     return mask_iou(boundary_region(mask, width), boundary_region(other, width))
 
 

@@ -254,6 +254,10 @@ def _coco_content(path: str | Path) -> dict[str, list[dict]]:
                 raise ValueError(f"{str(path)!r} holds no COCO instances: entry {place} of {part!r} lacks {missing}")
             if not isinstance(record.get("file_name", ""), str) or not _is_id(record[wanted[0]]):
                 raise ValueError(f"{str(path)!r} holds no COCO instances: entry {place} of {part!r} has no proper id")
+    ids = [image["id"] for image in content["images"]]
+    if len(set(ids)) < len(ids):
+        twice = next(each for place, each in enumerate(ids) if each in ids[:place])
+        raise ValueError(f"{str(path)!r} holds no COCO instances: two of its images have the id {twice!r}")
     return content
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from sam_hq_numpy.atomic_writing import new_file
+from sam_hq_numpy.number_limits import check_whole
 
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..predictor import SamHQPredictor
@@ -242,8 +243,7 @@ def check_choices(prompts: Sequence[str], baselines: Sequence[str] = (), seed: i
     for name, given, known in (("prompts", prompts, KINDS), ("baselines", baselines, tuple(BASELINES))):
         if unknown := [value for value in given if value not in known]:
             raise ValueError(f"unknown {name} {unknown}; there are {list(known)}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
+    check_whole("seed", seed, at_least=0)
     if "grabcut" in baselines:
         load_opencv()
 

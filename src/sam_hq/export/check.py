@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from sam_hq_onnx import OnnxSamHQ
 
 from ..image_processing_sam_hq import SamHQImageProcessor
+from ..model.model_access import execution_device
 from ..modeling_sam_hq import SamHQModel
 from ..photo_embeddings import embed_images
 from ..processing_sam_hq import SamHQProcessor
@@ -103,7 +104,7 @@ def agreement_of(model: SamHQModel, image_processor: SamHQImageProcessor, runner
     """
     processor = SamHQProcessor(image_processor)
     photos = [drawn_photo((180, 240)), drawn_photo((240, 150))]
-    embeddings = runner.embed(photos)
+    embeddings, device = runner.embed(photos), execution_device(model)
     encoded = _encoded(model, processor, photos)
     differences: list[float] = []
     score_differences: list[float] = []
@@ -111,7 +112,7 @@ def agreement_of(model: SamHQModel, image_processor: SamHQImageProcessor, runner
     for call in _calls(runner.metadata.mask_size):
         prepared = processor(original_sizes=embeddings.original_sizes, return_tensors="pt", **call.prompts)
         valid = prepared.pop("valid_objects", None)
-        inputs = {name: tensor.to(model.device) for name, tensor in prepared.items()}
+        inputs = {name: tensor.to(device) for name, tensor in prepared.items()}
         with torch.no_grad():
             wanted = model(**encoded, **inputs, **call.options)
         found = runner.segment(embeddings, **call.prompts, **call.options)

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from sam_hq_numpy.crop_grids import layer_crop_boxes, tile_boxes
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.number_limits import check_whole
 
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..images.large_photos import PhotoRegions
@@ -20,6 +21,7 @@ from ..model.forward_validation import warn_of_untrained_hq_token
 from ..model.model_access import unwrapped
 from ..modeling_sam_hq import SamHQModel
 from ..photo_embeddings import PhotoEmbeddings, check_maker, embed_images
+from ..processing_sam_hq import SamHQProcessor
 from .candidates import MaskCandidates, segmentation
 from .crop_search import Crop, CropEmbedding, search_crop
 from .tiles import stitched
@@ -34,24 +36,29 @@ class SamHQMaskGenerator:
     Args:
         model: The model, on the device and in the dtype it runs in; wrappers around it (PEFT, torch.compile,
             DistributedDataParallel) are looked through.
-        image_processor: Its image processor.
+        image_processor: Its image processor, or its processor.
         options: Options for all calls; the single ones in `more_options` go before them. None: those that suit the
             model (`config.mask_generation`), the defaults otherwise.
         **more_options: See `MaskGenerationOptions`.
 
     Raises:
-        TypeError: An option that does not exist, the nearest that does is named; or not a SAM-HQ model.
+        TypeError: An option that does not exist, the nearest that does is named; or not a SAM-HQ model or
+            image processor.
         ValueError: An option with an impossible value.
     """
 
     def __init__(
         self,
         model: SamHQModel,
-        image_processor: SamHQImageProcessor,
+        image_processor: SamHQImageProcessor | SamHQProcessor,
         options: MaskGenerationOptions | None = None,
         **more_options: Any,
     ) -> None:
         self.model = unwrapped(model, SamHQModel)
+        if isinstance(image_processor, SamHQProcessor):
+            image_processor = image_processor.image_processor
+        if not isinstance(image_processor, SamHQImageProcessor):
+            raise TypeError(f"image_processor must be a SamHQImageProcessor, got {type(image_processor).__name__}")
         self.image_processor = image_processor
         suited = MaskGenerationOptions().updated(self.model.config.mask_generation or {})
         chosen = (options or suited).updated(more_options)
@@ -124,8 +131,7 @@ class SamHQMaskGenerator:
             options: All options.
             keep_embeddings: Called with the embeddings of every whole image, in order, before its masks are given.
         """
-        if not isinstance(batch_size, int) or not 1 <= batch_size <= MOST_CROPS_AT_ONCE:
-            raise ValueError(f"batch_size must be a whole number from 1 to {MOST_CROPS_AT_ONCE}, got {batch_size!r}")
+        check_whole("batch_size", batch_size, at_least=1, at_most=MOST_CROPS_AT_ONCE)
         warn_of_untrained_hq_token(self.model.config, options.hq_token_only)
         return self._candidates_each(images, batch_size, options, keep_embeddings)
 

@@ -9,6 +9,7 @@ import torch
 
 from sam_hq_numpy.crop_grids import Box
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.number_limits import check_number, check_whole
 from sam_hq_numpy.prompt_nesting import boxes_per_image, labels_per_object, nesting_depth, points_per_object
 from sam_hq_numpy.prompt_warnings import prompts_already_checked, warn_about_prompts
 from sam_hq_numpy.value_ranges import InputRange
@@ -18,6 +19,10 @@ from ..images.mask_ops import masks_to_boxes, touches_crop_edge
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
+
+# Beyond these a region is the whole image, whatever its size.
+_LARGEST_CONTEXT = 1e6
+_MOST_GROWTHS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,15 +83,14 @@ def segment_regions(
         One mask per object; none where `input_boxes` or `input_points` is empty.
 
     Raises:
-        TypeError: Prompts that are not nested numbers, or not a SAM-HQ model.
-        ValueError: No prompts, different numbers of boxes, points and labels, or prompts outside the image.
+        TypeError: Prompts that are not nested numbers, not a SAM-HQ model, or an option of the wrong type.
+        ValueError: An impossible option, no prompts, different numbers of boxes, points and labels, or prompts outside
+            the image.
     """
     _check_counts(input_boxes, input_points, input_labels)
-    if tile_size < 1 or context < 1 or max_growths < 0:
-        raise ValueError(
-            f"tile_size and context must be at least 1 and max_growths at least 0, got {tile_size}, {context} "
-            f"and {max_growths}"
-        )
+    check_whole("tile_size", tile_size, at_least=1)
+    check_number("context", context, at_least=1, at_most=_LARGEST_CONTEXT)
+    check_whole("max_growths", max_growths, at_least=0, at_most=_MOST_GROWTHS)
     boxes, points_of, labels_of = _of_objects(input_boxes, input_points, input_labels)
     predictor = SamHQPredictor(model, processor)
     options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}

@@ -88,6 +88,8 @@ def load_rgb(
     """
     if not isinstance(image, np.ndarray | torch.Tensor):
         return decoded_rgb(image, max_pixels=max_pixels, input_range=input_range, timeout=timeout), False
+    if isinstance(image, np.ma.MaskedArray):
+        raise TypeError("images must hold numbers, got a masked array; fill it first")
     if isinstance(image, torch.Tensor):
         _check_plain(image)
         if image.device.type != "cpu" and image.dtype == torch.uint8:

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -57,8 +58,9 @@ def known_options(kwargs: dict) -> dict:
         raise ValueError("do_center_crop=True is not possible, masks could not be brought back to photo size")
     if getattr(given.get("data_format"), "value", given.get("data_format")) not in (None, "channels_first"):
         raise ValueError(f"data_format must be channels_first, got {given['data_format']!r}")
-    if not isinstance(given.get("max_pixels", 1), int) or given.get("max_pixels", 1) < 1:
-        raise ValueError(f"max_pixels must be a positive whole number, got {given['max_pixels']!r}")
+    limit = given.get("max_pixels", 1)
+    if not isinstance(limit, Integral) or isinstance(limit, bool) or limit < 1:
+        raise ValueError(f"max_pixels must be a positive whole number, got {limit!r}")
     if given.get("resample", 0) not in list(Image.Resampling):
         raise ValueError(f"resample must be one of PIL.Image.Resampling, got {given['resample']!r}")
     return_tensors = given.get("return_tensors")
@@ -67,6 +69,12 @@ def known_options(kwargs: dict) -> dict:
     if "input_range" in given:
         given["input_range"] = checked_input_range(given["input_range"])
     return {**given, "return_tensors": getattr(return_tensors, "value", return_tensors)}
+
+
+def _whole_side(value: Any) -> int:
+    if isinstance(value, bool | str) or value != int(value):
+        raise ValueError(value)
+    return int(value)
 
 
 def size_dict(name: str, size: Any) -> dict[str, int]:
@@ -79,18 +87,19 @@ def size_dict(name: str, size: Any) -> dict[str, int]:
     Raises:
         ValueError: other keys, or sizes that are not positive.
     """
-    if isinstance(size, int):
+    given = size
+    if isinstance(size, Integral) and not isinstance(size, bool):
         size = {"height": size, "width": size} if name == "pad_size" else {"longest_edge": size}
     elif isinstance(size, list | tuple) and len(size) == 2:
         size = {"height": size[0], "width": size[1]}
     try:
-        size = {key: int(value) for key, value in dict(size).items() if value is not None}
+        size = {key: _whole_side(value) for key, value in dict(size).items() if value is not None}
     except (TypeError, ValueError, OverflowError):
         size = {}
     allowed = ({"height", "width"},) if name == "pad_size" else ({"longest_edge"}, {"height", "width"})
     if set(size) not in allowed or min(size.values()) < 1:
         keys = " or ".join(str(sorted(option)) for option in allowed)
-        raise ValueError(f"{name} must be a dictionary of positive sizes with the keys {keys}, got {size}")
+        raise ValueError(f"{name} must be a dictionary of positive sizes with the keys {keys}, got {str(given)[:80]}")
     if max(size.values()) > LARGEST_SIDE:
         raise ValueError(f"{name} must have sides of at most {LARGEST_SIDE} pixels, got {size}")
     return size

@@ -11,6 +11,7 @@ from typing import Any
 from sam_hq_numpy.atomic_writing import new_file
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.number_limits import check_whole
 from sam_hq_numpy.prompt_files.prompts import ObjectPrompt, PromptSet
 
 from ..images.mask_ops import encode_masks
@@ -73,8 +74,8 @@ class AnnotationJob(ImageJob[Annotated]):
         hq_token_only: bool = False,
         max_pixels: int | None = None,
     ) -> None:
-        if batch_size < 1 or objects_per_batch < 1:
-            raise ValueError(f"batches must be of at least 1, got {batch_size} images and {objects_per_batch} objects")
+        check_whole("batch_size", batch_size, at_least=1)
+        check_whole("objects_per_batch", objects_per_batch, at_least=1)
         self.predictor = predictor
         self.prompts = prompts
         self.batch_size = batch_size

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from sam_hq_numpy.atomic_writing import new_file
@@ -15,8 +16,11 @@ from sam_hq_numpy.formats import FORMATS, coco, geojson, labelme, pictures, yolo
 from sam_hq_numpy.formats.label_maps import draw_label_map, label_map
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.formats.polygons import DEFAULT_TOLERANCE
+from sam_hq_numpy.number_limits import check_number
 
 from ..images.large_photos import PhotoRegions
+
+_ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,7 @@ class JobOutputs:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.formats) - set(FORMATS)):
             raise ValueError(f"formats must be of {', '.join(FORMATS)}, got {', '.join(unknown)}")
-        if not 0 <= self.tolerance < float("inf"):
-            raise ValueError(f"tolerance must be a number of pixels from 0, got {self.tolerance}")
+        check_number("tolerance", self.tolerance, at_least=0)
 
     def settings(self) -> dict[str, Any]:
         """What of it a job that is resumed must have in common with its beginning."""
@@ -105,8 +108,7 @@ class JobOutputs:
             _save(Image.fromarray(labels), folder / files["mask_file"])
         if "overlay" in self.formats:
             files["overlay_file"] = f"overlays/{key}.jpg"
-            drawn = Image.fromarray(draw_label_map(photo.pixels(), labels))
-            _save(drawn, folder / files["overlay_file"], quality=92)
+            _save(_tinted(photo, labels), folder / files["overlay_file"], quality=92)
         if "cutout" in self.formats:
             files["cutout_file"] = f"cutouts/{key}.png"
             _save(pictures.cutout(photo.pixels(), masks), folder / files["cutout_file"])
@@ -133,6 +135,18 @@ class JobOutputs:
         except OSError:  # a file system without links
             with new_file(link) as aside:
                 shutil.copyfile(image, aside)
+
+
+def _tinted(photo: PhotoRegions, labels: np.ndarray) -> Image.Image:
+    """The photo under its label map, a strip of rows at a time, so that no array is as large as the photo."""
+    height, width = photo.size
+    picture = Image.new("RGB", (width, height))
+    for top in range(0, height, _ROWS_AT_ONCE):
+        # One row more than is drawn: borders are where the next row has another number.
+        end = min(height, top + _ROWS_AT_ONCE + 1)
+        strip = draw_label_map(photo.region((0, top, width, end)), labels[top:end])
+        picture.paste(Image.fromarray(strip[:_ROWS_AT_ONCE]), (0, top))
+    return picture
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -4,6 +4,8 @@ import warnings
 
 import torch
 
+from sam_hq_numpy.number_limits import check_flag
+
 from ..configuration_sam_hq import AnyVisionConfig, SamHQConfig
 from .losses import IGNORED_LABEL
 from .prompt_validation import validate_embeddings
@@ -120,6 +122,20 @@ def check_embeddings(
             raise ValueError(f"{name} must be finite, got NaN or infinity")
 
 
+def check_flags(**flags: object) -> None:
+    """Refuse flags that are neither True nor False, such as "no", which would count as True.
+
+    Args:
+        **flags: What came, by the argument's name.
+
+    Raises:
+        TypeError: If one is something else.
+    """
+    if not torch.compiler.is_compiling():
+        for name, value in flags.items():
+            check_flag(name, value)
+
+
 def check_mask_labels(labels: torch.Tensor, batch_size: int, count: int, check_values: bool = True) -> None:
     """Check the labels of a loss.
 
@@ -213,6 +229,7 @@ __all__ = [
     "are_for_no_object",
     "broadcast_persam_input",
     "check_embeddings",
+    "check_flags",
     "check_image_inputs",
     "check_mask_labels",
     "check_pixel_values",

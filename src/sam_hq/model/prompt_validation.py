@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, POINT_LABELS
+from sam_hq_numpy.prompt_warnings import warn_about_prompt
 
 
 def check_points(input_points: torch.Tensor, check_values: bool = True) -> None:
@@ -115,6 +116,7 @@ def check_masks(input_masks: torch.Tensor, mask_input_size: int | tuple[int, int
         )
     if check_values:
         _check_within("input_masks", input_masks, LARGEST_LOGIT)
+        _warn_of_masks_as_logits(input_masks)
 
 
 def check_counts(batch_size: int, **prompts: torch.Tensor | None) -> int:
@@ -234,6 +236,21 @@ def validate_embeddings(
             if grid != _pair(image_embedding_size):
                 raise ValueError(f"{name} has a grid of {grid}, the model has {_pair(image_embedding_size)}")
     return image_embeddings.shape[0]
+
+
+def _warn_of_masks_as_logits(input_masks: torch.Tensor) -> None:
+    """Warn about objects whose logits are all within 0 and 1: a mask, or its probabilities."""
+    if not input_masks.numel():
+        return
+    low, high = input_masks.detach().flatten(2).aminmax(dim=-1)
+    masks = ((low >= 0) & (high > 0) & (high <= 1)).nonzero().tolist()
+    if masks:
+        image, index = masks[0]
+        warn_about_prompt(
+            f"input_masks must be logits, but object {index} of image {image} holds only numbers from 0 to 1; "
+            "the processor turns masks into logits, torch.logit(mask, eps=1e-4) does too",
+            stacklevel=9,
+        )
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sam_hq_numpy.number_limits import check_number
 from sam_hq_numpy.overlays import NEGATIVE, POSITIVE, object_color
 
 from .inputs import flat_numbers
@@ -65,8 +66,7 @@ class DrawnPrompts:
 
 def check_opacity(opacity: float) -> None:
     """Refuse an opacity outside [0, 1]."""
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must be from 0 to 1, got {opacity}")
+    check_number("opacity", opacity, at_least=0, at_most=1)
 
 
 def new_axis(ax: "Axes | None", pixels: np.ndarray, panels: int = 1) -> "Axes":

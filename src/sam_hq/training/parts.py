@@ -56,6 +56,17 @@ def select_parameters(model: SamHQModel, trainable: str) -> list[str]:
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
+def recompute_activations(model: SamHQModel) -> None:
+    """Keep the activations of few layers in training and compute the others again.
+
+    Args:
+        model: The model.
+    """
+    # transformers renamed it and drops the old name in its version 6.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
+
+
 def with_lora(model: SamHQModel, rank: int = 8, alpha: int | None = None, seed: int = 0) -> Any:
     """Wrap the model for low-rank adaptation of its attention and MLPs; the HQ parts are trained in full.
 

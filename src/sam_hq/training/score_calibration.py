@@ -16,6 +16,7 @@ from ..evaluation.ground_truth_prompts import central_point, mask_box, random_po
 from ..evaluation.mask_metrics import mask_iou
 from ..images.mask_frames import low_res_masks_to_photo
 from ..images.mask_ops import stability_scores
+from ..model.model_access import execution_device
 from ..modeling_sam_hq import SamHQModel
 from .objectives import decode_branches
 
@@ -88,14 +89,15 @@ def _photo_rows(
     inputs = processor(image, return_tensors="pt")
     reshaped = [int(side) for side in inputs["reshaped_input_sizes"][0]]
     frame = inputs["pixel_values"].shape[-2:]
-    embeddings, intermediate = model.get_image_embeddings(inputs["pixel_values"].to(model.device, model.dtype))
+    device = execution_device(model)
+    embeddings, intermediate = model.get_image_embeddings(inputs["pixel_values"].to(device, model.dtype))
     hq_features = model.get_hq_features(embeddings, intermediate)
     scale = np.array([reshaped[1] / image.shape[1], reshaped[0] / image.shape[0]], np.float32)
     rows = []
     for kind in PROMPT_KINDS:
         rng = np.random.default_rng((seed, number))
         for truth in truths:  # one by one: every candidate's logits at the photo's size
-            prompt = _prompt(kind, truth, scale, rng, model.device)
+            prompt = _prompt(kind, truth, scale, rng, device)
             outputs = decode_branches(model, embeddings, hq_features, prompt)
             logits = outputs.sam_masks if outputs.hq_masks is None else outputs.sam_masks + outputs.hq_masks[:, None]
             full = low_res_masks_to_photo(logits, reshaped, image.shape[:2], frame, 0.0, binarize=False)[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from sam_hq_numpy.number_limits import check_flag, check_number, check_whole
 
 from .augmentation import Augmentation
 from .parts import TRAINABLE
@@ -67,6 +68,7 @@ class TrainingSettings:
         seed: Seed of everything random.
 
     Raises:
+        TypeError: A value of the wrong type.
         ValueError: A value that makes no sense.
     """
 
@@ -106,17 +108,16 @@ class TrainingSettings:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         for least, names in LEAST_WHOLE.items():
             for name in names:
-                if getattr(self, name) < least:
-                    raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+                check_whole(name, getattr(self, name), at_least=least)
         for name in ("learning_rate", "encoder_learning_rate", "clip_norm"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            check_number(name, getattr(self, name), above=0, optional=name == "encoder_learning_rate")
         for name in ("dense_weight", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            check_number(name, getattr(self, name), at_least=0)
         for name in ("decay_share", "ema_decay", "damage_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+            check_number(name, getattr(self, name), at_least=0, at_most=1)
+        check_number("smallest_crop", self.smallest_crop, above=0, at_most=1)
+        for name in ("whole_images", "gradient_checkpointing"):
+            check_flag(name, getattr(self, name))
         if self.dense_weight and self.trainable not in ("sam", "all"):
             raise ValueError(f"dense_weight needs an encoder that is trained, but trainable is {self.trainable!r}")
         self._check_prompts()
@@ -128,12 +129,12 @@ class TrainingSettings:
             return
         if unknown := sorted(set(shares) - set(PROMPT_SHARES)):
             raise ValueError(f"prompt_shares names {unknown}; there are {list(PROMPT_SHARES)}")
-        if not abs(sum(shares.values()) - 1) <= 1e-6 or min(shares.values()) < 0:  # a sum that is NaN too
+        for kind, share in shares.items():
+            check_number(f"prompt_shares[{kind!r}]", share)
+        if not abs(sum(shares.values()) - 1) <= 1e-6 or min(shares.values()) < 0:
             raise ValueError(f"prompt_shares must not be negative and add up to 1, got {shares}")
 
     def _check_augmentation(self) -> None:
-        if not 0 < self.smallest_crop <= 1:
-            raise ValueError(f"smallest_crop must lie in (0, 1], got {self.smallest_crop}")
         if self.embedding_cache is not None:
             if self.trainable not in ("hq", "decoder"):
                 raise ValueError(f"embedding_cache needs a frozen encoder, but trainable is {self.trainable!r}")
@@ -142,8 +143,13 @@ class TrainingSettings:
             option = "embedding_cache" if self.embedding_cache is not None else "whole_images"
             raise ValueError(f"{option} takes images as they are, so damage_share cannot be had with it")
         if self.scale_jitter is not None:
-            low, high = self.scale_jitter
-            if not 0 < low <= high < math.inf:
+            pair = list(self.scale_jitter) if isinstance(self.scale_jitter, list | tuple) else []
+            if len(pair) != 2:
+                raise ValueError(f"scale_jitter must be two shares, got {self.scale_jitter!r}")
+            for share in pair:
+                check_number("scale_jitter", share)
+            low, high = pair
+            if not 0 < low <= high:
                 raise ValueError(f"scale_jitter must be two shares, the smaller first, got {self.scale_jitter}")
             if self.whole_images:
                 option = "embedding_cache" if self.embedding_cache is not None else "whole_images"

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..evaluation.segmentation_data import BadDataReport
 from .batches import TrainingBatches
-from .parts import parameter_groups, select_parameters, with_lora
+from .parts import parameter_groups, recompute_activations, select_parameters, with_lora
 from .run_folder import RunFolder, settings_of
 from .run_state import Progress, RunningMean, SwappedWeights
 from .settings import TrainingSettings
@@ -84,8 +84,7 @@ class Trainer:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         if settings.gradient_checkpointing:
-            # Newer versions of transformers have a new name for it, and warn of the old one.
-            getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+            recompute_activations(model)
         if settings.trainable == "lora":
             model = with_lora(model, settings.lora_rank, seed=settings.seed)
         else:

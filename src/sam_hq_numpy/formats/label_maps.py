@@ -28,7 +28,7 @@ def label_map(masks: Sequence[RunLengthMask], size: Sequence[int]) -> np.ndarray
     for index in sorted(range(len(masks)), key=lambda index: -masks[index].area):
         for start, end in zip(*masks[index].runs(), strict=True):
             positions[start:end] = index + 1
-    return np.ascontiguousarray(columns.T)
+    return columns.T
 
 
 def draw_label_map(pixels: np.ndarray, labels: np.ndarray, opacity: float = 0.45) -> np.ndarray:

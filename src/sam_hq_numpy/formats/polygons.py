@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sam_hq_numpy.number_limits import check_number
+
 if TYPE_CHECKING:
     from sam_hq_numpy.mask_rle import RunLengthMask
 
@@ -205,8 +207,7 @@ def _followed(vertical: list[int]) -> list[list[int]]:
 
 def _traced(mask: RunLengthMask, tolerance: float) -> tuple[np.ndarray, list[Polygon], np.ndarray]:
     """The pixels of a mask's box, their exact outlines, and the corner of the box."""
-    if not 0 <= tolerance < np.inf:
-        raise ValueError(f"tolerance must be a number of pixels from 0, got {tolerance}")
+    check_number("tolerance", tolerance, at_least=0)
     x0, y0, x1, y1 = mask.box()
     pixels = mask.window((x0, y0, x1 + 1, y1 + 1)) if mask.area else np.zeros((1, 1), dtype=bool)
     return pixels, trace(pixels), np.array([x0, y0])

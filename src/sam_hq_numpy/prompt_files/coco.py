@@ -71,8 +71,10 @@ def _listed_images(content: Mapping[str, Any], names: ImageNames, found: PromptS
     for record in _records(content, "images"):
         if not isinstance(record.get("file_name"), str):
             raise ValueError(f"image {record.get('id')!r} of the COCO file has no file_name")
+        if not isinstance(record.get("id"), int | str) or isinstance(record["id"], bool):
+            raise ValueError(f"image {record['file_name']!r} of the COCO file has no id, got {record.get('id')!r}")
         image = names.find(record["file_name"])
-        key = str(record.get("id"))
+        key = str(record["id"])
         if key in by_id:
             raise ValueError(f"the COCO file has two images with the id {key}")
         by_id[key] = image

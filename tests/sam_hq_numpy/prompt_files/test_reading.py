@@ -132,6 +132,10 @@ def test_a_bad_box_is_named_and_the_others_stay(images, tmp_path, fault):
         ("boxes.json", '{"a": 1}'),
         ("boxes.json", '{"images": [], "annotations": 3}'),
         ("boxes.json", '{"images": [{"id": 1}], "annotations": []}'),
+        *(
+            ("boxes.json", json.dumps({"images": [{"file_name": "a.jpg", **other}], "annotations": []}))
+            for other in ({}, {"id": None}, {"id": True}, {"id": 1.5}, {"id": [1]})
+        ),
         ("boxes.docx", "x"),
         ("data.yaml", "names: 3"),
         ("data.yaml", "a: [b"),

@@ -1,0 +1,85 @@
+"""Numbers that callers pass, refused by the argument's name where they cannot be meant."""
+
+import math
+from numbers import Integral, Real
+
+import numpy as np
+
+
+def check_whole(name: str, value: object, at_least: int, at_most: float = math.inf, optional: bool = False) -> None:
+    """Refuse what is no whole number within limits.
+
+    Args:
+        name: The argument's name.
+        value: What came.
+        at_least: The smallest number allowed.
+        at_most: The largest number allowed.
+        optional: Whether None is allowed.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is outside the limits.
+    """
+    if optional and value is None:
+        return
+    or_none = " or None" if optional else ""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number{or_none}, got {value!r}")
+    if int(value) < at_least:
+        raise ValueError(f"{name} must be at least {at_least}{or_none}, got {value}")
+    if int(value) > at_most:
+        raise ValueError(f"{name} must be at most {at_most}{or_none}, got {value}")
+
+
+def check_number(
+    name: str,
+    value: object,
+    *,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    at_most: float = math.inf,
+    below: float = math.inf,
+    optional: bool = False,
+) -> None:
+    """Refuse what is no finite number within limits.
+
+    Args:
+        name: The argument's name.
+        value: What came.
+        at_least: The smallest number allowed.
+        above: A number that all allowed ones are above.
+        at_most: The largest number allowed.
+        below: A number that all allowed ones are below.
+        optional: Whether None is allowed.
+
+    Raises:
+        TypeError: If it is no real number.
+        ValueError: If it is NaN, infinite or outside the limits.
+    """
+    if optional and value is None:
+        return
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number{' or None' if optional else ''}, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    limits = [("at least", at_least), ("above", above), ("at most", at_most), ("below", below)]
+    wanted = " and ".join(f"{word} {limit}" for word, limit in limits if math.isfinite(limit))
+    if not (at_least <= float(value) <= at_most and above < float(value) < below):
+        raise ValueError(f"{name} must be {wanted}, got {value}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither True nor False, such as 0 or "no".
+
+    Args:
+        name: The argument's name.
+        value: What came.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+__all__ = ["check_flag", "check_number", "check_whole"]
