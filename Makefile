@@ -16,6 +16,9 @@ CORE_TESTS := $(addsuffix .py,$(addprefix tests/,$(addprefix test_,versions conf
 	hub/test_conversion plotting/test_figures training/test_lora training/test_augmentation \
 	sam_hq_onnx/test_runner_arguments))
 
+UPSTREAM_TESTS = $(TEST_ENV) $(BIN)/python -m pytest -o addopts= -q -W ignore -n $(JOBS) \
+	tests/upstream/check_models.py tests/upstream/check_processors.py
+
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
@@ -48,8 +51,9 @@ browser: $(READY) ## install what the tests of the demo's pages need: Chromium (
 	@$(BIN)/python -m sam_hq.demo.browser_runtime
 	@$(BIN)/python tests/support/axe_core.py
 
-test: $(READY) ## the tests (no network, under ten minutes on two cores)
+test: $(READY) build/upstream/.ready ## the tests (under ten minutes on two cores; only setting up needs the network)
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(UPSTREAM_TESTS) -k 'not eager_matches_sdpa and not bc_torch_dtype'
 
 slow: $(READY) ## the long tests: ViT-L and ViT-H at full size
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cluster]'
@@ -91,7 +95,7 @@ floor: build/constraints-quick.txt ## the core tests with the oldest supported v
 	$(TEST_ENV) .venv-floor/bin/python -m pytest -n $(JOBS) --dist loadfile $(CORE_TESTS)
 
 # Its common tests are in the sdist alone. They are unpacked and imported, never copied.
-build/upstream/.ready: constraints.txt
+build/upstream/.ready: constraints.txt | $(READY)
 	@mkdir -p build/upstream
 	$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary :all: --dest build/upstream \
 	$$(grep '^transformers==' constraints.txt)
@@ -99,7 +103,7 @@ build/upstream/.ready: constraints.txt
 	@touch $@
 
 upstream: $(READY) build/upstream/.ready ## transformers' own common tests over our models and processors (needs the network)
-	$(TEST_ENV) $(BIN)/python -m pytest -o addopts= -q -W ignore -n $(JOBS) tests/upstream/check_models.py tests/upstream/check_processors.py
+	$(UPSTREAM_TESTS)
 
 fuzz: $(READY) ## the tests of tests/fuzz with thirty times their attempts
 	$(TEST_ENV) SAM_HQ_FUZZ_ROUNDS=30 $(BIN)/python -m pytest -n $(JOBS) tests/fuzz

@@ -9,6 +9,7 @@ from builtin_sam_hq import BuiltinConfig, builtin_config
 from conftest import BACKBONES, DECODER, TINY_VIT, VIT, small_config, small_model, stirred
 from sam_hq.configuration_sam_hq import (
     SamHQConfig,
+    SamHQEfficientNetConfig,
     SamHQMaskDecoderConfig,
     SamHQPromptEncoderConfig,
     SamHQTinyVitConfig,

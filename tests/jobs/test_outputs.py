@@ -25,7 +25,12 @@ def test_an_overlay_in_strips_is_that_of_the_whole_image(tmp_path, height):
     pixels = np.random.default_rng(0).integers(0, 255, (height, 40, 3), dtype=np.uint8)
     masks = discs(height, 40)
     JobOutputs(formats=("overlay",)).write(
-        tmp_path, "one", tmp_path / "one.png", PhotoRegions(pixels), [ImageObject(mask, 1) for mask in masks], {1: "it"}
+        tmp_path,
+        "one",
+        tmp_path / "one.png",
+        PhotoRegions(Image.fromarray(pixels)),
+        [ImageObject(mask, 1) for mask in masks],
+        {1: "it"},
     )
     whole = Image.fromarray(draw_label_map(pixels, label_map(masks, (height, 40))))
     whole.save(tmp_path / "expected.jpg", quality=92)

@@ -118,7 +118,7 @@ def test_grid_smaller_than_a_window_and_one_that_it_does_not_divide():
         torch.testing.assert_close(answers[0], answers[1], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("backbone", ["vit", "tiny_vit"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_hidden_states_are_what_the_outputs_are_made_of(backbone):
     encoder = small_model(backbone).vision_encoder
     pixels = torch.rand(1, 3, encoder.config.image_size, encoder.config.image_size)

@@ -26,7 +26,7 @@ class Tester:
     def __init__(self, test: "ModelTests"):
         self.whole, self.config_class, self.fields = test.whole, test.config_class, VISION[test.vision]
         layers = self.fields.get("num_hidden_layers", 2)
-        self.num_hidden_layers = layers if isinstance(layers, int) else len(layers)
+        self.num_hidden_layers = layers if isinstance(layers, int) else 2  # whose stages are of one layer or two
         self.hidden_size, self.num_attention_heads = self.fields.get("hidden_size"), 4
         self.is_training = test.whole  # the encoders alone have no loss
 

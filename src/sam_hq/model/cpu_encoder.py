@@ -206,7 +206,7 @@ def _encode_efficientnet(
         for block in cast(nn.Sequential, stage):
             features = _efficientnet_block(cast(EfficientNetBlock, block), features)
         maps.append(features)
-    return encoder.encodings(maps, output_hidden_states)
+    return encoder.encodings([features.permute(0, 2, 3, 1) for features in maps], output_hidden_states)
 
 
 def _efficientnet_block(block: EfficientNetBlock, features: torch.Tensor) -> torch.Tensor:

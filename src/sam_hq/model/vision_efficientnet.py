@@ -112,10 +112,11 @@ class SamHQEfficientNetEncoder(nn.Module):
         self.neck = EncoderNeck(config.fusion_width, config.output_channels, config.neck_layer_norm_eps)
 
     def feature_maps(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
-        """Features (B, C, H/s, W/s) of the stem and of every stage; s is 2, then 2, 4, 8, 16, 16, 32, 32."""
-        maps = [self.patch_embed(pixel_values)]
+        """Features (B, H/s, W/s, C) of the stem and of every stage; s is 2, then 2, 4, 8, 16, 16, 32, 32."""
+        maps = [self.patch_embed(pixel_values).permute(0, 2, 3, 1)]
         for stage in self.stages:
-            maps.append(stage(maps[-1]))
+            # Through what is returned, so that gradients of hidden states can be asked for.
+            maps.append(stage(maps[-1].permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         return maps
 
     def forward(
@@ -143,11 +144,11 @@ class SamHQEfficientNetEncoder(nn.Module):
 
     def encodings(self, maps: list[torch.Tensor], output_hidden_states: bool = False) -> SamHQVisionEncoderOutput:
         """What `forward` returns, from the maps of `feature_maps`."""
-        stride4, stride8, stride16, stride32 = maps[2], maps[3], maps[5], maps[7]
+        stride4, stride8, stride16, stride32 = (maps[stage].permute(0, 3, 1, 2) for stage in (2, 3, 5, 7))
         fused = self.fusion(stride16, stride32)
         early = torch.cat([F.pixel_unshuffle(self.fine(stride4), 4), F.pixel_unshuffle(stride8, 2)], dim=1)
         return SamHQVisionEncoderOutput(
             last_hidden_state=self.neck(fused.permute(0, 2, 3, 1)),
             intermediate_embeddings=[early.permute(0, 2, 3, 1).contiguous()],
-            hidden_states=tuple(features.permute(0, 2, 3, 1) for features in maps) if output_hidden_states else None,
+            hidden_states=tuple(maps) if output_hidden_states else None,
         )
