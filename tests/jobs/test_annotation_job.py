@@ -1,7 +1,6 @@
 """Boxes of a dataset to masks: every input format, kills and two processes, bad boxes, images without any."""
 
 import json
-import multiprocessing
 import os
 import random
 import time
@@ -14,6 +13,7 @@ from pycocotools.coco import COCO
 
 from box_formats import CATEGORIES, WRITERS, upright_size, write_coco, write_csv
 from conftest import PHOTOS, small_config, small_model
+from killable_processes import killable
 from sam_hq.hub.conversion import processor_for
 from sam_hq.jobs.annotation_job import AnnotationJob
 from sam_hq.jobs.outputs import JobOutputs
@@ -174,9 +174,9 @@ def work(images, source, folder):
 
 def test_kills_at_random_moments_and_two_processes_lose_and_double_nothing(images, boxes, tmp_path):
     source, folder = write_coco(boxes, tmp_path), tmp_path / "job"
-    context, moments, kills = multiprocessing.get_context("fork"), random.Random(0), 0
+    moments, kills = random.Random(0), 0
     while True:
-        workers = [context.Process(target=work, args=(images, source, folder)) for _ in range(2)]
+        workers = [killable(work, images, source, folder) for _ in range(2)]
         for worker in workers:
             worker.start()
         time.sleep(moments.uniform(0.02, 0.1) * 1.2**kills)

@@ -1,7 +1,6 @@
 """Jobs with a stand-in for the generator: what is written, what a resumed job does, and what survives a kill."""
 
 import json
-import multiprocessing
 import os
 import random
 import time
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
+from killable_processes import killable
 from sam_hq.generation.candidates import MaskCandidates
 from sam_hq.jobs import image_job
 from sam_hq.jobs.generation_job import GenerationJob, JobOutputs
@@ -185,7 +185,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_there_twice(photos,
     moments = random.Random(0)
     kills = 0
     while True:
-        worker = multiprocessing.get_context("fork").Process(target=work, args=(photos, folder, log))
+        worker = killable(work, photos, folder, log)
         worker.start()
         worker.join(moments.uniform(0.01, 0.1) * 1.1**kills)  # at first too short for the job, at last long enough
         if not worker.is_alive():

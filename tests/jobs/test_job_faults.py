@@ -1,7 +1,6 @@
 """What happens to jobs in use: files that change, vanish or cannot be read, odd names, other processes, kills."""
 
 import json
-import multiprocessing
 import os
 import random
 import time
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image
 from test_generation_job import BrightPixels, check_coco, photos  # noqa: F401
 
+from killable_processes import killable
 from sam_hq.jobs.generation_job import GenerationJob, JobOutputs
 from sam_hq_numpy.listing import image_key, list_images
 
@@ -174,8 +174,8 @@ def work(images, folder, log):
 
 def test_two_processes_do_every_image_once_and_survivors_do_what_killed_ones_held(photos, tmp_path):  # noqa: F811
     folder, log = tmp_path / "job", tmp_path / "log"
-    context, moments, kills = multiprocessing.get_context("fork"), random.Random(0), 0
-    workers = [context.Process(target=work, args=(photos, folder, log)) for _ in range(3)]
+    moments, kills = random.Random(0), 0
+    workers = [killable(work, photos, folder, log) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers[:2]:
