@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import supervision as sv
 import torch
 from PIL import Image
@@ -42,3 +43,6 @@ def test_a_detectors_results_are_boxes():
     embeddings = [predictor.embeddings, predictor.embeddings]
     of_each = predictor.predict(embeddings, boxes=[sv.Detections(xyxy=boxes), sv.Detections(xyxy=boxes[:1])])
     assert torch.equal(of_each[1].masks, expected.masks[:1])
+    # without boxes the model would choose an object of its own
+    with pytest.raises(ValueError, match="holds no axis-aligned boxes"):
+        predictor.predict(predictor.embeddings, boxes=SimpleNamespace(boxes=None, obb=of_ultralytics))

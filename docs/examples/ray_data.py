@@ -111,6 +111,10 @@ def read_boxes(file: str, source: str) -> dict[str, Any]:
     found = filesystem.get_file_info(pyarrow.fs.FileSelector(folder, recursive=True))
     images = [Path(each.path) for each in found if each.type == pyarrow.fs.FileType.File]
     prompts = read_prompts(file, images)
+    for name, reason in prompts.bad:
+        print(f"skipped {name}: {reason}")
+    for name, count in prompts.without_image.items():
+        print(f"skipped {count} objects of {name}: no such photo")
     boxes = {str(image): [each for each in objects if each.box] for image, objects in prompts.objects.items()}
     return {"boxes": boxes, "categories": prompts.categories}
 
