@@ -20,8 +20,9 @@ OBJECTS = {
     "koala.jpg": [120, 240, 640, 885],
     "liberty.png": [248, 28, 398, 430],
 }
-HEIGHT = 420
-GAP = 8
+HEIGHT = 630
+GAP = 12
+DPI = 150
 
 
 def column(photo: Image.Image, box: list[float], model: sam_hq.SamHQModel, processor: sam_hq.SamHQProcessor):
@@ -57,7 +58,7 @@ def main() -> None:
         for row, picture in enumerate(pair):
             sheet.paste(picture, (left, row * (HEIGHT + GAP)))
         left += pair[0].width + GAP
-    sheet.save(args.output, quality=88)
+    sheet.save(args.output, quality=85, dpi=(DPI, DPI))
     print(f"wrote {args.output}")
 
 

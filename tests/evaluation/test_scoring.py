@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import sam_hq
 from conftest import small_model
 from sam_hq.evaluation import PROMPTS, PromptedModel, evaluate
 from sam_hq.evaluation.baselines import filled_box
-from sam_hq.evaluation.contact_sheet import write_contact_sheet
+from sam_hq.evaluation.contact_sheet import HEADER, KEY, TILE, write_contact_sheet
 from sam_hq.evaluation.ground_truth_prompts import central_point, mask_box
 from sam_hq.evaluation.mask_metrics import boundary_iou, mask_iou
 from sam_hq.evaluation.segmentation_data import ImageMaskFolder
@@ -203,7 +203,24 @@ def test_report_and_sheet_are_written(dataset, tmp_path):
     row = next(mean for mean in content["means"] if mean["branch"] == "sum")
     assert f"| box | sum | {row['miou']:.3f} | {row['mbiou']:.3f} |" in report.table()
     write_contact_sheet(tmp_path / "sheet.png", predictor, dataset, report, "box", count=2)
-    assert Image.open(tmp_path / "sheet.png").size == (480, 480)
+    sheet = Image.open(tmp_path / "sheet.png")
+    assert min(sheet.info["dpi"]) > 149.9
+    header = np.asarray(sheet)[:HEADER]
+    for color, _ in KEY:
+        assert (header == color).all(-1).sum() > 100
+    assert np.asarray(sheet).shape == (HEADER + 2 * TILE, 2 * TILE, 3)
+
+
+def test_the_numbers_on_the_sheet_say_what_they_are(dataset, tmp_path, monkeypatch):
+    texts, draw = [], ImageDraw.ImageDraw.text
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda *a, **k: (texts.append(a[2]), draw(*a, **k))[1])
+    predictor = PromptedModel(small_model("tiny_vit"), processor())
+    report = evaluate(predictor, dataset, ("box",))
+    write_contact_sheet(tmp_path / "sheet.png", predictor, dataset, report, "box", count=2)
+    written = "\n".join(texts)
+    for score in sorted((score for score in report.scores if score.branch == "sum"), key=lambda score: score.iou)[:2]:
+        assert f"IoU {score.iou:.2f}, boundary IoU {score.boundary_iou:.2f}" in written
+    assert {meaning for _, meaning in KEY} <= set(texts)
 
 
 def test_scores_agree_with_the_metrics(dataset):

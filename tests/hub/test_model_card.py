@@ -4,7 +4,6 @@ import runpy
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from huggingface_hub.utils import validate_repo_id
 from transformers.pipelines import PIPELINE_REGISTRY
 
 import sam_hq
@@ -14,7 +13,6 @@ from sam_hq.hub.model_card import PUBLISHED_MODELS, model_card, parameter_count,
 
 FACTS = {
     "title": "SAM-HQ, made for a test",
-    "repository": "someone/made-for-a-test",
     "summary": "A model that exists in a test.",
     "made": ["Trained for 7 updates.", "On one core."],
     "data": [{"name": "clip art", "use": "objects", "images": 12, "licence": "CC0"}],
@@ -43,9 +41,10 @@ def test_the_cards_in_the_repository_are_up_to_date():
 @pytest.mark.parametrize("name", GENERATED)
 def test_the_front_matter_is_what_the_hub_reads(name):
     card = ModelCard(GENERATED[name], ignore_metadata_errors=False)
-    validate_repo_id(
-        re.search(r'from_pretrained\("path/to/([^"]+)"|from_pretrained\("([^"]+)"', card.text).expand(r"\1\2")
-    )
+    named = set(re.findall(r"(?:from_pretrained\(|model=)([^,)\n]+)", card.text))
+    # A published repository, a directory of the reader's, or what comes with the package: no other names.
+    assert len(named) == 1
+    assert named <= {f'"{model.repository}"' for model in PUBLISHED_MODELS.values()} | {"sam_hq.EMBEDDED_CHECKPOINT"}
     assert card.data.pipeline_tag in PIPELINE_REGISTRY.get_supported_tasks()
     assert "segment-anything" in card.data.tags
     assert "@inproceedings{" in card.text
@@ -113,7 +112,10 @@ def test_measured_numbers_are_in_the_text_and_in_the_metadata():
     assert "| SAM + HQ | 0.750 | 0.250 |" in card.text
     for wanted in ("Trained for 7 updates.", "| clip art | objects | 12 | CC0 |", "sam-hq evaluate --data three"):
         assert wanted in card.text
-    assert 'from_pretrained("someone/made-for-a-test")' in card.text
+    assert "from_pretrained(sam_hq.EMBEDDED_CHECKPOINT)" in card.text
+    pushed = trained_model_card(small_config("tiny_vit"), FACTS, repository="someone/made-for-a-test")
+    assert 'from_pretrained("someone/made-for-a-test")' in pushed
+    assert "EMBEDDED_CHECKPOINT" not in pushed
     assert "HQSeg-44K" not in card.text
 
 

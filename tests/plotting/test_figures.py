@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -87,6 +88,16 @@ def test_masks_are_filled_in_their_objects_colours_and_traced():
     assert edge[:, 0].max() == pytest.approx(29.5)
     assert edge[:, 1].min() == pytest.approx(9.5)
     assert edge[:, 1].max() == pytest.approx(39.5)
+
+
+def test_figures_are_of_150_dpi_or_more_and_legends_of_the_usual_size():
+    mask = rectangle(10, 10, 40, 40)
+    for figure in (plot_masks(PHOTO, mask), plot_comparison(PHOTO, mask, mask), plot_boundary_error(PHOTO, mask, mask)):
+        assert figure.dpi >= 150
+    (legend,) = [child for child in figure.axes[0].get_children() if isinstance(child, Legend)]
+    assert min(text.get_fontsize() for text in legend.get_texts()) >= 10
+    with matplotlib.rc_context({"figure.dpi": 200}):
+        assert plot_prompts(PHOTO, boxes=[[1, 1, 5, 5]]).dpi == 200
 
 
 def test_a_mask_that_reaches_the_border_is_closed_there():

@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from sam_hq_numpy.atomic_writing import new_file
 
 from .scoring import EvaluationReport, ObjectScore, PromptedModel, answers
 
-TILE = 240
-TRUTH_COLOR, MASK_COLOR, ERROR_COLOR = (40, 200, 80), (60, 120, 255), (255, 60, 60)
+TILE, HEADER, TEXT, DPI = 320, 36, 14, 150  # pixels, and the resolution that the file states
+HIT_COLOR, MISSED_COLOR, EXTRA_COLOR = (40, 200, 80), (60, 120, 255), (255, 60, 60)
+KEY = ((HIT_COLOR, "right"), (MISSED_COLOR, "missed"), (EXTRA_COLOR, "too much"))
 
 
 def write_contact_sheet(
@@ -23,7 +24,7 @@ def write_contact_sheet(
     count: int = 8,
     branch: str = "sum",
 ) -> None:
-    """Draw the worst and the best objects: right pixels green, missed blue, wrong red.
+    """Draw the worst and the best objects, each with its file, IoU and boundary IoU, below a key of the colours.
 
     Args:
         path: The PNG file.
@@ -46,12 +47,25 @@ def write_contact_sheet(
     shown = ranked[:count] + ranked[count:][-count:]
     numbers = {dataset.name(number): number for number in range(len(dataset))}
     tiles = [_tile(predictor, dataset, report, numbers[score.image], score) for score in shown]
-    rows = -(-len(tiles) // count)
-    sheet = Image.new("RGB", (count * TILE, rows * TILE), "white")
+    columns = max(2, min(count, len(tiles)))  # two hold the key
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * TILE, HEADER + rows * TILE), "white")
+    _draw_key(sheet, f"prompt {prompt}, masks of {branch}, worst first")
     for place, tile in enumerate(tiles):
-        sheet.paste(tile, (place % count * TILE, place // count * TILE))
+        sheet.paste(tile, (place % columns * TILE, HEADER + place // columns * TILE))
     with new_file(path) as aside:
-        sheet.save(aside)
+        sheet.save(aside, dpi=(DPI, DPI))
+
+
+def _draw_key(sheet: Image.Image, title: str) -> None:
+    """Write above the tiles what the colours mean."""
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
+    left, top = 8, (HEADER - TEXT) // 2
+    for color, meaning in KEY:
+        draw.rectangle((left, top, left + TEXT, top + TEXT), fill=color)
+        draw.text((left + TEXT + 6, top - 1), meaning, fill="black", font=font)
+        left += TEXT + 24 + round(draw.textlength(meaning, font=font))
+    draw.text((left + 8, top - 1), title, fill="black", font=font)
 
 
 def _tile(
@@ -62,11 +76,14 @@ def _tile(
     masks, _ = answers(predictor, truths, score.prompt, np.random.default_rng((report.settings.get("seed", 0), number)))
     mask, truth = masks[score.branch][score.index], truths[score.index]
     pixels = image.astype(np.float32)
-    for region, color in ((mask & truth, TRUTH_COLOR), (truth & ~mask, MASK_COLOR), (mask & ~truth, ERROR_COLOR)):
+    for region, color in ((mask & truth, HIT_COLOR), (truth & ~mask, MISSED_COLOR), (mask & ~truth, EXTRA_COLOR)):
         pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(color)
     picture = Image.fromarray(pixels.astype(np.uint8))
-    picture.thumbnail((TILE - 4, TILE - 20))
+    picture.thumbnail((TILE - 8, TILE - 2 * TEXT - 16))
     tile = Image.new("RGB", (TILE, TILE), "white")
-    tile.paste(picture, (2, 16))
-    ImageDraw.Draw(tile).text((4, 2), f"{score.image} {score.iou:.2f} / {score.boundary_iou:.2f}", fill="black")
+    tile.paste(picture, (4, 2 * TEXT + 10))
+    numbers = f"IoU {score.iou:.2f}, boundary IoU {score.boundary_iou:.2f}"
+    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(TEXT)
+    for line, text in enumerate((Path(score.image).name, numbers)):
+        draw.text((4, 2 + line * (TEXT + 3)), text, fill="black", font=font)
     return tile

@@ -17,7 +17,7 @@ _TEMPLATE = Path(__file__).with_name("model_card_template.md")
 _SOURCE = "as published by the authors (arXiv 2306.01567 and the README of their repository)"
 _FOUR_SETS = f"Mean of DIS, COIFT, HRSOD and ThinObject, box prompts from the ground truth, {_SOURCE}:"
 _COCO = f"COCO with boxes of FocalNet-DINO, {_SOURCE}:"
-_TRAINED_FACTS = ("title", "repository", "summary", "made", "data", "results", "limits")
+_TRAINED_FACTS = ("title", "summary", "made", "data", "results", "limits")
 _CODE_IS_HERE = (
     "This directory carries its code: transformers 5.21 or newer, torch and Pillow are enough. Read the code first: "
     "`trust_remote_code=True` runs it. With the package `sam-hq` installed and imported, that package's code is used."
@@ -141,10 +141,10 @@ def trained_model_card(
 
     Args:
         config: the model's configuration.
-        facts: title, repository, summary, made (paragraphs), data (rows of name, use, images, licence), limits
+        facts: title, summary, made (paragraphs), data (rows of name, use, images, licence), limits
             (paragraphs), and results: each with dataset, prompts, command, scores (mIoU and mBIoU by the name of what
             was scored) and model, the name among these that stands for the model in the card's metadata.
-        repository: the Hub repository that the snippets name, in place of that of the facts.
+        repository: the Hub repository or directory that the snippets name; the embedded checkpoint if None.
         with_code: the directory carries its code, so the snippets do without this package.
 
     Raises:
@@ -158,8 +158,8 @@ def trained_model_card(
         with_code,
         title=facts["title"],
         summary=facts["summary"],
-        checkpoint="nothing: trained from scratch",
-        repository=repository or facts["repository"],
+        checkpoint="nothing: trained with this package",
+        repository=repository or ("path/to/this/directory" if with_code else None),
         origin="\n\n".join([*facts["made"], _data_table(facts["data"])]),
         results_title="Results",
         results="\n\n".join(_measured(result) for result in facts["results"]),
@@ -178,7 +178,7 @@ def parameter_count(config: SamHQConfig) -> int:
         return sum(parameter.numel() for parameter in SamHQModel(config).parameters())
 
 
-def _filled(config: SamHQConfig, with_code: bool, limits: str = "", **parts: str) -> str:
+def _filled(config: SamHQConfig, with_code: bool, repository: str | None, limits: str = "", **parts: str) -> str:
     kind = _KINDS[type(config.vision_config)]
     builtin_note = _BUILTIN_IS_FAULTY if kind == "ViT" else _BUILTIN_WITHOUT_ENCODER.format(kind=kind)
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -189,6 +189,7 @@ def _filled(config: SamHQConfig, with_code: bool, limits: str = "", **parts: str
         tags="\n- custom_code" if with_code else "",
         imports="" if with_code else "\nimport sam_hq\n",
         trust=", trust_remote_code=True" if with_code else "",
+        model="sam_hq.EMBEDDED_CHECKPOINT" if repository is None else f'"{repository}"',
         limits=limits,
         **parts,
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LONG_SIDE = 8.0  # of a panel, in inches
 _SHORTEST_SIDE = 2.0
+DPI = 150  # or more, where matplotlib is set to
 
 
 class DrawnPrompts:
@@ -85,7 +86,8 @@ def new_axis(ax: "Axes | None", pixels: np.ndarray, panels: int = 1) -> "Axes":
     longest = _LONG_SIDE if panels == 1 else _LONG_SIDE * 0.6
     scale = longest / max(height, width)
     size = (max(_SHORTEST_SIDE, width * scale) * panels, max(_SHORTEST_SIDE, height * scale) + 0.8)
-    _, ax = plt.subplots(figsize=size, layout="constrained")
+    dpi = max(DPI, plt.rcParams["figure.dpi"])
+    _, ax = plt.subplots(figsize=size, dpi=dpi, layout="constrained")
     return ax
 
 
@@ -154,7 +156,7 @@ def pixel_legend(ax: "Axes", entries: list[tuple[tuple[int, int, int], str, np.n
 
     handles = [Patch(color=_unit(color), label=f"{text}: {int(part.sum())} pixels") for color, text, part in entries]
     ax.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns, frameon=False, fontsize="small"
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns, frameon=False, fontsize="medium"
     )
 
 
