@@ -36,16 +36,23 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--points-per-crop", type=int, default=16, help="side of the grid of everything (default: %(default)s)"
     )
-    parser.add_argument("--protocol", choices=("normal", "squashed"), default="normal", help="squashed: the authors'")
+    parser.add_argument(
+        "--protocol",
+        choices=("normal", "squashed"),
+        default="normal",
+        help="squashed: images resized to a square, as in the authors' script (normal)",
+    )
     parser.add_argument("--multimask", action="store_true", help="the best of SAM's candidates, by its own score")
     parser.add_argument("--baselines", nargs="+", default=[], metavar="NAME", help="filled-box, grabcut (needs OpenCV)")
     parser.add_argument("--floors", action=FormerOption, new="--baselines", nargs="+")
-    parser.add_argument("--on-bad", choices=("skip", "raise"), default="skip", help="what to do with unusable data")
+    parser.add_argument(
+        "--on-bad", choices=("skip", "raise"), default="skip", help="what to do with unusable data (skip)"
+    )
     parser.add_argument("--device", help="such as cpu, cuda or mps (default: the fastest there is)")
     parser.add_argument("--output", metavar="JSON", help="write every object's scores")
     parser.add_argument("--contact-sheet", metavar="PNG", help="write pictures of the best and the worst cases")
     parser.add_argument("--sheet", action=FormerOption, new="--contact-sheet")
-    parser.add_argument("--seed", type=int, default=0, help="of jitter and random points")
+    parser.add_argument("--seed", type=int, default=0, help="of random box sides and points (0)")
 
 
 def run(args: argparse.Namespace) -> int:
