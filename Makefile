@@ -86,7 +86,7 @@ compat: build/constraints-oldest.txt ## the whole suite with the oldest supporte
 
 # Old builds of torch are gigabytes: here it is the pinned one, with the onnxscript that its exporter needs.
 build/constraints-quick.txt: build/constraints-oldest.txt
-	@{ grep -vE '^(torch|onnxscript)==' $<; grep -E '^(torch|onnxscript)==' constraints.txt; } > $@
+	@{ grep -vE '^(torch|onnxscript|onnx-ir)==' $<; grep -E '^(torch|onnxscript|onnx-ir)==' constraints.txt; } > $@
 
 floor: build/constraints-quick.txt ## the core tests with the oldest supported versions of all but torch (.venv-floor)
 	$(PYTHON) -m venv .venv-floor

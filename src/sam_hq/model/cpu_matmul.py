@@ -9,7 +9,7 @@ of torch is touched.
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -71,7 +71,7 @@ def cpu_info() -> dict[str, Any]:
     with _lock:
         products = {"x".join(map(str, key)): {"chosen": _chosen[key], **rates} for key, rates in _rates.items()}
     return {
-        "cpu": torch.cpu.get_capabilities().get("cpu_name", "unknown"),
+        "cpu": (_capabilities() or {}).get("cpu_name", "unknown"),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "bfloat16": has_hardware_for(torch.bfloat16),
@@ -83,12 +83,18 @@ def cpu_info() -> dict[str, Any]:
 
 
 def has_hardware_for(dtype: torch.dtype) -> bool:
-    """Whether the processor multiplies matrices of this dtype in hardware."""
+    """Whether the processor multiplies matrices of this dtype in hardware; True where torch cannot tell."""
     wanted = {
         torch.bfloat16: ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
         torch.float16: ("avx512_fp16", "amx_fp16", "fphp"),
     }
-    return dtype not in wanted or any(torch.cpu.get_capabilities().get(name) for name in wanted[dtype])
+    capabilities = _capabilities()
+    return capabilities is None or dtype not in wanted or any(capabilities.get(name) for name in wanted[dtype])
+
+
+def _capabilities() -> Mapping[str, Any] | None:
+    """What torch says of the processor; None with torch 2.9, which says nothing."""
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else None
 
 
 def _known(way: str, name: str) -> str:
