@@ -13,8 +13,8 @@ import sam_hq
 from sam_hq_cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
-PHOTO = ROOT / "docs" / "photos" / "kingfisher.png"
-BOX = ("288", "57", "640", "510")
+PHOTO = ROOT / "docs" / "photos" / "crab.jpg"
+BOX = ("50", "125", "980", "485")
 
 
 def first_run(folder: Path) -> int:

@@ -13,4 +13,4 @@ def test_the_first_run_writes_the_overlay_where_it_says(tmp_path, monkeypatch, c
     out = capsys.readouterr().out
     assert "expect noise" in out
     assert f"wrote    {tmp_path / 'run' / 'overlay.png'}" in out
-    assert Image.open(tmp_path / "run" / "overlay.png").size == Image.open(PHOTOS / "kingfisher.png").size
+    assert Image.open(tmp_path / "run" / "overlay.png").size == Image.open(PHOTOS / "crab.jpg").size

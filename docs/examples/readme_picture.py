@@ -16,8 +16,8 @@ from sam_hq_numpy.overlays import draw_masks, draw_prompts
 
 PHOTOS = Path(__file__).resolve().parent.parent / "photos"
 OBJECTS = {
-    "kingfisher.png": [288, 57, 640, 510],
-    "koala.jpg": [120, 240, 640, 885],
+    "crab.jpg": [50, 125, 980, 485],
+    "kitten.jpg": [350, 116, 680, 512],
     "liberty.png": [248, 28, 398, 430],
 }
 HEIGHT = 630
