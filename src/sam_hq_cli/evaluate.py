@@ -10,8 +10,8 @@ from sam_hq_cli.console import FormerOption
 DESCRIPTION = """\
 Measure mask quality, with prompts drawn from the ground truth, for SAM's mask, the HQ token's, and their sum.
 
-DATA is a folder of image + mask pairs (HQSeg-44K's layout or a manifest.csv), a COCO instances file, or what
-`sam-hq train-data` rendered."""
+DATA is a folder of image + mask pairs (HQSeg-44K's layout or a manifest.csv), of label maps, or a COCO
+instances file."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

@@ -12,7 +12,7 @@ def open_images(paths: Sequence[str], photos: str | None = None, on_bad: str = "
 
     Args:
         paths: the values of --data: folders of image + mask pairs, of LabelMe files or of label maps, COCO instances
-            files, YOLO segmentation labels or their data.yaml, or folders that `sam-hq train-data` rendered.
+            files, or YOLO segmentation labels or their data.yaml.
         photos: the value of --images, for COCO alone.
         on_bad: `skip` or `raise`, what to do with unusable data.
         split: the part of a YOLO `data.yaml` that is wanted.
@@ -22,15 +22,12 @@ def open_images(paths: Sequence[str], photos: str | None = None, on_bad: str = "
     """
     from sam_hq.evaluation.label_map_folder import NAMES_FILE, JoinedImages, LabelMapFolder
     from sam_hq.evaluation.segmentation_data import open_dataset
-    from sam_hq.training.shards import ShardedImages
 
     if photos is not None and not all(path.endswith(".json") for path in paths):
         raise ValueError(f"the folder of photos {photos!r} is for a COCO file, got {' '.join(paths)}")
     datasets: list[Any] = []
     for path in paths:
-        if any(Path(path).glob("shard_*")):
-            datasets.append(ShardedImages(path))
-        elif (Path(path) / NAMES_FILE).is_file():
+        if (Path(path) / NAMES_FILE).is_file():
             datasets.append(LabelMapFolder(path, on_bad))
         else:
             datasets.append(open_dataset(path, photos, on_bad, split))

@@ -1,31 +1,22 @@
-"""`sam-hq train` and `sam-hq train-data`: train a model, and prepare synthetic training images."""
+"""`sam-hq train`: train a model."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 DESCRIPTION = """\
-Train SAM-HQ on folders of images and masks, COCO instances, or rendered composites.
+Train SAM-HQ on folders of images and masks, label maps, or COCO instances.
 
 The default trains the HQ parts with SAM frozen, as the paper does. A run that was interrupted resumes with the same
 command; OUTPUT/best holds the best checkpoint by validation, OUTPUT/last the newest."""
 
-DATA_DESCRIPTION = """\
-Prepare synthetic training images: objects of known outline composited over photos.
-
-Extract the pictures of Debian and npm packages (docs/default_model.md lists them) from PACKAGES into SOURCES, and
-render images from them into OUTPUT/KIND: composites; simple ones with few, larger objects; sparse ones, whose objects
-leave most of their box empty; thin structures; regions, which are crops of photos with what stands out in them;
-and objects, which are crops of photos around the objects that OUTLINES gives."""
-
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the sub-commands `train` and `train-data`."""
+    """Add the sub-command `train`."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = subparsers.add_parser("train", help="train a model", description=DESCRIPTION, formatter_class=formatter)
     parser.add_argument(
@@ -33,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         required=True,
         nargs="+",
         metavar="DIR_OR_JSON",
-        help="image + mask pairs, label maps, COCO, or rendered images; several are joined",
+        help="image + mask pairs, label maps, or COCO; several are joined",
     )
     parser.add_argument("--images", metavar="DIR", help="images of a COCO file")
     parser.add_argument("--output", required=True, metavar="DIR", help="where states and checkpoints go")
@@ -58,28 +49,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--on-bad", choices=("skip", "raise"), default="skip", help="what to do with unusable data")
     _add_settings(parser)
 
-    data = subparsers.add_parser(
-        "train-data", help="prepare synthetic training images", description=DATA_DESCRIPTION, formatter_class=formatter
-    )
-    data.add_argument("--packages", metavar="DIR", help="folder with the downloaded packages; left out: only render")
-    data.add_argument("--sources", metavar="DIR", help="the extracted pictures (default: OUTPUT/sources)")
-    data.add_argument(
-        "--outlines",
-        metavar="JSON",
-        help="COCO instances in the photos of SOURCES, for the kind objects and as cut-outs for the composites",
-    )
-    data.add_argument("--output", required=True, metavar="DIR", help="gets a folder of every kind")
-    data.add_argument(
-        "--counts",
-        nargs="+",
-        default=["composites=8000"],
-        metavar="KIND=COUNT",
-        help="images to render, of composites, simple, sparse, thin, regions and objects (default: %(default)s)",
-    )
-    data.add_argument("--side", type=int, default=320, help="their side in pixels (default: %(default)s)")
-    data.add_argument("--seed", type=int, default=0)
-    data.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-
 
 # Option, type and help; names and defaults are those of `sam_hq.training.settings.TrainingSettings`.
 NUMBERS: tuple[tuple[str, type, str], ...] = (
@@ -95,7 +64,6 @@ NUMBERS: tuple[tuple[str, type, str], ...] = (
     ("clip_norm", float, "largest norm of the gradient (1)"),
     ("ema_decay", float, "decay of the running mean of the weights that is validated and saved; 0: no mean (0)"),
     ("num_points", int, "points per mask in the loss (12544)"),
-    ("dense_weight", float, "weight of a second loss on the encoder alone, for training from scratch (0)"),
     ("smallest_crop", float, "shortest crop as a share of the image; 1: no crops (0.55)"),
     ("damage_share", float, "share of the images that are blurred, made noisy or compressed as JPEG (0)"),
     ("lora_rank", int, "rank of the updates with --trainable lora (8)"),
@@ -150,9 +118,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or prepare data."""
+    """Train."""
     try:
-        return _prepare(args) if args.command == "train-data" else _train(args)
+        return _train(args)
     # An extra that is not installed: the message says how to get it. Numbers that are not: it says what to lower.
     except (ImportError, FloatingPointError) as error:
         raise ValueError(str(error)) from error
@@ -160,31 +128,6 @@ def run(args: argparse.Namespace) -> int:
         if "DataLoader worker" in str(error):  # a whole traceback, whose last line is the message
             raise ValueError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
         raise
-
-
-def _prepare(args: argparse.Namespace) -> int:
-    from sam_hq.training.photo_objects import add_photo_objects, read_outlines
-    from sam_hq.training.shards import render_shards
-    from sam_hq.training.sources import prepare_sources
-
-    output = Path(args.output)
-    sources = output / "sources" if args.sources is None else Path(args.sources)
-    counts = _pairs("--counts", "KIND=COUNT", args.counts, int)
-    shards = [
-        render_shards(sources, output / kind, count, args.side, args.seed, args.workers, kind)
-        for kind, count in counts.items()
-    ]
-    outlines = None if args.outlines is None else read_outlines(args.outlines)
-    found: dict[str, Counter] = {}
-    if args.packages is not None:
-        found |= prepare_sources(args.packages, sources, workers=args.workers)
-    if outlines is not None:
-        found[args.outlines] = add_photo_objects(outlines, sources)
-    for name, verdicts in found.items():
-        print(f"{name}: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()))
-    for path in chain.from_iterable(shards):
-        print(f"rendered {path}", flush=True)
-    return 0
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -1,13 +1,8 @@
 import dataclasses
-import io
 import json
-import sys
-import tarfile
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import sam_hq
 from authors_weights import plain_sam, small_authors_weights
@@ -18,8 +13,7 @@ from sam_hq.hub.key_map import our_name
 from sam_hq.training.settings import TrainingSettings
 from sam_hq_cli.main import main
 from sam_hq_cli.train import NUMBERS
-from sam_hq_numpy.mask_rle import RunLengthMask
-from training_data import large_shapes, shapes, write_pairs
+from training_data import shapes, write_pairs
 
 
 @pytest.fixture
@@ -83,31 +77,6 @@ def test_an_encoder_with_imagenet_weights(data, capsys):
     capsys.readouterr()
     assert train(data, "--config", data / "lite1.json", "--encoder-weights", data / "lite0.pth", "--steps", 1) == 2
     assert "holds lite0, which has" in capsys.readouterr().err
-
-
-def test_rendered_folders_train_together_and_are_measured(data, capsys):
-    for kind in ("photo_cutouts", "backgrounds"):
-        (data / "sources" / kind).mkdir(parents=True)
-    image, masks = large_shapes(1)[0]
-    Image.fromarray(np.dstack([image, masks[0] * np.uint8(255)])).save(data / "sources" / "photo_cutouts" / "a.webp")
-    Image.fromarray(shapes(1)[0][0]).save(data / "sources" / "backgrounds" / "a.jpg")
-    outlines = data / "outlines.json"
-    entry = {"image_id": 1, "segmentation": RunLengthMask.from_mask(shapes(1)[0][1][0]).to_coco()}
-    outlines.write_text(json.dumps({"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [entry]}))
-    counts = ["--outlines", str(outlines), "--counts", "composites=250", "simple=250", "objects=250"]
-    assert main(["train-data", "--output", str(data), "--side", "48", "--workers", "1", *counts]) == 0
-    assert "outlines.json: 1 used" in capsys.readouterr().out
-    rendered = [data / "composites", data / "simple", data / "objects"]
-    assert train(data, "--config", data / "config.json", "--steps", 1, "--trainable", "all", "--data", *rendered) == 0
-    capsys.readouterr()
-    words = ["train-data", "--sources", data / "sources", "--output", data / "other", "--side", 48, "--workers", 1]
-    assert main([str(word) for word in [*words, "--counts", "thin=250", "--seed", 1]]) == 0
-    capsys.readouterr()
-    words = ["evaluate", "--model", data / "run" / "last", "--data", data / "other" / "thin"]
-    assert main([str(word) for word in words]) == 0
-    assert "box" in capsys.readouterr().out
-    words = ["--config", data / "config.json", "--data", data / "data", data / "simple", "--output", data / "both"]
-    assert train(data, *words, "--steps", 1) == 0
 
 
 def test_an_authors_file_of_plain_sam_is_a_start_point(data, capsys):
@@ -183,41 +152,6 @@ def test_a_config_that_is_none_is_refused_by_name(data, capsys, content, message
     (data / "other.json").write_text(content)
     assert train(data, "--config", data / "other.json") == 2
     assert f"other.json' {message}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--counts", "drawings=5"], "got 'drawings'"),
-        (["--counts", "composites=0"], "count must be at least 1, got 0"),
-        (["--side", "0"], "side must be at least 32, got 0"),
-        (["--workers", "0"], "workers must be at least 1, got 0"),
-        (["--seed", "-1"], "seed must be at least 0, got -1"),
-    ],
-)
-def test_senseless_data_are_refused_before_packages_are_read(tmp_path, capsys, monkeypatch, arguments, message):
-    monkeypatch.setattr("sam_hq.training.sources.prepare_sources", None)
-    output = tmp_path / "out"
-    assert main(["train-data", "--packages", str(tmp_path), "--output", str(output), *arguments]) == 2
-    assert message in capsys.readouterr().err
-    assert not output.exists()
-
-
-def test_data_without_packages_is_refused_by_name(tmp_path, capsys):
-    assert main(["train-data", "--packages", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
-    assert "openclipart-svg" in capsys.readouterr().err
-
-
-def test_a_missing_extra_is_one_line(tmp_path, capsys, monkeypatch):
-    package = tmp_path / "openclipart-svg_1.tgz"
-    with tarfile.open(package, "w:gz") as tar:
-        content = b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
-        member = tarfile.TarInfo("art.svg")
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
-    monkeypatch.setitem(sys.modules, "resvg_py", None)
-    assert main(["train-data", "--packages", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == "sam-hq: error: clip art needs resvg-py: pip install 'sam-hq[data]'\n"
 
 
 NUMBER_TYPES = ("int", "float", "float | None")

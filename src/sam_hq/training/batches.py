@@ -65,10 +65,9 @@ class TrainingBatches(Dataset):
         """The batch of a step.
 
         Returns:
-            `pixel_values` (B, 3, S, S) float32, `labels` (B, P, S, S) int8, `foreground` (B, S, S) int8 (any
-            object of the image, prompted or not), `kind` of prompt, `input_boxes` (B, P, 4), `input_points`
-            (B, P, N, 2), `input_labels` (B, P, N), `image_keys` where they were asked for, and `left_out`, the
-            (name, reason) of bad data met for the first time.
+            `pixel_values` (B, 3, S, S) float32, `labels` (B, P, S, S) int8, `kind` of prompt, `input_boxes`
+            (B, P, 4), `input_points` (B, P, N, 2), `input_labels` (B, P, N), `image_keys`
+            where they were asked for, and `left_out`, the (name, reason) of bad data met for the first time.
         """
         rng = np.random.default_rng((self.seed, step))
         kind = str(rng.choice(list(self.prompt_shares), p=list(self.prompt_shares.values())))
@@ -76,8 +75,8 @@ class TrainingBatches(Dataset):
         if kind == "points" and rng.random() < 0.5:
             count = int(rng.integers(2, MAX_POINTS + 1))
         samples = [self._sample(step * self.batch_size + slot, count, rng) for slot in range(self.batch_size)]
-        pixels, labels, foreground, boxes, points = (np.stack(part) for part in list(zip(*samples, strict=True))[:5])
-        keys = {"image_keys": [sample[5] for sample in samples]} if self.keyed else {}
+        pixels, labels, boxes, points = (np.stack(part) for part in list(zip(*samples, strict=True))[:4])
+        keys = {"image_keys": [sample[4] for sample in samples]} if self.keyed else {}
         report = getattr(self.images, "report", None)
         return {
             "kind": kind,
@@ -85,7 +84,6 @@ class TrainingBatches(Dataset):
             **keys,
             "pixel_values": torch.from_numpy(pixels).permute(0, 3, 1, 2),
             "labels": torch.from_numpy(labels),
-            "foreground": torch.from_numpy(foreground),
             "input_boxes": torch.from_numpy(boxes),
             "input_points": torch.from_numpy(points),
             "input_labels": torch.ones(points.shape[:-1], dtype=torch.long),
@@ -121,7 +119,7 @@ class TrainingBatches(Dataset):
         valid = slice(0, height), slice(0, width)
         normalised[valid] = (pixels[valid] / np.float32(255) - self.mean) / self.std
         key = image_key(normalised, (height, width)) if self.keyed else ""
-        return normalised, labels[chosen], labels.max(0), np.stack(boxes).astype(np.float32), np.stack(points), key
+        return normalised, labels[chosen], np.stack(boxes).astype(np.float32), np.stack(points), key
 
 
 __all__ = ["IGNORED_LABEL", "TrainingBatches"]

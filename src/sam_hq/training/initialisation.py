@@ -9,7 +9,6 @@ from torch import nn
 
 from ..model.two_way_transformer import SamHQAttention, SamHQTwoWayTransformer
 from ..modeling_sam_hq import SamHQModel
-from .objectives import decode_branches, training_loss
 
 LOCALITY_GAIN = 1.4
 FREQUENCY_RANGE = (0.1, 1.5)
@@ -103,64 +102,3 @@ def _compare_positions(transformer: SamHQTwoWayTransformer) -> None:
         attention.out_proj.weight.copy_(attention.v_proj.weight.t())
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
             nn.init.zeros_(projection.bias)
-
-
-def learn_to_fill_boxes(
-    model: SamHQModel,
-    steps: int = 300,
-    batch_size: int = 4,
-    objects: int = 6,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
-) -> list[float]:
-    """Teach a new decoder what a box is, on random image embeddings, before it sees images.
-
-    The mask of a box prompt is the filled box: a floor of about 0.47 mIoU on photos, from which the encoder's
-    training starts instead of from empty masks. It takes a minute on one core for a small decoder.
-
-    Args:
-        model: A model from `start_from_scratch`; its prompt encoder and decoder are trained.
-        steps: Updates.
-        batch_size: Random embeddings per update.
-        objects: Boxes on each.
-        learning_rate: Peak of the learning rate.
-        seed: Seed of embeddings and boxes.
-
-    Returns:
-        The IoU of every update.
-    """
-    vision = model.config.vision_config
-    side, grid, width = vision.image_size, vision.image_embedding_size, vision.output_channels
-    trained = [*model.prompt_encoder.parameters(), *model.mask_decoder.parameters()]
-    optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    generator = torch.Generator().manual_seed(seed)
-    ious = []
-    for step in range(steps):
-        boxes = _random_boxes(batch_size * objects, side, generator)
-        embeddings = torch.randn(batch_size, width, grid, grid, dtype=torch.float32, generator=generator)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1.0, (step + 1) / 15, (steps - step) / (0.3 * steps))
-        outputs = decode_branches(model, embeddings, None, {"input_boxes": boxes.view(batch_size, objects, 4)})
-        loss, parts = training_loss(outputs, _filled(boxes, 4 * grid, side), num_points=400)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        ious.append(parts["iou_single"])
-    return ious
-
-
-def _random_boxes(count: int, side: int, generator: torch.Generator) -> torch.Tensor:
-    extent = side * torch.exp(
-        torch.rand(count, 2, dtype=torch.float32, generator=generator) * math.log(8) - math.log(8)
-    )
-    corner = torch.rand(count, 2, dtype=torch.float32, generator=generator) * (side - extent)
-    return torch.cat([corner, corner + extent], dim=1)
-
-
-def _filled(boxes: torch.Tensor, size: int, side: int) -> torch.Tensor:
-    """Labels (N, size, size) of boxes (N, 4) in a frame of `side` pixels."""
-    centres = (torch.arange(size, dtype=torch.float32, device=boxes.device) + 0.5) * side / size
-    x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
-    columns, rows = (centres >= x0) & (centres < x1), (centres >= y0) & (centres < y1)
-    return (rows[:, :, None] & columns[:, None, :]).long()

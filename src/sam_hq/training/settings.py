@@ -47,7 +47,6 @@ class TrainingSettings:
         clip_norm: Largest norm of the gradient.
         ema_decay: Decay of the running mean of the weights that is validated and saved; 0 takes the weights themselves.
         num_points: Points per mask in the loss.
-        dense_weight: Weight of a second loss on the encoder alone, see `DenseSupervision`; for training from scratch.
         prompt_shares: Share of every kind of prompt; None is the default mixture.
         smallest_crop: Shortest crop as a share of the image; 1 takes no crops.
         damage_share: Share of the images that are blurred, made noisy or compressed as JPEG.
@@ -85,7 +84,6 @@ class TrainingSettings:
     clip_norm: float = 1.0
     ema_decay: float = 0.0
     num_points: int = 112 * 112
-    dense_weight: float = 0.0
     prompt_shares: dict[str, float] | None = None
     smallest_crop: float = 0.55
     damage_share: float = 0.0
@@ -111,15 +109,12 @@ class TrainingSettings:
                 check_whole(name, getattr(self, name), at_least=least)
         for name in ("learning_rate", "encoder_learning_rate", "clip_norm"):
             check_number(name, getattr(self, name), above=0, optional=name == "encoder_learning_rate")
-        for name in ("dense_weight", "weight_decay"):
-            check_number(name, getattr(self, name), at_least=0)
+        check_number("weight_decay", self.weight_decay, at_least=0)
         for name in ("decay_share", "ema_decay", "damage_share"):
             check_number(name, getattr(self, name), at_least=0, at_most=1)
         check_number("smallest_crop", self.smallest_crop, above=0, at_most=1)
         for name in ("whole_images", "gradient_checkpointing"):
             check_flag(name, getattr(self, name))
-        if self.dense_weight and self.trainable not in ("sam", "all"):
-            raise ValueError(f"dense_weight needs an encoder that is trained, but trainable is {self.trainable!r}")
         self._check_prompts()
         self._check_augmentation()
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from .dense_supervision import DenseSupervision
 from .embedding_cache import EmbeddingCache
 from .objectives import training_loss
 from .rounds import predict_round
@@ -28,13 +27,8 @@ class TrainingStep(nn.Module):
         self.trains_sam = settings.trainable != "hq"
         self.trains_hq = settings.trainable != "sam"
         self.trains_norms = settings.trainable in ("sam", "all")
-        self.dense_weight = settings.dense_weight
         self.settings = settings
         self.cache: EmbeddingCache | None = None
-        if self.dense_weight:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(settings.seed)
-                self.dense = DenseSupervision(self.plain_model.config.vision_config)
 
     @property
     def plain_model(self) -> Any:
@@ -57,10 +51,6 @@ class TrainingStep(nn.Module):
         outputs = predict_round(model, image_embeddings, hq_features, batch)
         loss, parts = training_loss(outputs, batch["labels"].flatten(0, 1), self.trains_sam, self.num_points)
         parts[f"iou_{batch['kind']}"] = parts["iou_single"]
-        if self.dense_weight:
-            early = intermediate_embeddings[0]
-            dense_loss, dense_parts = self.dense(image_embeddings, early, batch["labels"], batch["foreground"])
-            loss, parts = loss + self.dense_weight * dense_loss, {**parts, **dense_parts}
         return loss, parts
 
     def _encode(self, batch: dict[str, Any]) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -151,7 +151,6 @@ class Trainer:
             ("trainable", str),
             ("lora_rank", int),
             ("ema_decay", bool),
-            ("dense_weight", bool),
             ("encoder_learning_rate", bool),
         )
         for name, kind in kinds:
