@@ -23,7 +23,7 @@ import transformers
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "support")]
 
 from benchmarks.measure import Timing, cpu_name, interleaved, matrix_rate, with_medium  # noqa: E402
 from benchmarks.peers import Peers, authors_installed, load_peers  # noqa: E402

@@ -30,7 +30,7 @@ import transformers
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "support")]
 
 import sam_hq  # noqa: E402
 from benchmarks.measure import cpu_name, interleaved  # noqa: E402

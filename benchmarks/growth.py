@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "support")]
 
 from benchmarks.bench import photo  # noqa: E402
 from benchmarks.measure import cpu_name, interleaved  # noqa: E402
