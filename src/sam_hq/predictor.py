@@ -284,10 +284,10 @@ def _prompts_of_images(prompts: dict[str, Any], count: int) -> list[dict[str, An
 def _processor_arguments(points: Any, labels: Any, boxes: Any, masks: Any) -> dict[str, Any] | None:
     """The prompts of one image as `SamHQProcessor` takes them; None if they are for no object at all."""
     nested: dict[str, Any] = {}
-    if getattr(boxes, "boxes", boxes) is None and boxes is not None:  # of oriented boxes, or of a classifier
+    held = getattr(boxes, "boxes", boxes)  # Ultralytics' results hold their boxes,
+    if held is None and boxes is not None:  # but none where they are oriented, or of a classifier
         raise ValueError(f"boxes is a {type(boxes).__name__} that holds no axis-aligned boxes")
-    boxes = getattr(boxes, "boxes", boxes)  # Ultralytics' results hold their boxes,
-    boxes = getattr(boxes, "xyxy", boxes)  # which hold coordinates, as supervision's detections do
+    boxes = getattr(held, "xyxy", held)  # and these hold coordinates, as supervision's detections do
     if points is not None:
         # A list without any point, such as [[], []], holds an entry for each object.
         is_empty = isinstance(points, list | tuple) and all(

@@ -477,35 +477,37 @@ def test_axe_finds_nothing_serious(chromium, address, scheme, width):
     context.close()
 
 
-def test_on_a_phone_a_tap_sets_a_point(chromium, address):
+@pytest.fixture
+def phone(chromium, address):
+    """The page on a phone, with a photo open."""
     context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto(address)
     open_photo(page)
-    state = answered(page, lambda: page.locator("#marks").tap(position=place(page, 50, 60)))
+    yield page
+    context.close()
+
+
+def test_on_a_phone_a_tap_sets_a_point(phone):
+    state = answered(phone, lambda: phone.locator("#marks").tap(position=place(phone, 50, 60)))
     assert state["points"][0][:2] == pytest.approx([50, 60], abs=1)
-    np.testing.assert_array_equal(drawn(page)[..., 3] > 0, mask_of(state["candidates"][0]))
+    np.testing.assert_array_equal(drawn(phone)[..., 3] > 0, mask_of(state["candidates"][0]))
     targets = "button, summary, select, input[type=text], input[type=number], .check, .segmented label"
-    small = page.locator(targets).evaluate_all(
+    small = phone.locator(targets).evaluate_all(
         """targets => targets.filter(e => e.offsetParent).filter(e => {
             const { width, height } = e.getBoundingClientRect();
             return Math.min(width, height) < 44;
         }).map(e => e.outerHTML)"""
     )
     assert small == []
-    page.evaluate("window.scrollTo(0, 150)")
-    bar = page.locator(".bar").bounding_box()
+    phone.evaluate("window.scrollTo(0, 150)")
+    bar = phone.locator(".bar").bounding_box()
     assert bar["y"] == pytest.approx(0, abs=1)  # the tools stay in reach
-    context.close()
 
 
-def test_two_fingers_zoom_and_move_the_photo_and_set_no_point(chromium, address):
-    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    page = context.new_page()
-    page.goto(address)
-    open_photo(page)
-    fingers = context.new_cdp_session(page)
-    frame = page.locator("#marks").bounding_box()
+def test_two_fingers_zoom_and_move_the_photo_and_set_no_point(phone):
+    fingers = phone.context.new_cdp_session(phone)
+    frame = phone.locator("#marks").bounding_box()
     x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
 
     def touch(kind, *places):
@@ -516,17 +518,16 @@ def test_two_fingers_zoom_and_move_the_photo_and_set_no_point(chromium, address)
     touch("touchStart", (x - 30, y), (x + 30, y))
     for apart in (40, 50, 60):
         touch("touchMove", (x - apart, y), (x + apart, y))
-    page.wait_for_timeout(100)
-    zoomed = page.locator("#marks").bounding_box()
+    phone.wait_for_timeout(100)
+    zoomed = phone.locator("#marks").bounding_box()
     assert zoomed["width"] == pytest.approx(2 * frame["width"], rel=0.02)
     assert zoomed["x"] + zoomed["width"] / 2 == pytest.approx(x, abs=2)  # about the fingers
     touch("touchMove", (x - 80, y - 10), (x + 40, y - 10))
-    page.wait_for_timeout(100)
-    moved = page.locator("#marks").bounding_box()
+    phone.wait_for_timeout(100)
+    moved = phone.locator("#marks").bounding_box()
     assert (moved["x"], moved["y"]) == pytest.approx((zoomed["x"] - 20, zoomed["y"] - 10), abs=2)
     touch("touchEnd")
-    page.wait_for_timeout(300)
-    expect(page.locator("#clear")).to_be_disabled()
-    state = answered(page, lambda: page.touchscreen.tap(x, y))
+    phone.wait_for_timeout(300)
+    expect(phone.locator("#clear")).to_be_disabled()
+    state = answered(phone, lambda: phone.touchscreen.tap(x, y))
     assert len(state["points"]) == 1
-    context.close()

@@ -152,16 +152,22 @@ def test_a_click_gives_the_mask_of_the_runner(static_page, runner, name):
     assert static_page.scores() == pytest.approx(expected.scores[0], abs=0.011)  # two digits are shown
 
 
-def test_boxes_points_and_candidates_follow_the_runner(static_page, runner):
-    photo = PHOTOS / "kitten.jpg"
-    static_page.open(photo.name, photo.read_bytes())
+def drag_central_box(static_page) -> list[int]:
+    """Draw a box over the middle third of the photo."""
     width, height = static_page.width, static_page.height
     box = [width // 3, height // 5, 2 * width // 3, 9 * height // 10]
     static_page.drag(*box)
+    return box
+
+
+def test_boxes_points_and_candidates_follow_the_runner(static_page, runner):
+    photo = PHOTOS / "kitten.jpg"
+    static_page.open(photo.name, photo.read_bytes())
+    box = drag_central_box(static_page)
     with_box = runner.segment(photo, input_boxes=[[box]], multimask_output=False)[0]
     assert iou(static_page.masks() == 1, with_box.masks[0, 0]) >= LEAST_IOU
 
-    point = [width // 2, height // 2]
+    point = [static_page.width // 2, static_page.height // 2]
     static_page.click(*point, button="right")
     refined = runner.segment(
         photo,
@@ -301,16 +307,14 @@ def test_images_are_resized_as_pillow_does(static_page, size, tolerance):
 def test_a_kept_object_is_refined_from_its_mask(static_page, runner):
     photo = PHOTOS / "kitten.jpg"
     static_page.open(photo.name, photo.read_bytes())
-    width, height = static_page.width, static_page.height
-    box = [width // 3, height // 5, 2 * width // 3, 9 * height // 10]
-    static_page.drag(*box)
+    box = drag_central_box(static_page)
     static_page.page.click("#keep")
     static_page.page.fill("#objects input", "cat")
     static_page.page.click("button[aria-label='Refine object 1']")
     static_page.wait_for_status("Object 1 is taken up")
     with_box = runner.segment(photo, input_boxes=[[box]], multimask_output=False)[0]
     assert iou(static_page.masks() == 1, with_box.masks[0, 0]) >= LEAST_IOU
-    point = [width // 2, height // 2]
+    point = [static_page.width // 2, static_page.height // 2]
     static_page.click(*point)
     refined = runner.segment(
         photo, input_points=[[[point]]], input_masks=[with_box.low_res_masks[:, 0]], multimask_output=False

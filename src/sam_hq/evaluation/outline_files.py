@@ -1,5 +1,6 @@
 """Photos whose masks are described in files: COCO instances, LabelMe, YOLO segmentation."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -254,9 +255,9 @@ def _coco_content(path: str | Path) -> dict[str, list[dict]]:
                 raise ValueError(f"{str(path)!r} holds no COCO instances: entry {place} of {part!r} lacks {missing}")
             if not isinstance(record.get("file_name", ""), str) or not _is_id(record[wanted[0]]):
                 raise ValueError(f"{str(path)!r} holds no COCO instances: entry {place} of {part!r} has no proper id")
-    ids = [image["id"] for image in content["images"]]
-    if len(set(ids)) < len(ids):
-        twice = next(each for place, each in enumerate(ids) if each in ids[:place])
+    counts = Counter(image["id"] for image in content["images"])
+    twice = next((each for each, count in counts.items() if count > 1), None)
+    if twice is not None:
         raise ValueError(f"{str(path)!r} holds no COCO instances: two of its images have the id {twice!r}")
     return content
 
