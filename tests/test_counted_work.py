@@ -15,7 +15,7 @@ from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.generation.generator import SamHQMaskGenerator
 from sam_hq.generation.passing_masks import passing_masks
 from sam_hq.hub.conversion import processor_for
-from sam_hq.model import cpu_encoder
+from sam_hq.model.cpu_encoder import encode
 from sam_hq.modeling_sam_hq import SamHQModel
 
 
@@ -81,12 +81,12 @@ def test_the_encoder_never_holds_a_bias_of_all_pairs(grad):
 
 
 def test_a_windowed_block_holds_a_few_windows_at_a_time():
-    model = grid_model(image_size=1024)
-    layer, features = model.vision_encoder.layers[0], torch.randn(1, 64, 64, 32)
+    encoder, pixel_values = grid_model(image_size=1024).vision_encoder, torch.randn(1, 3, 1024, 1024)
+    encoder.layers = encoder.layers[:1]  # the other is global
     with torch.no_grad():
         with ByteCounter() as counter:
-            fast = cpu_encoder._vit_layer(layer, features)
-        plain, _ = layer(features)
+            fast = encode(encoder, pixel_values).last_hidden_state
+        plain = encoder(pixel_values).last_hidden_state
     position_scores = 4 * 196 * 196 * 4  # heads x tokens x tokens of a window in fp32
     assert counter.largest < 25 * position_scores / 4
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=0)

@@ -78,7 +78,7 @@ def test_clicks_are_answered_while_a_search_goes_on(photo_session, monkeypatch):
     give_way, answered = ModelTurns.give_way, threading.Event()
 
     def give_way_slowly(turns):
-        while not turns._short_waiting and not answered.is_set():
+        while not turns.short_waiting and not answered.is_set():
             time.sleep(0.001)
         give_way(turns)
 

@@ -22,7 +22,7 @@ def test_short_work_goes_between_the_pieces_of_long_work():
         order.append("piece")
         holding.set()
         waiting.wait(10)
-        while not turns._short_waiting:  # the click stands in the queue now
+        while not turns.short_waiting:  # the click stands in the queue now
             time.sleep(0.001)
         turns.give_way()
         order.append("piece")

@@ -12,11 +12,11 @@ from playwright.sync_api import expect
 
 from axe_core import serious_faults
 from browser_fixtures import serving
-from demo_fixtures import photo_file
+from demo_fixtures import photo_file, search_until_stopped
 from sam_hq.demo.demo_service import DemoService
-from sam_hq.demo.generation_run import GenerationRun
 from sam_hq.demo.opened_photo import PhotoLimits
 from sam_hq.demo.server import build_app
+from sam_hq.generation.generator import SamHQMaskGenerator
 from sam_hq_numpy.mask_rle import RunLengthMask
 
 WIDTH, HEIGHT = 200, 120
@@ -316,8 +316,8 @@ def test_everything_is_found_shown_and_downloaded(page):
 
 
 def test_a_search_can_be_stopped(page, monkeypatch):
-    """It is held at its first group of points until it is stopped, however fast the machine."""
-    monkeypatch.setattr(GenerationRun, "_advance", lambda run, _: (run._stop.wait(60), run._check_stop()))
+    """However fast the machine."""
+    monkeypatch.setattr(SamHQMaskGenerator, "candidates_from_embeddings", search_until_stopped)
     page.get_by_text("Advanced search").click()
     page.get_by_label("Points", exact=True).select_option("32")
     page.get_by_role("button", name="Find everything").click()
@@ -357,7 +357,7 @@ def test_kept_objects_are_not_lost_without_a_question(page):
 
 
 def test_another_photo_ends_a_search_and_can_be_searched(page, monkeypatch):
-    monkeypatch.setattr(GenerationRun, "_advance", lambda run, _: (run._stop.wait(60), run._check_stop()))
+    monkeypatch.setattr(SamHQMaskGenerator, "candidates_from_embeddings", search_until_stopped)
     page.get_by_role("button", name="Find everything").click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     ask_to_open_another(page, agree=True)

@@ -6,10 +6,10 @@ from playwright.sync_api import expect
 from pycocotools.coco import COCO
 
 from browser_fixtures import serving
-from demo_fixtures import photo_file
+from demo_fixtures import photo_file, search_until_stopped
 from sam_hq.demo.demo_service import DemoService
-from sam_hq.demo.generation_run import GenerationRun
 from sam_hq.demo.server import build_app
+from sam_hq.generation.generator import SamHQMaskGenerator
 
 SIZES = [(200, 120), (120, 200), (150, 150), (320, 60), (90, 70)]  # width, height
 
@@ -164,7 +164,7 @@ def test_five_photos(person, tmp_path, monkeypatch):
     person.agree = True
     person.open(2)
     with monkeypatch.context() as held:
-        held.setattr(GenerationRun, "_advance", lambda run, _: (run._stop.wait(60), run._check_stop()))
+        held.setattr(SamHQMaskGenerator, "candidates_from_embeddings", search_until_stopped)
         person.find_everything()
         expect(page.get_by_role("button", name="Stop")).to_be_visible()
         person.open(3)

@@ -265,7 +265,7 @@ def test_an_image_that_does_not_arrive_is_given_up(client, monkeypatch):
 
 
 def test_bodies_that_arrive_at_once_are_bounded_in_all(client, monkeypatch):
-    monkeypatch.setattr(client.app.app.routes[-1].endpoint.__self__._bodies, "_most_held", 1000)
+    monkeypatch.setattr(request_bodies, "MOST_HELD_BYTES", 1000)
     answer = client.post("/api/photos", content=photo_file(size=(200, 200)))
     assert answer.status_code == 503
     assert "too many files" in answer.json()["error"]

@@ -1,6 +1,7 @@
 """A small model behind the demo, and photos as files."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +16,15 @@ def photo_file(kind: str = "PNG", size=(WIDTH, HEIGHT), seed: int = 0, **options
     file = io.BytesIO()
     Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(file, kind, **options)
     return file.getvalue()
+
+
+def search_until_stopped(generator, embeddings, options, progress):
+    """In place of `SamHQMaskGenerator.candidates_from_embeddings`: finds nothing, and goes on until it is stopped."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        progress(0)
+        time.sleep(0.01)
+    pytest.fail("nobody stopped the search")
 
 
 @pytest.fixture(scope="session")

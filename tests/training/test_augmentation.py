@@ -15,7 +15,7 @@ SIDE = 64
 
 @pytest.fixture
 def plain_colours(monkeypatch):
-    monkeypatch.setattr(augmentation, "_recoloured", lambda pixels, rng: pixels)
+    monkeypatch.setattr(augmentation, "recoloured", lambda pixels, rng: pixels)
 
 
 def a_mask(height: int, width: int) -> np.ndarray:

@@ -96,7 +96,7 @@ def outputs_with_one_good_candidate(good: int) -> tuple[BranchOutputs, torch.Ten
 @pytest.mark.parametrize("good", [1, 3])
 def test_gradients_reach_the_single_mask_the_best_candidate_and_the_hq_mask_only(monkeypatch, good):
     outputs, labels = outputs_with_one_good_candidate(good)
-    monkeypatch.setattr(objectives, "_coin", lambda like, _: torch.zeros_like(like, dtype=torch.bool))
+    monkeypatch.setattr(objectives, "OTHER_CANDIDATE_SHARE", 0)
     loss, _ = training_loss(outputs, labels, num_points=64)
     loss.backward()
     moved = outputs.sam_masks.grad.abs().sum((0, 2, 3)) > 0
@@ -108,7 +108,7 @@ def test_gradients_reach_the_single_mask_the_best_candidate_and_the_hq_mask_only
 def test_the_hq_mask_is_trained_alone_and_scores_on_what_is_returned(monkeypatch):
     """Where SAM is right already, a mask that only adds to it would learn nothing."""
     outputs, labels = outputs_with_one_good_candidate(0)
-    monkeypatch.setattr(objectives, "_coin", lambda like, _: torch.zeros_like(like, dtype=torch.bool))
+    monkeypatch.setattr(objectives, "BEST_PARTNER_SHARE", 0)
     torch.manual_seed(0)
     _, parts = training_loss(outputs, labels, train_sam=False, num_points=400)
     assert parts["sum"] < 0.5 < 1 < parts["hq"]

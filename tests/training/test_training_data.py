@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sam_hq.training.augmentation import augment
+from sam_hq.training.augmentation import Augmentation, augment
 from sam_hq.training.batches import TrainingBatches
 from sam_hq.training.prompts import error_points, noised_mask_logits
 from training_data import shapes
@@ -39,8 +39,12 @@ def test_batches_follow_from_seed_and_step_alone():
 
 
 def test_every_image_is_visited_once_an_epoch():
-    batches = TrainingBatches(shapes(6), 100, batch_size=2)
-    assert sorted(batches._index(position) for position in range(6, 12)) == list(range(6))
+    whole = Augmentation(whole_images=True)
+    batches = TrainingBatches(shapes(6), 100, batch_size=2, size=64, augmentation=whole, keyed=True)
+    keys = [key for step in range(6) for key in batches[step]["image_keys"]]
+    assert len(set(keys)) == 6
+    assert sorted(keys[:6]) == sorted(keys[6:])
+    assert keys[:6] != keys[6:]
 
 
 def test_images_without_masks_are_named_as_the_fault():

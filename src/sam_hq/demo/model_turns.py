@@ -9,23 +9,26 @@ class ModelTurns:
     """A lock with two kinds of holders: short work never waits for more than one piece of long work.
 
     Two passes of a model at once would only fight for the same cores and double the memory.
+
+    Attributes:
+        short_waiting: How much short work waits for its turn.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._busy = False
-        self._short_waiting = 0
+        self.short_waiting = 0
 
     @contextmanager
     def short(self) -> Iterator[None]:
         """Hold the model for work that a user waits for, such as a click."""
         with self._changed:
-            self._short_waiting += 1
+            self.short_waiting += 1
             try:
                 self._changed.wait_for(lambda: not self._busy)
                 self._busy = True
             finally:
-                self._short_waiting -= 1
+                self.short_waiting -= 1
         try:
             yield
         finally:
@@ -47,7 +50,7 @@ class ModelTurns:
 
     def _acquire_long(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: not self._busy and not self._short_waiting)
+            self._changed.wait_for(lambda: not self._busy and not self.short_waiting)
             self._busy = True
 
     def _release(self) -> None:

@@ -9,19 +9,14 @@ from starlette.requests import ClientDisconnect, Request
 GRACE_SECONDS = 10.0
 SLOWEST_BYTES_PER_SECOND = 10_000
 UPLOAD_SECONDS = 120.0
-MOST_HELD_BYTES = 400_000_000
+MOST_HELD_BYTES = 400_000_000  # of all bodies that are arriving
 _CLOSE = {"Connection": "close"}  # the rest of the body is not waited for
 
 
 class RequestBodies:
-    """Reads bodies side by side, and bounds the time of each and the memory of all.
+    """Reads bodies side by side, and bounds the time of each and the memory of all."""
 
-    Args:
-        most_held_bytes: Of all bodies that are arriving.
-    """
-
-    def __init__(self, most_held_bytes: int = MOST_HELD_BYTES) -> None:
-        self._most_held = most_held_bytes
+    def __init__(self) -> None:
         self._held = 0
 
     async def read(self, request: Request, limit: int) -> bytes:
@@ -49,7 +44,7 @@ class RequestBodies:
                     self._held += len(chunk)
                     if len(body) > limit:
                         raise HTTPException(413, f"the file is too large: {accepted}", _CLOSE)
-                    if self._held > self._most_held:
+                    if self._held > MOST_HELD_BYTES:
                         raise HTTPException(503, "too many files arrive at once: try again in a moment", _CLOSE)
                     allowed = min(GRACE_SECONDS + len(body) / SLOWEST_BYTES_PER_SECOND, UPLOAD_SECONDS)
                     scope.deadline = start + allowed

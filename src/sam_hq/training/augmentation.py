@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from ..model.losses import IGNORED_LABEL
+from .colour_changes import damaged, recoloured
 
 MIN_MASK_AREA = 40  # pixels at the size of training
 LARGEST_MASK_SHARE = 0.95
@@ -71,9 +71,9 @@ def augment(
 
     pixels = np.zeros((size, size, 3), np.uint8)
     colours = np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR, place.box))
-    colours = colours if how.whole_images else _recoloured(colours, rng)
+    colours = colours if how.whole_images else recoloured(colours, rng)
     if how.damage_share and rng.random() < how.damage_share:
-        colours = _damaged(colours, rng)
+        colours = damaged(colours, rng)
     pixels[: place.height, : place.width] = colours[:, ::-1] if mirrored else colours
 
     labels = []
@@ -131,31 +131,3 @@ def _crop_window(
     shares = (longer, shorter) if rng.random() < 0.65 else (shorter, longer)
     width, height = image_width * shares[0], image_height * shares[1]
     return rng.uniform(0, image_width - width), rng.uniform(0, image_height - height), width, height
-
-
-def _damaged(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    kind = rng.integers(3)
-    if kind == 0:
-        blur = ImageFilter.GaussianBlur(rng.uniform(0.4, 1.6))
-        return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).filter(blur))
-    if kind == 1:
-        noise = rng.normal(0, rng.uniform(3, 14), pixels.shape)
-        return np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
-    with io.BytesIO() as file:
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=int(rng.integers(25, 86)))
-        with Image.open(file) as compressed:
-            return np.asarray(compressed.convert("RGB"))
-
-
-def _recoloured(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if rng.random() < 0.06:
-        grey = pixels.mean(-1, keepdims=True).astype(np.uint8)
-        return np.repeat(grey, 3, axis=-1)
-    if rng.random() < 0.5:
-        return pixels
-    levels = np.arange(256, dtype=np.float32)
-    gain, offset = np.exp(rng.normal(0, 0.15)), rng.normal(0, 12)
-    tables = [
-        np.clip((levels - 128) * gain * t + 128 + offset, 0, 255).astype(np.uint8) for t in rng.normal(1, 0.05, 3)
-    ]
-    return np.stack([table[pixels[..., channel]] for channel, table in enumerate(tables)], -1)

@@ -19,6 +19,8 @@ from ..model.losses import (
 from ..modeling_sam_hq import SamHQModel
 
 SUM_WEIGHT = 0.5  # of the sum of both masks, beside the HQ mask alone
+OTHER_CANDIDATE_SHARE = 0.1  # of the objects, for which a random candidate is trained, so that no token stays idle
+BEST_PARTNER_SHARE = 0.5  # of the objects, whose HQ mask is added to the best candidate, not to the single mask
 
 
 @dataclass
@@ -160,14 +162,13 @@ def training_loss(
         best = 1 + ious[:, 1:].argmax(1)
     trained, names, weights = [], [], []
     if train_sam:
-        # Now and then another candidate than the best is trained, so that no token stays idle.
-        chosen = torch.where(_coin(best, 0.1), torch.randint_like(best, 1, ious.shape[1]), best)
+        chosen = torch.where(_drawn(best, OTHER_CANDIDATE_SHARE), torch.randint_like(best, 1, ious.shape[1]), best)
         trained += [outputs.sam_masks[:, 0], outputs.sam_masks[rows, chosen]]
         names, weights = ["single", "best"], [1.0, 1.0]
     parts = {"iou_single": ious[:, 0].mean().item(), "iou_best": ious[rows, best].mean().item()}
     if outputs.hq_masks is not None:
         # Users take the single mask or the best candidate: the HQ mask is added to either.
-        partner = torch.where(_coin(best, 0.5), best, torch.zeros_like(best))
+        partner = torch.where(_drawn(best, BEST_PARTNER_SHARE), best, torch.zeros_like(best))
         fused = outputs.sam_masks[rows, partner].detach() + outputs.hq_masks
         trained, names, weights = (
             [*trained, outputs.hq_masks, fused],
@@ -189,5 +190,5 @@ def training_loss(
     return loss, parts
 
 
-def _coin(like: torch.Tensor, probability: float) -> torch.Tensor:
-    return torch.rand(like.shape, device=like.device) < probability
+def _drawn(like: torch.Tensor, share: float) -> torch.Tensor:
+    return torch.rand(like.shape, device=like.device) < share
