@@ -6,10 +6,9 @@ from playwright.sync_api import expect
 from pycocotools.coco import COCO
 
 from browser_fixtures import serving
-from demo_fixtures import photo_file, search_until_stopped
+from demo_fixtures import photo_file
 from sam_hq.demo.demo_service import DemoService
 from sam_hq.demo.server import build_app
-from sam_hq.generation.generator import SamHQMaskGenerator
 
 SIZES = [(200, 120), (120, 200), (150, 150), (320, 60), (90, 70)]  # width, height
 
@@ -55,6 +54,7 @@ class Person:
         """What the server answers to the action that something on the page asks for."""
         with self.page.expect_response(lambda r: "/api/photos/" in r.url and r.request.method == "POST") as got:
             act()
+        expect(self.page.locator("#marks")).to_have_attribute("aria-busy", "false")
         return got.value.json()
 
     def place(self, x, y):
@@ -86,7 +86,8 @@ class Person:
         for label in ("Score above", "Stability at least"):
             self.page.get_by_label(label).fill("0")
         self.page.get_by_label("Points", exact=True).select_option("8")
-        self.page.get_by_role("button", name="Find everything").click()
+        with self.page.expect_response(lambda r: r.url.endswith("/generation") and r.request.method == "POST"):
+            self.page.get_by_role("button", name="Find everything").click()
 
     def coco(self, path) -> COCO:
         """The file that the page gives, as pycocotools reads it."""
@@ -121,7 +122,7 @@ def assert_holds(coco: COCO, state: dict) -> None:
         assert coco.cats[annotation["category_id"]]["name"] == (each.get("name") or "object")
 
 
-def test_five_photos(person, tmp_path, monkeypatch):
+def test_five_photos(person, tmp_path, search_gate):
     page = person.page
     # Points, candidates, names.
     person.open(0)
@@ -141,15 +142,16 @@ def test_five_photos(person, tmp_path, monkeypatch):
     assert person.asked == ["confirm"]
     assert not person.page.locator("#objects li").count()
     page.mouse.move(*person.place(0.4, 0.4))
+    fits = page.locator("#zoom").inner_text()
     page.mouse.wheel(0, -300)
-    page.wait_for_timeout(200)
+    expect(page.locator("#zoom")).not_to_have_text(fits)
     before = person.place(0, 0)
     page.keyboard.down("Space")
     page.mouse.down()
     page.mouse.move(*person.place(0.45, 0.42))
     page.mouse.up()
     page.keyboard.up("Space")
-    assert person.place(0, 0) != before
+    page.wait_for_function("y => document.querySelector('#marks').getBoundingClientRect().y !== y", arg=before[1])
     state = person.drag(0.3, 0.32, 0.6, 0.5)
     assert state["box"] == pytest.approx([0.3 * 120, 0.32 * 200, 0.6 * 120, 0.5 * 200], abs=1)
     page.get_by_role("button", name="Fit").click()
@@ -159,15 +161,14 @@ def test_five_photos(person, tmp_path, monkeypatch):
     # Another photo is refused, then the search of the third is left for the fourth.
     person.agree = False
     person.choose(2)
-    page.wait_for_timeout(300)
+    assert person.asked == ["confirm"] * 2
     assert page.locator("#objects li").count() == 1
     person.agree = True
     person.open(2)
-    with monkeypatch.context() as held:
-        held.setattr(SamHQMaskGenerator, "candidates_from_embeddings", search_until_stopped)
-        person.find_everything()
-        expect(page.get_by_role("button", name="Stop")).to_be_visible()
-        person.open(3)
+    person.find_everything()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    person.open(3)
+    search_gate.set()
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     assert person.asked == ["confirm"] * 3  # nothing was kept of the third
 
@@ -206,7 +207,8 @@ def test_five_photos(person, tmp_path, monkeypatch):
     assert state["points"] == []
 
 
-def test_two_people_at_once(chromium, address, tmp_path):
+def test_two_people_at_once(chromium, address, tmp_path, search_gate):
+    """One searches and goes on clicking: what was found waits until it is asked for."""
     people = [Person(chromium, address), Person(chromium, address)]
     for number, person in enumerate(people):
         person.open(number)
@@ -216,7 +218,16 @@ def test_two_people_at_once(chromium, address, tmp_path):
         states = [person.click(place, place) for person in people]
     assert [len(state["points"]) for state in states] == [2, 2]
     assert states[0]["photo"]["name"] != states[1]["photo"]["name"]
-    expect(people[0].page.get_by_label("Show everything that was found")).to_be_checked(timeout=60_000)
+    search_gate.set()
+    shown = people[0].page.get_by_label("Show everything that was found")
+    expect(shown).to_be_visible(timeout=60_000)
+    expect(shown).not_to_be_checked()
+    expect(people[0].page.locator("#status")).to_contain_text("masks found: to see them, tick")
+    assert_holds(people[0].coco(tmp_path / "mine.json"), states[0])
+    states[0] = people[0].click(0.8, 0.8)
+    assert len(states[0]["points"]) == 3
+    shown.check()
+    expect(people[0].page.locator("#download-hint")).to_contain_text("all that was found")
     assert not people[1].page.get_by_label("Show everything that was found").is_visible()
     assert_holds(people[1].coco(tmp_path / "other.json"), states[1])
     for person in people:

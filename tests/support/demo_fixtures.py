@@ -1,7 +1,7 @@
 """A small model behind the demo, and photos as files."""
 
 import io
-import time
+import threading
 
 import numpy as np
 import pytest
@@ -18,15 +18,6 @@ def photo_file(kind: str = "PNG", size=(WIDTH, HEIGHT), seed: int = 0, **options
     return file.getvalue()
 
 
-def search_until_stopped(generator, embeddings, options, progress):
-    """In place of `SamHQMaskGenerator.candidates_from_embeddings`: finds nothing, and goes on until it is stopped."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        progress(0)
-        time.sleep(0.01)
-    pytest.fail("nobody stopped the search")
-
-
 @pytest.fixture(scope="session")
 def demo_parts():
     """A small model and its processor."""
@@ -34,6 +25,23 @@ def demo_parts():
     from sam_hq.hub.conversion import processor_for
 
     return small_model("tiny_vit"), processor_for(small_config("tiny_vit"))
+
+
+@pytest.fixture
+def search_gate(monkeypatch):
+    """An event; until it is set, searches stand before their first points: clicks are answered, and Stop works."""
+    from sam_hq.generation.generator import SamHQMaskGenerator
+
+    gate, search = threading.Event(), SamHQMaskGenerator.candidates_from_embeddings
+
+    def held(generator, embeddings, options, advance):
+        while not gate.wait(0.01):
+            advance(0)
+        return search(generator, embeddings, options, advance)
+
+    monkeypatch.setattr(SamHQMaskGenerator, "candidates_from_embeddings", held)
+    yield gate
+    gate.set()
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ let about = null;
 let state = null;
 let generated = null;
 let polled = 0; // which search is being watched
+let acted = 0; // how many actions were asked for, and of these how many are not answered yet
+let unanswered = 0;
 let photos = 0; // how many were opened or lost: what was meant for one is not done to the next
 let queue = Promise.resolve(); // actions and openings go one after the other
 
@@ -105,7 +107,8 @@ async function openNow(ask, waiting) {
       say(`${opened.photo.name}, ${opened.photo.width} × ${opened.photo.height} pixels`);
       element("marks").focus({ preventScroll: true });
       if (opened.generation) {
-        watchGeneration(opened.generation, opened.objects.length === 0); // else what is kept is shown
+        const begun = opened.objects.length || opened.candidates.length; // then that is shown
+        watchGeneration(opened.generation, !begun);
       }
     });
   } catch (error) {
@@ -170,8 +173,11 @@ async function begin() {
 
 function act(action, values, announce = true) {
   const photo = photos;
+  acted++;
+  countUnanswered(1);
   queue = queue.then(async () => {
     if (photo !== photos) {
+      countUnanswered(-1);
       return;
     }
     element("error").hidden = true;
@@ -186,9 +192,16 @@ function act(action, values, announce = true) {
         stage.setState(state);
       }
       showError(error);
+    } finally {
+      countUnanswered(-1);
     }
   });
   return queue;
+}
+
+function countUnanswered(change) {
+  unanswered += change;
+  element("marks").setAttribute("aria-busy", String(unanswered > 0));
 }
 
 function description(milliseconds) {
@@ -339,8 +352,10 @@ async function generate() {
   }
 }
 
+// What was found takes the page over only if `shown` and nobody has set about anything else meanwhile.
 async function watchGeneration(run, shown = true) {
   const mine = ++polled;
+  const before = acted;
   showEverything(false);
   element("show-everything-row").hidden = true;
   generated = null;
@@ -362,7 +377,15 @@ async function watchGeneration(run, shown = true) {
       generated = found;
     }
     showProgress(run);
-    showEverything(shown && run.status === "done" && run.found > 0);
+    const anything = run.status === "done" && run.found > 0;
+    if (anything && shown && acted === before && !stage.inUse) {
+      showEverything(true);
+    } else {
+      offerEverything();
+      if (anything) {
+        say(`${run.found} masks found: to see them, tick “Show everything that was found”.`);
+      }
+    }
   } catch (error) {
     if (mine === polled) {
       showProgress(null);
@@ -402,13 +425,17 @@ function showEverything(on) {
   stage.generated = on ? generated : null;
   stage.highlighted = 0;
   element("show-everything").checked = on;
-  element("show-everything-row").hidden = !generated || generated.scores.length === 0;
+  offerEverything();
   element("keep-all").hidden = !on;
   if (state) {
     showSwipe();
     showDownloads();
   }
   say(on ? "Point at a mask to see its score, click to keep it." : "");
+}
+
+function offerEverything() {
+  element("show-everything-row").hidden = !generated || generated.scores.length === 0;
 }
 
 // Downloads

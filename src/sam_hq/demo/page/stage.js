@@ -61,6 +61,12 @@ export class Stage extends EventTarget {
     this.marks.classList.toggle("box", tool === "box");
   }
 
+  // Whether a prompt is being made.
+  get inUse() {
+    const byKeys = document.activeElement === this.marks && this.cursor;
+    return Boolean(this.start || this.drag || this.corner || byKeys);
+  }
+
   // About the middle of what is seen.
   zoomTo(zoomed) {
     const frame = this.viewport.getBoundingClientRect();
