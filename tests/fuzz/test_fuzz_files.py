@@ -14,6 +14,7 @@ from fuzzing import damaged, mutated, outcome, rounds
 from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.evaluation.segmentation_data import open_dataset
 from sam_hq.hub.conversion import convert_weights, infer_config, read_weights
+from sam_hq_numpy.prompt_files.reading import read_prompts
 
 JSON_VALUES = [
     0,
@@ -86,19 +87,64 @@ def test_checkpoints(tmp_path):
             assert {name: weight.shape for name, weight in state.items()} == whole
 
 
+def odd_id(rng, number: int) -> object:
+    """The same id as some tool writes it."""
+    return rng.choice([number, number, str(number), float(number), f"{number:06}", f" {number}"])
+
+
+def coco_dataset(rng) -> dict:
+    segmentations = [
+        [[1, 1, 10, 1, 10, 10, 1, 10]],
+        {"size": [20, 30], "counts": [100, 50, 450]},
+        {"size": [20, 30], "counts": "T3d0"},
+    ]
+    return {
+        "images": [{"id": odd_id(rng, 1), "file_name": "photo.png", "height": 20, "width": 30}],
+        "annotations": [
+            {
+                "id": odd_id(rng, place),
+                "image_id": odd_id(rng, 1),
+                "category_id": rng.choice([2, "2", 2.0]),
+                "iscrowd": rng.choice([0, "0", 0.0, "false"]),
+                "bbox": [1, 1, 9, 9],
+                "segmentation": segmentation,
+            }
+            for place, segmentation in enumerate(segmentations)
+        ],
+        "categories": [{"id": rng.choice([2, "2"]), "name": "cat"}],
+    }
+
+
+def test_boxes_of_coco_files(tmp_path):
+    images = [tmp_path / "photo.png", tmp_path / "1.png"]
+    path, truth = tmp_path / "boxes.json", tmp_path / "truth.json"
+    for rng in rounds(400):
+        valid = coco_dataset(rng)
+        kind = rng.randrange(3)
+        described_by = truth if kind == 2 else None
+        truth.write_text(json.dumps(valid if rng.random() < 0.5 else mutated(rng, valid, JSON_VALUES)))
+        content = valid if kind == 0 else valid["annotations"]
+        is_valid = rng.random() < 0.2
+        path.write_text(json.dumps(content if is_valid else mutated(rng, content, JSON_VALUES)))
+        names = ("boxes.json", "truth.json", "COCO", "image", "category")
+        found = outcome(lambda by=described_by: read_prompts(path, images, by), names, path.read_text(), files=True)
+        if found is None:
+            continue
+        known = set(images)
+        assert set(found.objects) <= known
+        for objects in found.objects.values():
+            assert all(each.category_id in found.categories for each in objects)
+            assert all(each.in_pixels((20, 30)).fault((20, 30)) or each.box[2] > each.box[0] for each in objects)
+        if is_valid and kind != 2:
+            wanted = images[0] if kind == 0 else images[1]
+            assert {image: len(objects) for image, objects in found.objects.items() if objects} == {wanted: 3}
+
+
 def test_coco_annotations(tmp_path):
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "photo.png")
-    valid = {
-        "images": [{"id": 1, "file_name": "photo.png", "height": 20, "width": 30}],
-        "annotations": [
-            {"id": 1, "image_id": 1, "segmentation": [[1, 1, 10, 1, 10, 10, 1, 10]]},
-            {"id": 2, "image_id": 1, "segmentation": {"size": [20, 30], "counts": [100, 50, 450]}},
-            {"id": 3, "image_id": 1, "segmentation": {"size": [20, 30], "counts": "T3d0"}},
-        ],
-    }
     path = tmp_path / "instances.json"
     for rng in rounds(250):
-        content = mutated(rng, valid, JSON_VALUES)
+        content = mutated(rng, coco_dataset(rng), JSON_VALUES)
         if rng.random() < 0.4 and isinstance(content, dict):
             content = mutated(rng, content, JSON_VALUES)
         text = json.dumps(content).encode()

@@ -1,12 +1,12 @@
 """Photos whose masks are described in files: COCO instances, LabelMe, YOLO segmentation."""
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
+from sam_hq_numpy.coco_fields import CocoIds, id_text, is_crowd
 from sam_hq_numpy.outlined_masks import (
     check_drawing,
     coco_mask,
@@ -51,14 +51,18 @@ class CocoInstances(MaskedImages):
         self.folder = Path(images)
         if not self.folder.is_dir():
             raise FileNotFoundError(f"the images' folder {str(images)!r} is missing")
-        by_image: dict[Any, list[dict]] = {image["id"]: [] for image in content["images"]}
+        entries: list[tuple[dict, list[dict]]] = [(image, []) for image in content["images"]]
         strays = []
-        for annotation in content["annotations"]:
-            if annotation["image_id"] not in by_image:
-                strays.append((f"annotation {annotation.get('id')}", WITHOUT_IMAGE))
-            elif not annotation.get("iscrowd"):
-                by_image[annotation["image_id"]].append(annotation)
-        entries = [(image, by_image[image["id"]]) for image in content["images"]]
+        try:
+            ids = CocoIds(image["id"] for image in content["images"])
+            for annotation in content["annotations"]:
+                place = ids.find(annotation["image_id"])
+                if place is None:
+                    strays.append((f"annotation {annotation.get('id')}", WITHOUT_IMAGE))
+                elif not is_crowd(annotation.get("iscrowd")):
+                    entries[place][1].append(annotation)
+        except ValueError as error:
+            raise ValueError(f"{str(annotations)!r} holds no COCO instances: {error}") from error
         super().__init__([entry for entry in entries if entry[1]], on_bad, strays)
         for image, annotated in entries:
             if not annotated:
@@ -255,12 +259,12 @@ def _coco_content(path: str | Path) -> dict[str, list[dict]]:
                 raise ValueError(f"{str(path)!r} holds no COCO instances: entry {place} of {part!r} lacks {missing}")
             if not isinstance(record.get("file_name", ""), str) or not _is_id(record[wanted[0]]):
                 raise ValueError(f"{str(path)!r} holds no COCO instances: entry {place} of {part!r} has no proper id")
-    counts = Counter(image["id"] for image in content["images"])
-    twice = next((each for each, count in counts.items() if count > 1), None)
-    if twice is not None:
-        raise ValueError(f"{str(path)!r} holds no COCO instances: two of its images have the id {twice!r}")
     return content
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, int | str)
+    try:
+        id_text(value)
+    except ValueError:
+        return False
+    return True

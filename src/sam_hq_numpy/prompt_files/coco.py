@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..coco_fields import CocoIds, id_number, id_text, is_crowd
 from .prompts import ImageNames, ObjectPrompt, PromptSet, corners, number, whole_number
+
+_Finder = Callable[[Any], Path | None]
 
 
 def from_dataset(content: Mapping[str, Any], images: Sequence[Path]) -> PromptSet:
@@ -17,12 +21,14 @@ def from_dataset(content: Mapping[str, Any], images: Sequence[Path]) -> PromptSe
         images: The images of the job.
 
     Raises:
-        ValueError: If it is no COCO dataset.
+        ValueError: If it is no COCO dataset, or ids are ambiguous.
     """
     found = PromptSet()
-    by_id = _listed_images(content, ImageNames(images), found)
+    find = _listed_images(content, ImageNames(images), found)
     for place, annotation in enumerate(_records(content, "annotations")):
-        _add(found, by_id, annotation, f"annotation {annotation.get('id', place)}")
+        name = f"annotation {annotation.get('id', place)}"
+        if _is_usable(found, annotation, name):
+            _add(found, find(annotation["image_id"]), annotation, name)
     return found
 
 
@@ -38,60 +44,117 @@ def from_detections(
             `file_name`, or by its id where that is the number in the file's name.
 
     Raises:
-        ValueError: If an image's name is ambiguous.
+        ValueError: If an image's name or ids are ambiguous.
     """
     found, names = PromptSet(), ImageNames(images)
-    by_id = {} if described_by is None else _listed_images(described_by, names, found)
-    numbered = {int(image.stem): image for image in images if image.stem.isdecimal()}
+    find = _numbered_images(images, names) if described_by is None else _listed_images(described_by, names, found)
+    ids: set[tuple[Path, int]] = set()
     for place, result in enumerate(results):
         name = f"result {place}"
         if not isinstance(result, dict):
             found.bad.append((name, "no record of a detection"))
             continue
-        key = str(result.get("image_id"))
-        if key not in by_id:
-            file_name = result.get("file_name")
-            image = names.find(file_name) if isinstance(file_name, str) else None
-            if image is None and described_by is None:
-                image = numbered.get(int(key)) if key.isdecimal() else names.find(key)
-            by_id[key] = image
-            if image is not None and key.isdecimal():
-                found.image_ids[image] = int(key)
-        _add(found, by_id, result, name)
-    for category in sorted({each.category_id for listed in found.objects.values() for each in listed}):
-        found.categories.setdefault(category, str(category))
+        file_name = result.get("file_name")
+        if not _is_usable(found, result, name, needs_id=not isinstance(file_name, str)):
+            continue
+        key = result.get("image_id")
+        named = names.find(file_name) if isinstance(file_name, str) else None
+        if described_by is None:
+            image = named if isinstance(file_name, str) else find(key)
+            if image is not None and key is not None and (number_ := id_number(key)) is not None:
+                ids.add((image, number_))
+        else:
+            image = named if key is None else find(key) or named
+            if named is not None and image != named:
+                reason = f"an image_id of {key!r}, which is that of {str(image)!r}, but a file_name of {file_name!r}"
+                found.bad.append((name, reason))
+                continue
+        _add(found, image, result, name)
+    found.image_ids.update(_unambiguous(ids))
     return found
 
 
-def _listed_images(content: Mapping[str, Any], names: ImageNames, found: PromptSet) -> dict[str, Path | None]:
+def _listed_images(content: Mapping[str, Any], names: ImageNames, found: PromptSet) -> _Finder:
+    """What finds the image of an id, by the dataset's list; its categories and images are noted."""
     for category in _records(content, "categories", needed=False):
-        number_ = whole_number(category.get("id"))
-        found.categories[number_] = str(category.get("name", number_))
-    by_id: dict[str, Path | None] = {}
-    for record in _records(content, "images"):
+        try:
+            number_ = whole_number(category.get("id"))
+        except ValueError as error:
+            raise ValueError(f"the id of the category {category.get('name')!r} of the COCO file: {error}") from error
+        name = str(category.get("name", number_))
+        if found.categories.setdefault(number_, name) != name:
+            raise ValueError(
+                f"two categories of the COCO file have the id {number_}: {found.categories[number_]!r} and {name!r}"
+            )
+    records = _records(content, "images")
+    for record in records:
         if not isinstance(record.get("file_name"), str):
             raise ValueError(f"image {record.get('id')!r} of the COCO file has no file_name")
-        if not isinstance(record.get("id"), int | str) or isinstance(record["id"], bool):
-            raise ValueError(f"image {record['file_name']!r} of the COCO file has no id, got {record.get('id')!r}")
-        image = names.find(record["file_name"])
-        key = str(record["id"])
-        if key in by_id:
-            raise ValueError(f"the COCO file has two images with the id {key}")
-        by_id[key] = image
+        try:
+            id_text(record.get("id"))
+        except ValueError as error:
+            message = f"image {record['file_name']!r} of the COCO file has no id, got {record.get('id')!r}"
+            raise ValueError(message) from error
+    try:
+        ids = CocoIds(record["id"] for record in records)
+    except ValueError as error:
+        raise ValueError(f"the COCO file is ambiguous: {error}") from error
+    images = [names.find(record["file_name"]) for record in records]
+    pairs: set[tuple[Path, int]] = set()
+    for image, record in zip(images, records, strict=True):
         if image is not None:
             found.objects.setdefault(image, [])
-            if isinstance(record["id"], int):
-                found.image_ids[image] = record["id"]
-    return by_id
+            if (number_ := id_number(record["id"])) is not None:
+                pairs.add((image, number_))
+    found.image_ids.update(_unambiguous(pairs))
+
+    def find(key: Any) -> Path | None:
+        place = ids.find(key)
+        return None if place is None else images[place]
+
+    return find
 
 
-def _add(found: PromptSet, by_id: Mapping[str, Path | None], record: Mapping[str, Any], name: str) -> None:
-    if record.get("iscrowd"):
-        return
-    key = str(record.get("image_id"))
-    image = by_id.get(key)
+def _numbered_images(images: Sequence[Path], names: ImageNames) -> _Finder:
+    """What finds the image of an id by the number in its file's name."""
+    by_number: dict[int, list[Path]] = {}
+    for image in images:
+        if image.stem.isdecimal():
+            by_number.setdefault(int(image.stem), []).append(image)
+
+    def find(key: Any) -> Path | None:
+        if (image := names.find(id_text(key))) is not None:
+            return image
+        number_ = id_number(key)
+        candidates = [] if number_ is None else by_number.get(number_, [])
+        if len(candidates) > 1:
+            raise ValueError(f"the image_id {key!r} may be {str(candidates[0])!r} or {str(candidates[1])!r}")
+        return candidates[0] if candidates else None
+
+    return find
+
+
+def _unambiguous(ids: set[tuple[Path, int]]) -> dict[Path, int]:
+    """The ids of the images that have one, which no other image has."""
+    images, numbers = Counter(image for image, _ in ids), Counter(number_ for _, number_ in ids)
+    return {image: number_ for image, number_ in ids if images[image] == numbers[number_] == 1}
+
+
+def _is_usable(found: PromptSet, record: Mapping[str, Any], name: str, needs_id: bool = True) -> bool:
+    """Whether a record is of an object; notes it where it says nothing that can be read."""
+    try:
+        if needs_id or record.get("image_id") is not None:
+            id_text(record.get("image_id"))
+        return not is_crowd(record.get("iscrowd"))
+    except ValueError as error:
+        found.bad.append((name, str(error)))
+        return False
+
+
+def _add(found: PromptSet, image: Path | None, record: Mapping[str, Any], name: str) -> None:
     if image is None:
-        found.miss(f"image {key}")
+        key = record.get("image_id")
+        found.miss(f"image {record.get('file_name') if key is None else key}")
         return
     name = f"{PurePosixPath(image).name}, {name}"
     try:
@@ -103,8 +166,7 @@ def _add(found: PromptSet, by_id: Mapping[str, Path | None], record: Mapping[str
     except ValueError as error:
         found.bad.append((name, str(error)))
         return
-    if found.categories and category not in found.categories:
-        found.categories[category] = str(category)
+    found.categories.setdefault(category, str(category))
     found.add(image, ObjectPrompt(name, category, box, facts=facts))
 
 
