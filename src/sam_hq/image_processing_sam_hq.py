@@ -9,8 +9,9 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import Unpack
 
+from sam_hq_numpy.nested_numbers import check_readable
 from sam_hq_numpy.number_limits import check_flag, check_number
-from sam_hq_numpy.prompt_nesting import check_readable, pad_stacks
+from sam_hq_numpy.prompt_nesting import pad_stacks
 
 from .images.given_masks import binary_stacks
 from .images.image_loading import flat_image_list, load_rgb
@@ -88,8 +89,8 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         """All options of one call: the processor's own, and those given for the call instead.
 
         Raises:
-            TypeError: an unknown option.
-            ValueError: a value that the model cannot work with.
+            TypeError: An unknown option.
+            ValueError: A value that the model cannot work with.
         """
         options = {**{name: getattr(self, name) for name in OPTION_NAMES}, **known_options(kwargs)}
         for name in ("size", "pad_size", "mask_size"):
@@ -112,7 +113,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
 
         Args:
             frame_size: (height, width) of the padded frame, in place of `pad_size`.
-            mask_size: in place of the processor's own `mask_size`.
+            mask_size: In place of the processor's own `mask_size`.
         """
         mask_size = self.mask_size if mask_size is None else mask_size
         if "longest_edge" not in mask_size:
@@ -127,11 +128,11 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         """Prepare images, and masks to train on, for the model.
 
         Args:
-            images: one image or a list of them, of any sizes.
-            segmentation_maps: binary masks (0 and 1, or 0 and 255; -100 is ignored by the loss) at photo size, nested
+            images: One image or a list of them, of any sizes.
+            segmentation_maps: Binary masks (0 and 1, or 0 and 255; -100 is ignored by the loss) at photo size, nested
                 [image][object] of (H, W), or one (P, H, W) stack or one (H, W) mask per image; `[]` or None for an
                 image without objects.
-            **kwargs: options of this call, see the class.
+            **kwargs: Options of this call, see the class.
 
         Returns:
             pixel_values (B, 3, S, S) float32, original_sizes (B, 2) and reshaped_input_sizes (B, 2) int64 as height,
@@ -139,8 +140,8 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
             `mask_size`, -100 in the padding and for the objects an image has fewer than others.
 
         Raises:
-            TypeError: something that is no image or mask, or an unknown option.
-            ValueError: an image that cannot be read or is too large, masks of another size than their image, or
+            TypeError: Something that is no image or mask, or an unknown option.
+            ValueError: An image that cannot be read or is too large, masks of another size than their image, or
                 options that contradict each other.
         """
         options = self.options_of_call(dict(kwargs))
@@ -202,18 +203,18 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
             original_sizes: (B, 2) height, width of the photos.
             reshaped_input_sizes: (B, 2) height, width in the resized frame; follows from the processor's own `size`
                 where it is left out.
-            mask_threshold: a pixel whose logit is above it belongs to the mask.
+            mask_threshold: A pixel whose logit is above it belongs to the mask.
             binarize: False returns logits, float32.
-            pad_size: size of the padded frame, in place of the processor's own.
+            pad_size: Size of the padded frame, in place of the processor's own.
             valid_objects: (B, P) bool, the processor's mark; objects that are only padding are dropped.
 
         Returns:
             Per image (P, M, H, W) bool, or float32 logits.
 
         Raises:
-            TypeError: masks that are no tensors or arrays of floating point numbers, a threshold that is no number, or
+            TypeError: Masks that are no tensors or arrays of floating point numbers, a threshold that is no number, or
                 a flag that is neither True nor False.
-            ValueError: lists of different lengths, wrong ranks, NaN, or sizes that do not fit the frame or each other.
+            ValueError: Lists of different lengths, wrong ranks, NaN, or sizes that do not fit the frame or each other.
 
         Source: segment_anything_hq/modeling/sam.py, `Sam.postprocess_masks`.
         """
@@ -245,7 +246,7 @@ def resize_rgb(image: np.ndarray | torch.Tensor, size: tuple[int, int], resample
     Args:
         image: uint8, an array (H, W, 3) or a tensor (3, H, W); the bilinear resize of a tensor stays on its device.
         size: (height, width) wanted.
-        resample: a `PIL.Image.Resampling`.
+        resample: A `PIL.Image.Resampling`.
 
     Returns:
         (3, height, width) uint8.

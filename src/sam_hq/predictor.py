@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sam_hq_numpy.nested_numbers import nesting_depth
 from sam_hq_numpy.number_limits import check_flag, check_whole
-from sam_hq_numpy.prompt_nesting import nesting_depth
 
 from .images.image_loading import flat_image_list
 from .images.mask_frames import low_res_masks_to_photo

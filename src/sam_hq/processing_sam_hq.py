@@ -30,7 +30,7 @@ class SamHQProcessorKwargs(ProcessingKwargs, total=False):
     """Options of `SamHQProcessor`: those of its image processor.
 
     Attributes:
-        images_kwargs: the same options as a dictionary of their own.
+        images_kwargs: The same options as a dictionary of their own.
     """
 
     images_kwargs: SamHQImageProcessorKwargs  # type: ignore[misc]
@@ -46,8 +46,8 @@ class SamHQInputs(BatchFeature):
         up to 2 pixels.
 
         Args:
-            *args: device, dtype or both, as for `torch.Tensor.to`.
-            **kwargs: the same by name.
+            *args: Device, dtype or both, as for `torch.Tensor.to`.
+            **kwargs: The same by name.
 
         Returns:
             Itself.
@@ -67,7 +67,7 @@ class SamHQProcessor(ProcessorMixin):
     """Prepares images and prompts, ragged ones too, and brings masks back to photo size.
 
     Args:
-        image_processor: a `SamHQImageProcessor`, or the built-in SAM image processor that older checkpoints name, whose
+        image_processor: A `SamHQImageProcessor`, or the built-in SAM image processor that older checkpoints name, whose
             options are taken over.
     """
 
@@ -101,17 +101,17 @@ class SamHQProcessor(ProcessorMixin):
         `PromptWarning`.
 
         Args:
-            images: one image or a list of them, see `SamHQImageProcessor`. May be left out when the image
+            images: One image or a list of them, see `SamHQImageProcessor`. May be left out when the image
                 embeddings are at hand: give `original_sizes` then.
-            segmentation_maps: binary masks to train on, see `SamHQImageProcessor.preprocess`.
+            segmentation_maps: Binary masks to train on, see `SamHQImageProcessor.preprocess`.
             input_points: [image][object][point][x, y], or [image][point][x, y] for one object per image.
             input_labels: 1 foreground, 0 background, nested as the points without the last level; default: all 1.
             input_boxes: [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object per image.
             input_masks: [image][object] of low-res logits or of rough masks at photo size, see
                 `sam_hq.images.given_masks.mask_prompt_stacks`.
             original_sizes: (height, width) of each image, only without `images`.
-            point_pad_value: the label of padding; -10, as the model knows no other.
-            **kwargs: options of the image processor, or `images_kwargs` with them.
+            point_pad_value: The label of padding; -10, as the model knows no other.
+            **kwargs: Options of the image processor, or `images_kwargs` with them.
 
         Returns:
             What `SamHQImageProcessor.preprocess` returns (without images only the two sizes), and for the prompts
@@ -120,8 +120,8 @@ class SamHQProcessor(ProcessorMixin):
             logits, padded with zeros; and valid_objects (B, P) bool, False for objects that are only padding.
 
         Raises:
-            TypeError: an argument of the wrong type, or an unknown option.
-            ValueError: an image that cannot be read, prompts that are misshapen, not finite or contradict each other,
+            TypeError: An argument of the wrong type, or an unknown option.
+            ValueError: An image that cannot be read, prompts that are misshapen, not finite or contradict each other,
                 or neither `images` nor `original_sizes`.
         """
         options = _merged_options(kwargs)

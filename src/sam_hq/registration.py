@@ -237,11 +237,11 @@ class MaskGenerationDispatcher:
         """Return the pipeline that fits the model.
 
         Args:
-            model: the loaded model, or a wrapper around it, such as those of PEFT and torch.compile.
-            **kwargs: what `pipeline` hands to a pipeline class.
+            model: The loaded model, or a wrapper around it, such as those of PEFT and torch.compile.
+            **kwargs: What `pipeline` hands to a pipeline class.
 
         Raises:
-            ValueError: if the model is transformers' own SamHQModel, whose masks are wrong.
+            ValueError: If the model is transformers' own SamHQModel, whose masks are wrong.
         """
         inner = list(wrapped_models(model))
         ours = next((one for one in inner if isinstance(one, SamHQModel)), None)

@@ -61,12 +61,12 @@ def report(
     """Print what was found and how long each step took.
 
     Args:
-        image: the photo's path.
-        photo: the photo.
-        model: what found them, and where it ran.
+        image: The photo's path.
+        photo: The photo.
+        model: What found them, and where it ran.
         masks: (P, M, H, W) boolean.
         scores: (P, M).
-        laps: seconds of the steps by name.
+        laps: Seconds of the steps by name.
     """
     print(f"photo    {image}, {photo.width} x {photo.height}")
     print(f"model    {model}")
@@ -93,9 +93,9 @@ def overlay(photo: Image.Image, masks: np.ndarray, prompts: Prompts) -> Image.Im
     """Return the photo with masks and prompts; one panel beside the other for each candidate.
 
     Args:
-        photo: the photo, (H, W).
+        photo: The photo, (H, W).
         masks: (P, M, H, W) boolean.
-        prompts: what showed the objects.
+        prompts: What showed the objects.
     """
     from PIL import Image
 

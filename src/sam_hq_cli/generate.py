@@ -77,10 +77,10 @@ def generation_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of mask generation that were given.
 
     Args:
-        args: the parsed command line.
+        args: The parsed command line.
 
     Raises:
-        ValueError: if one has an impossible value.
+        ValueError: If one has an impossible value.
     """
     from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 

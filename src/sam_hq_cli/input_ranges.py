@@ -9,7 +9,7 @@ def add_input_range(parser: argparse.ArgumentParser) -> None:
     """Add the option.
 
     Args:
-        parser: of the command.
+        parser: Of the command.
     """
     parser.add_argument(
         "--input-range",
@@ -24,10 +24,10 @@ def input_range(text: str | None) -> str | tuple[float, float] | None:
     """Read the option's value.
 
     Args:
-        text: what was given.
+        text: What was given.
 
     Raises:
-        ValueError: if it is neither auto nor two numbers, the lower first.
+        ValueError: If it is neither auto nor two numbers, the lower first.
     """
     from sam_hq_numpy.value_ranges import checked_input_range
 

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 2 bad input, 130 interrupted.
 
     Args:
-        argv: the words after `sam-hq`; those of the process if None.
+        argv: The words after `sam-hq`; those of the process if None.
     """
     from sam_hq_cli.segment import expanded
 

@@ -11,14 +11,14 @@ def open_images(paths: Sequence[str], photos: str | None = None, on_bad: str = "
     """Open datasets of any kind, several as one.
 
     Args:
-        paths: the values of --data: folders of image + mask pairs, of LabelMe files or of label maps, COCO instances
+        paths: The values of --data: folders of image + mask pairs, of LabelMe files or of label maps, COCO instances
             files, or YOLO segmentation labels or their data.yaml.
-        photos: the value of --images, for COCO alone.
+        photos: The value of --images, for COCO alone.
         on_bad: `skip` or `raise`, what to do with unusable data.
-        split: the part of a YOLO `data.yaml` that is wanted.
+        split: The part of a YOLO `data.yaml` that is wanted.
 
     Raises:
-        ValueError: if one holds nothing usable, or if photos are given for what is no COCO file.
+        ValueError: If one holds nothing usable, or if photos are given for what is no COCO file.
     """
     from sam_hq.evaluation.label_map_folder import NAMES_FILE, JoinedImages, LabelMapFolder
     from sam_hq.evaluation.segmentation_data import open_dataset

@@ -18,10 +18,10 @@ def model_name(asked: str | None) -> str:
     """Return the model's directory or Hub id: the one asked for, or the embedded checkpoint.
 
     Args:
-        asked: the value of --model.
+        asked: The value of --model.
 
     Raises:
-        ValueError: if none was asked for and this installation has no embedded checkpoint, or if it is a file, a path
+        ValueError: If none was asked for and this installation has no embedded checkpoint, or if it is a file, a path
             where there is no directory, or a directory with an exported model.
     """
     import sam_hq
@@ -43,7 +43,7 @@ def is_exported(name: str) -> bool:
     """Whether a model's name is that of a directory with files of `sam-hq export`, all or some.
 
     Args:
-        name: the value of --model.
+        name: The value of --model.
     """
     folder = Path(name)
     return any((folder / file).is_file() for file in _EXPORTED) and not (folder / "config.json").is_file()
@@ -53,10 +53,10 @@ def chosen_device(asked: str | None) -> torch.device:
     """Return the device to work on.
 
     Args:
-        asked: the value of --device; None for the accelerator, or the CPU where there is none.
+        asked: The value of --device; None for the accelerator, or the CPU where there is none.
 
     Raises:
-        ValueError: if it is no device or is not there.
+        ValueError: If it is no device or is not there.
     """
     import torch
 
@@ -78,10 +78,10 @@ def load_processor(name: str) -> SamHQProcessor:
     """Load a model's processor.
 
     Args:
-        name: from `model_name`.
+        name: From `model_name`.
 
     Raises:
-        ValueError: if it cannot be loaded.
+        ValueError: If it cannot be loaded.
     """
     import sam_hq
 
@@ -97,12 +97,12 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
     `from_pretrained` alone would draw missing weights at random, and a command keeps its log quiet.
 
     Args:
-        name: from `model_name`.
-        device: where it is wanted.
-        dtype: of the weights; that of the saved ones if None.
+        name: From `model_name`.
+        device: Where it is wanted.
+        dtype: Of the weights; that of the saved ones if None.
 
     Raises:
-        ValueError: if it cannot be loaded, or if a weight is missing, unknown, misshapen or not finite.
+        ValueError: If it cannot be loaded, or if a weight is missing, unknown, misshapen or not finite.
     """
     import sam_hq
     from sam_hq.hub.conversion import listed_names

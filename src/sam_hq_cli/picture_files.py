@@ -9,11 +9,11 @@ def check_picture_suffix(option: str, path: str) -> None:
     """Refuse a file whose suffix names no format of Pillow's, before the picture is made.
 
     Args:
-        option: such as `--output`.
-        path: its value.
+        option: Such as `--output`.
+        path: Its value.
 
     Raises:
-        ValueError: if the suffix is not that of a picture.
+        ValueError: If the suffix is not that of a picture.
     """
     from PIL import Image
 

@@ -119,7 +119,7 @@ def objects_from(
         negative_points: x, y each.
 
     Raises:
-        ValueError: if a box or point cannot be meant, or there are several boxes and a point lies in none of them.
+        ValueError: If a box or point cannot be meant, or there are several boxes and a point lies in none of them.
     """
     _check_prompts(boxes, positive_points + negative_points)
     points = positive_points + negative_points

@@ -12,16 +12,16 @@ def load_start(asked: str | None, seed: int) -> tuple[Any, Any]:
     """Load a start point on the CPU, in float32: the trainer moves it, and mixed precision updates float32 weights.
 
     Args:
-        asked: the value of --model: a directory or Hub id of SAM-HQ or of transformers' SamModel, or one of the
+        asked: The value of --model: a directory or Hub id of SAM-HQ or of transformers' SamModel, or one of the
             authors' .pth files; None for the embedded checkpoint.
-        seed: of HQ parts that plain SAM lacks.
+        seed: Of HQ parts that plain SAM lacks.
 
     Returns:
         The model and its processor.
 
     Raises:
-        ValueError: if there is none, it is something else, or a weight is missing, unknown, misshapen or not finite.
-        OSError: if a file cannot be read.
+        ValueError: If there is none, it is something else, or a weight is missing, unknown, misshapen or not finite.
+        OSError: If a file cannot be read.
     """
     import torch
 

@@ -20,7 +20,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
         A path beside it, with the same suffix, on the same file system.
 
     Raises:
-        OSError: if `path` is a directory or cannot be written; before the block runs.
+        OSError: If `path` is a directory or cannot be written; before the block runs.
     """
     path = Path(path)
     aside = _touched(path)
@@ -36,10 +36,10 @@ def check_writable(path: str | Path) -> None:
     """Refuse a file that could not be written, before the work that makes its content.
 
     Args:
-        path: where a file will go.
+        path: Where a file will go.
 
     Raises:
-        OSError: if `path` is a directory or cannot be written.
+        OSError: If `path` is a directory or cannot be written.
     """
     _touched(Path(path)).unlink()
 
@@ -51,7 +51,7 @@ def check_free_directory(path: str | Path) -> None:
         path: Where the directory will be; nothing, or an empty directory, may be there.
 
     Raises:
-        FileExistsError: if `path` is a file or a directory with contents.
+        FileExistsError: If `path` is a file or a directory with contents.
     """
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -71,7 +71,7 @@ def new_directory(path: str | Path) -> Iterator[Path]:
         A directory on the same file system.
 
     Raises:
-        OSError: if `path` is a file or a directory with contents, or cannot be written; before the block runs.
+        OSError: If `path` is a file or a directory with contents, or cannot be written; before the block runs.
     """
     path = Path(path)
     check_free_directory(path)

@@ -12,7 +12,7 @@ def resized_size(original_size: Sequence[int], longest_edge: int) -> tuple[int, 
 
     Args:
         original_size: (height, width) in pixels.
-        longest_edge: wanted longest side.
+        longest_edge: Wanted longest side.
 
     Source: segment_anything_hq/utils/transforms.py, `ResizeLongestSide.get_preprocess_shape`.
     """
@@ -26,12 +26,12 @@ def size_pairs(name: str, sizes: Any, count: int | None = None) -> list[tuple[in
     """Read a list of sizes.
 
     Args:
-        name: the argument's name, for messages.
+        name: The argument's name, for messages.
         sizes: (count, 2) height, width, as a tensor, an array or a list.
-        count: how many there must be, any number if left out.
+        count: How many there must be, any number if left out.
 
     Raises:
-        ValueError: not that many pairs of whole numbers from 1, none at all, or images no memory would hold.
+        ValueError: Not that many pairs of whole numbers from 1, none at all, or images no memory would hold.
     """
     try:
         pairs = [[_whole(side) for side in size] for size in sizes]
@@ -61,7 +61,7 @@ def check_same_shape(
         squashed: Sizes in the resized frame that do not keep an image's shape.
 
     Raises:
-        ValueError: the two differ in shape by more than rounding.
+        ValueError: The two differ in shape by more than rounding.
     """
     for i, (original, reshaped) in enumerate(zip(original_sizes, reshaped_sizes, strict=True)):
         if reshaped in squashed or _is_resized(original, reshaped):

@@ -37,17 +37,17 @@ def draw_masks(
     """Fill every mask with its colour and trace its edge.
 
     Args:
-        photo: the photo, (H, W).
-        masks: boolean (P, H, W), one object each; later ones lie on top.
-        opacity: of the filling, 0 to 1.
-        contour_width: of the edge in pixels, inside the mask; follows the photo's size if None.
+        photo: The photo, (H, W).
+        masks: Boolean (P, H, W), one object each; later ones lie on top.
+        opacity: Of the filling, 0 to 1.
+        contour_width: Of the edge in pixels, inside the mask; follows the photo's size if None.
         colors: RGB of each mask; `object_color` of its position if None.
 
     Returns:
         A new RGB picture of the photo's size.
 
     Raises:
-        ValueError: if a mask has another size than the photo.
+        ValueError: If a mask has another size than the photo.
     """
     picture = photo.convert("RGB")
     width = contour_width if contour_width is not None else line_width(photo.size)
@@ -73,8 +73,8 @@ def mask_edge(mask: np.ndarray, width: int) -> np.ndarray:
     The photo's border counts as outside, so that a mask reaching it is closed there.
 
     Args:
-        mask: boolean (H, W).
-        width: in pixels; 0 gives no edge.
+        mask: Boolean (H, W).
+        width: In pixels; 0 gives no edge.
 
     Returns:
         boolean (H, W).
@@ -95,7 +95,7 @@ def draw_prompts(
     """Draw boxes in their objects' colours, and points: green foreground, red background.
 
     Args:
-        picture: the picture to draw over; it is not changed.
+        picture: The picture to draw over; it is not changed.
         boxes: (P, 4) as x0, y0, x1, y1.
         points: (N, 2) as x, y.
         labels: (N,), 1 foreground or 0 background.

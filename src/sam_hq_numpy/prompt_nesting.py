@@ -7,36 +7,33 @@ torch is imported only where tensors are made: `sam_hq_onnx` reads prompts here 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from .nested_numbers import MAX_LEVELS, check_readable, holds_a_number, is_array, is_empty, nesting_depth, plain_numbers
 from .prompt_labels import PADDING_LABEL
 
 if TYPE_CHECKING:
     import torch
-
-# More than any prompt has, and few enough to be walked through.
-MAX_LEVELS = 8
 
 
 def points_per_object(input_points: Any, batch_size: int) -> list[list[np.ndarray]]:
     """Split points by image and object.
 
     Args:
-        input_points: nested [image][object][point][x, y], or [image][point][x, y] for one object per image. An image
+        input_points: Nested [image][object][point][x, y], or [image][point][x, y] for one object per image. An image
             without objects and an object without points are `[]` or None.
-        batch_size: number of images.
+        batch_size: Number of images.
 
     Returns:
         One list per image with a (n, 2) float64 array per object.
 
     Raises:
-        TypeError: no nested numbers.
-        ValueError: another nesting, another number of images, or a point that is not x, y.
+        TypeError: No nested numbers.
+        ValueError: Another nesting, another number of images, or a point that is not x, y.
     """
     forms = "[image][object][point][x, y]", "[image][point][x, y]"
     images = _objects_per_image(input_points, batch_size, "input_points", 4, forms)
@@ -50,15 +47,15 @@ def labels_per_object(input_labels: Any, points: list[list[np.ndarray]]) -> list
     """Split labels as their points are split.
 
     Args:
-        input_labels: nested [image][object][point], or [image][point] for one object per image; None: all foreground.
-        points: what `points_per_object` returned.
+        input_labels: Nested [image][object][point], or [image][point] for one object per image; None: all foreground.
+        points: What `points_per_object` returned.
 
     Returns:
         One list per image with a (n,) int64 array per object.
 
     Raises:
-        TypeError: no nested numbers.
-        ValueError: another nesting, not one label per point, or labels that are no whole numbers.
+        TypeError: No nested numbers.
+        ValueError: Another nesting, not one label per point, or labels that are no whole numbers.
     """
     if input_labels is None:
         return [[np.ones(len(of_object), dtype=np.int64) for of_object in image] for image in points]
@@ -66,7 +63,7 @@ def labels_per_object(input_labels: Any, points: list[list[np.ndarray]]) -> list
     depth = nesting_depth(input_labels)
     if depth == 2 and all(len(objects) <= 1 for objects in points):
         images = [
-            [] if _is_empty(image) and not objects else [image] for image, objects in zip(images, points, strict=True)
+            [] if is_empty(image) and not objects else [image] for image, objects in zip(images, points, strict=True)
         ]
     elif depth != 3:
         raise ValueError(
@@ -81,7 +78,7 @@ def labels_per_object(input_labels: Any, points: list[list[np.ndarray]]) -> list
         labels.append([])
         for j, (entry, of_object) in enumerate(zip(entries, objects, strict=True)):
             name = f"input_labels[{i}][{j}]"
-            values = np.zeros(0) if _is_empty(entry) else _numbers(entry, name, allow_bool=True)
+            values = np.zeros(0) if is_empty(entry) else plain_numbers(entry, name, allow_bool=True)
             if values.shape != (len(of_object),):
                 raise ValueError(
                     f"{name} must have one label for each of {len(of_object)} points, got shape {values.shape}"
@@ -96,15 +93,15 @@ def boxes_per_image(input_boxes: Any, batch_size: int) -> list[np.ndarray]:
     """Split boxes by image.
 
     Args:
-        input_boxes: nested [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object per image.
-        batch_size: number of images.
+        input_boxes: Nested [image][object][x0, y0, x1, y1], or [image][x0, y0, x1, y1] for one object per image.
+        batch_size: Number of images.
 
     Returns:
         A (p, 4) float64 array per image.
 
     Raises:
-        TypeError: no nested numbers.
-        ValueError: another nesting, another number of images, or a box that has not four numbers.
+        TypeError: No nested numbers.
+        ValueError: Another nesting, another number of images, or a box that has not four numbers.
     """
     forms = "[image][object][x0, y0, x1, y1]", "[image][x0, y0, x1, y1]"
     images = _objects_per_image(input_boxes, batch_size, "input_boxes", 3, forms)
@@ -115,34 +112,34 @@ def masks_per_object(masks: Any, batch_size: int, name: str) -> list[list[torch.
     """Split masks by image and object.
 
     Args:
-        masks: nested [image][object] of (h, w) arrays, tensors or PIL images, where an image's entry may be one
+        masks: Nested [image][object] of (h, w) arrays, tensors or PIL images, where an image's entry may be one
             (P, h, w) stack, one (h, w) mask for one object, and `[]` or None for no object. For a single image the
             outer level may be left out.
-        batch_size: number of images.
-        name: the argument's name, for messages.
+        batch_size: Number of images.
+        name: The argument's name, for messages.
 
     Returns:
         One list per image with a (h, w) tensor per object.
 
     Raises:
-        TypeError: no masks.
-        ValueError: wrong ranks or another number of images.
+        TypeError: No masks.
+        ValueError: Wrong ranks or another number of images.
     """
-    if not (isinstance(masks, Image.Image | list | tuple) or (_is_array(masks) and masks.ndim > 1)):
+    if not (isinstance(masks, Image.Image | list | tuple) or (is_array(masks) and masks.ndim > 1)):
         raise TypeError(f"{name} must be nested [image][object] of (h, w) masks, got {type(masks).__name__}")
     check_readable(name, masks)
-    one_mask = isinstance(masks, Image.Image) or (_is_array(masks) and masks.ndim == 2)
+    one_mask = isinstance(masks, Image.Image) or (is_array(masks) and masks.ndim == 2)
     one_stack = batch_size == 1 and (
-        (_is_array(masks) and masks.ndim == 3) or (isinstance(masks, list | tuple) and len(masks) > 1)
+        (is_array(masks) and masks.ndim == 3) or (isinstance(masks, list | tuple) and len(masks) > 1)
     )
     images = [masks] if one_mask or one_stack else list(masks)
     if len(images) != batch_size:
         raise ValueError(f"{name} is for {len(images)} images, but there are {batch_size}")
     split = []
     for i, image in enumerate(images):
-        if isinstance(image, Image.Image) or (_is_array(image) and image.ndim == 2):
+        if isinstance(image, Image.Image) or (is_array(image) and image.ndim == 2):
             entries = [image]
-        elif (_is_array(image) and image.ndim) or isinstance(image, list | tuple):
+        elif (is_array(image) and image.ndim) or isinstance(image, list | tuple):
             check_readable(f"{name}[{i}]", image)
             entries = list(image)
         elif image is None:
@@ -157,9 +154,9 @@ def padded_objects(objects: list[list[np.ndarray]], item_shape: tuple[int, ...],
     """Pad ragged lists of objects to one array.
 
     Args:
-        objects: one list per image with an array (n, *item_shape) per object.
-        item_shape: shape of one of the n items.
-        fill: value of the padding.
+        objects: One list per image with an array (n, *item_shape) per object.
+        item_shape: Shape of one of the n items.
+        fill: Value of the padding.
 
     Returns:
         (B, P, N, *item_shape) with the largest P and N there is, in the arrays' dtype.
@@ -201,14 +198,14 @@ def object_counts(batch_size: int, **prompts: Sequence | None) -> list[int]:
     """Count the objects of every image, which all prompts have to agree on.
 
     Args:
-        batch_size: number of images.
-        **prompts: per-image sequences of objects by the argument's name; None is skipped.
+        batch_size: Number of images.
+        **prompts: Per-image sequences of objects by the argument's name; None is skipped.
 
     Returns:
         B counts; empty when no prompt is given. Prompts of no object in any image are B zeros: nothing is wanted.
 
     Raises:
-        ValueError: prompts that disagree.
+        ValueError: Prompts that disagree.
     """
     given = {name: [len(image) for image in prompt] for name, prompt in prompts.items() if prompt is not None}
     for i in range(batch_size):
@@ -220,50 +217,16 @@ def object_counts(batch_size: int, **prompts: Sequence | None) -> list[int]:
     return next(iter(given.values()))
 
 
-def _is_tensor(value: Any) -> TypeGuard[torch.Tensor]:
-    # Where torch is not imported, nothing can be a tensor.
-    return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray) or _is_tensor(value)
-
-
-def _is_empty(value: Any) -> bool:
-    if _is_array(value):
-        return value.ndim > 0 and len(value) == 0
-    return value is None or (isinstance(value, list | tuple) and not value)
-
-
 def _entries(value: Any, name: str) -> list:
-    if _is_empty(value):
+    if is_empty(value):
         return []
-    if not (isinstance(value, list | tuple) or (_is_array(value) and value.ndim)):
+    if not (isinstance(value, list | tuple) or (is_array(value) and value.ndim)):
         raise TypeError(f"{name} must be a list, an array or a tensor of objects, got {str(value)[:80]}")
     return list(value)
 
 
-def nesting_depth(value: Any, at_most: int = MAX_LEVELS) -> int:
-    """Count the levels of nested lists, arrays and tensors, lists no further than `at_most`; 0 for a number."""
-    if _is_array(value):
-        return value.ndim
-    if not isinstance(value, list | tuple):
-        return 0
-    if not at_most:
-        return 1
-    return 1 + max((nesting_depth(entry, at_most - 1) for entry in value if entry is not None), default=0)
-
-
-def _holds_a_number(value: Any, at_most: int = MAX_LEVELS) -> bool:
-    if _is_array(value):
-        return 0 not in value.shape
-    if isinstance(value, list | tuple):
-        return at_most > 0 and any(_holds_a_number(entry, at_most - 1) for entry in value)
-    return value is not None
-
-
 def _per_image(value: Any, batch_size: int, name: str) -> list:
-    if not (isinstance(value, list | tuple) or (_is_array(value) and value.ndim > 0)):
+    if not (isinstance(value, list | tuple) or (is_array(value) and value.ndim > 0)):
         raise TypeError(f"{name} must be nested lists, an array or a tensor, got {type(value).__name__}")
     check_readable(name, value)
     if nesting_depth(value) > MAX_LEVELS:
@@ -277,67 +240,19 @@ def _objects_per_image(value: Any, batch_size: int, name: str, levels: int, form
     """The objects of each image, from prompts that may lack the level of objects: one per image then."""
     images = _per_image(value, batch_size, name)
     depth = nesting_depth(value)
-    if depth == levels or not _holds_a_number(value):
+    if depth == levels or not holds_a_number(value):
         return images
     if depth != levels - 1:
         raise ValueError(
             f"{name} must be nested {forms[0]}, or {forms[1]} for one object per image, got {depth} levels"
         )
-    return [[] if _is_empty(image) else [image] for image in images]
-
-
-def _numbers(value: Any, name: str, allow_bool: bool = False) -> np.ndarray:
-    try:
-        numbers = np.asarray(_without_tensors(value, name, allow_bool))
-    except (OverflowError, ValueError) as error:
-        raise ValueError(f"{name} is not a regular list of numbers: {error}") from error
-    if numbers.dtype.kind not in ("biuf" if allow_bool else "iuf"):
-        raise TypeError(f"{name} must hold numbers, got {str(value)[:80]}")
-    return numbers.astype(np.float64)
-
-
-def _without_tensors(value: Any, name: str, allow_bool: bool, at_most: int = MAX_LEVELS) -> Any:
-    """The same nesting, its tensors of any dtype, on any device, with or without a gradient, as arrays."""
-    if isinstance(value, list | tuple):
-        if not at_most:
-            raise ValueError(f"more than {MAX_LEVELS} levels")
-        return [_without_tensors(entry, name, allow_bool, at_most - 1) for entry in value]
-    check_readable(name, value)
-    if _is_tensor(value):
-        is_bool = value.dtype == sys.modules["torch"].bool
-        value = value.detach().cpu() if is_bool else value.detach().cpu().double()
-        value = value.numpy()
-    # In a list beside numbers, True would become 1.
-    if not allow_bool and (isinstance(value, bool | np.bool_) or (_is_array(value) and value.dtype == np.bool_)):
-        raise TypeError(f"{name} must hold numbers, got truth values")
-    return value
-
-
-def check_readable(name: str, value: Any) -> None:
-    """Refuse arrays and tensors whose numbers cannot be read one by one, by the argument's name.
-
-    Args:
-        name: The argument's name.
-        value: What came; anything that is neither an array nor a tensor passes.
-
-    Raises:
-        TypeError: A masked array, or a tensor that is complex, sparse, quantised or without data.
-    """
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must hold plain numbers, got a masked array; fill it, or leave out what is masked")
-    if not _is_tensor(value):
-        return
-    if value.is_complex() or value.is_quantized or value.is_meta or value.layout != sys.modules["torch"].strided:
-        kind = "quantised " if value.is_quantized else ""
-        raise TypeError(
-            f"{name} must hold real numbers, got a {kind}{value.layout} tensor of {value.dtype} on {value.device}"
-        )
+    return [[] if is_empty(image) else [image] for image in images]
 
 
 def _rows(value: Any, width: int, name: str) -> np.ndarray:
-    if _is_empty(value):
+    if is_empty(value):
         return np.zeros((0, width))
-    rows = _numbers(value, name)
+    rows = plain_numbers(value, name)
     if rows.ndim != 2 or rows.shape[1] != width:
         raise ValueError(f"{name} must have shape (count, {width}), got {rows.shape}")
     return rows
@@ -348,7 +263,7 @@ def _mask(value: Any, name: str) -> torch.Tensor:
 
     if isinstance(value, Image.Image):
         value = np.array(value)
-    if not _is_array(value):
+    if not is_array(value):
         raise TypeError(f"{name} must be an array, a tensor or a PIL image, got {type(value).__name__}")
     check_readable(name, value)
     if isinstance(value, np.ndarray):

@@ -6,8 +6,9 @@ import numpy as np
 from PIL import Image
 
 from sam_hq_numpy.frame_sizes import resized_size
+from sam_hq_numpy.image_arrays import array_rgb
 from sam_hq_numpy.number_limits import check_whole
-from sam_hq_numpy.photo_files import array_rgb, decoded_rgb
+from sam_hq_numpy.photo_files import decoded_rgb
 from sam_hq_numpy.value_ranges import InputRange
 
 from .metadata import GraphMetadata

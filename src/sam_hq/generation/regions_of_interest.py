@@ -9,8 +9,9 @@ import torch
 
 from sam_hq_numpy.crop_grids import Box
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.nested_numbers import nesting_depth
 from sam_hq_numpy.number_limits import check_number, check_whole
-from sam_hq_numpy.prompt_nesting import boxes_per_image, labels_per_object, nesting_depth, points_per_object
+from sam_hq_numpy.prompt_nesting import boxes_per_image, labels_per_object, points_per_object
 from sam_hq_numpy.prompt_warnings import prompts_already_checked, warn_about_prompts
 from sam_hq_numpy.value_ranges import InputRange
 

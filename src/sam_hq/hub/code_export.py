@@ -34,17 +34,17 @@ def save_with_code(
     """Save a model, such as one you tuned, with its processor, its code and a model card.
 
     Args:
-        model: the model.
-        processor: its processor.
-        output_dir: a directory that does not exist yet, or an empty one. It appears whole or not at all.
-        name: of the model, for the card.
-        repository: the Hub repository that the card's snippets name.
+        model: The model.
+        processor: Its processor.
+        output_dir: A directory that does not exist yet, or an empty one. It appears whole or not at all.
+        name: Of the model, for the card.
+        repository: The Hub repository that the card's snippets name.
 
     Returns:
         The names of the modules that are its code.
 
     Raises:
-        OSError: if the directory cannot be written.
+        OSError: If the directory cannot be written.
     """
     with new_directory(output_dir) as directory:
         model.save_pretrained(directory)
@@ -62,14 +62,14 @@ def add_code(directory: str | Path) -> list[str]:
     code (`sam_hq` installed) it loads as before.
 
     Args:
-        directory: of a SamHQModel and its SamHQProcessor.
+        directory: Of a SamHQModel and its SamHQProcessor.
 
     Returns:
         The names of the modules that were added.
 
     Raises:
-        OSError: if one of the two configuration files is not there.
-        ValueError: if the directory holds another kind of model or processor.
+        OSError: If one of the two configuration files is not there.
+        ValueError: If the directory holds another kind of model or processor.
     """
     directory = Path(directory)
     config, processor = _read(directory / "config.json"), _read(directory / "processor_config.json")

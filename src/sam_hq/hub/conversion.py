@@ -36,9 +36,9 @@ class Variant:
     """One of the published backbones.
 
     Args:
-        vision_config: its encoder's configuration.
-        patch_embedding: the authors' name of the first weight, by which its kind is known.
-        width: the first dimension of that weight, by which its size is known.
+        vision_config: Its encoder's configuration.
+        patch_embedding: The authors' name of the first weight, by which its kind is known.
+        width: The first dimension of that weight, by which its size is known.
     """
 
     vision_config: SamHQVisionConfig | SamHQTinyVitConfig
@@ -52,9 +52,9 @@ class Conversion:
 
     Args:
         variant: "vit_b", "vit_l", "vit_h", "vit_tiny", or "custom" for another size.
-        config: the model's configuration.
-        output_dir: where it was saved.
-        new_weights: our names of the weights that the checkpoint lacks and that are randomly initialised.
+        config: The model's configuration.
+        output_dir: Where it was saved.
+        new_weights: Our names of the weights that the checkpoint lacks and that are randomly initialised.
     """
 
     variant: str
@@ -101,23 +101,23 @@ def convert_checkpoint(
     """Convert one of the authors' checkpoint files and save model, processor and model card.
 
     Args:
-        checkpoint: a `.pth` file.
-        output_dir: a directory that does not exist yet, or an empty one. It appears whole or not at all.
+        checkpoint: A `.pth` file.
+        output_dir: A directory that does not exist yet, or an empty one. It appears whole or not at all.
         variant: "vit_b", "vit_l", "vit_h" or "vit_tiny" to insist on one; found from the weights if None.
         dtype: "float32", "float16" or "bfloat16", of the saved weights.
-        repository: the Hub repository that the model card's snippets name; the published one if None.
-        with_code: the directory also gets the model's code, for users without this package, see `code_export.py`.
-        base: the SAM or SAM-HQ file that belongs to `checkpoint`, where that is a mask decoder alone.
+        repository: The Hub repository that the model card's snippets name; the published one if None.
+        with_code: The directory also gets the model's code, for users without this package, see `code_export.py`.
+        base: The SAM or SAM-HQ file that belongs to `checkpoint`, where that is a mask decoder alone.
 
     Returns:
         What was found and written.
 
     Raises:
-        ValueError: if the file holds no weights, other weights than SAM-HQ's, or those of another variant.
-        OSError: if the file cannot be read or the directory not written.
+        ValueError: If the file holds no weights, other weights than SAM-HQ's, or those of another variant.
+        OSError: If the file cannot be read or the directory not written.
 
     Warns:
-        UserWarning: if the checkpoint is plain SAM's, whose HQ parts are then untrained.
+        UserWarning: If the checkpoint is plain SAM's, whose HQ parts are then untrained.
     """
     if variant is not None and variant not in variants():
         raise ValueError(f"variant is {variant!r}, but must be one of {', '.join(variants())}")
@@ -154,13 +154,13 @@ def infer_config(weights: Mapping[str, torch.Tensor]) -> tuple[str, SamHQConfig]
     as missing. Other widths are taken as a ViT whose sizes the shapes tell.
 
     Args:
-        weights: by the authors' names.
+        weights: By the authors' names.
 
     Returns:
         The variant's name and the model's configuration.
 
     Raises:
-        ValueError: if these are not the weights of a SAM encoder.
+        ValueError: If these are not the weights of a SAM encoder.
     """
     published = variants()
     for name, variant in published.items():
@@ -181,14 +181,14 @@ def convert_weights(
     """Rename the authors' weights, strictly.
 
     Args:
-        weights: by the authors' names.
-        config: the configuration of the model that takes them.
+        weights: By the authors' names.
+        config: The configuration of the model that takes them.
 
     Returns:
         The weights by our names, and our names of the HQ weights where all of them are missing.
 
     Raises:
-        ValueError: if a weight is unknown, missing or misshapen, each named as the authors name it.
+        ValueError: If a weight is unknown, missing or misshapen, each named as the authors name it.
     """
     wanted = _wanted_shapes(config)
     drops_head = isinstance(config.vision_config, SamHQTinyVitConfig)
@@ -226,7 +226,7 @@ def processor_for(config: SamHQConfig) -> SamHQProcessor:
     """Return the processor that belongs to a model.
 
     Args:
-        config: the model's configuration; its image size and grid decide.
+        config: The model's configuration; its image size and grid decide.
     """
     side = config.vision_config.image_size
     return SamHQProcessor(

@@ -110,7 +110,7 @@ def our_name(authors_name: str) -> str | None:
     """Return our name of one of the authors' weights, or None where the table does not know it.
 
     Args:
-        authors_name: such as "mask_decoder.hf_token.weight".
+        authors_name: Such as "mask_decoder.hf_token.weight".
     """
     return _renamed(authors_name, _TO_OURS)
 
@@ -119,7 +119,7 @@ def authors_name(our_name: str) -> str | None:
     """Return the authors' name of one of our weights, or None where the table does not know it.
 
     Args:
-        our_name: such as "mask_decoder.hq_token.weight".
+        our_name: Such as "mask_decoder.hq_token.weight".
     """
     return _renamed(our_name, _TO_AUTHORS)
 
@@ -128,7 +128,7 @@ def is_hq_name(our_name: str) -> bool:
     """Return whether a weight belongs to the parts that HQ-SAM adds to SAM.
 
     Args:
-        our_name: such as "mask_decoder.hq_token.weight".
+        our_name: Such as "mask_decoder.hq_token.weight".
     """
     return any(our_name.startswith(f"{module}.") for _, module in _HQ)
 
@@ -137,7 +137,7 @@ def is_unused_name(authors_name: str) -> bool:
     """Return whether a weight of the authors' TinyViT checkpoints is skipped on purpose.
 
     Args:
-        authors_name: such as "image_encoder.head.weight".
+        authors_name: Such as "image_encoder.head.weight".
     """
     return any(authors_name.startswith(f"{module}.") for module in UNUSED_TINY_VIT_MODULES)
 

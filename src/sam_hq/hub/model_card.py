@@ -37,9 +37,9 @@ class PublishedModel:
     """Facts about one of the authors' checkpoints.
 
     Args:
-        title: of the card.
-        repository: the Hub repository or directory that the snippets name.
-        checkpoint: the authors' file.
+        title: Of the card.
+        repository: The Hub repository or directory that the snippets name.
+        checkpoint: The authors' file.
         four_sets: mIoU and mBIoU of SAM and of HQ-SAM, None where not published.
         coco_ap: COCO AP of SAM (or MobileSAM) and of HQ-SAM.
     """
@@ -90,12 +90,12 @@ def model_card(
     """Return the text of a converted checkpoint's model card, front matter included.
 
     Args:
-        variant: a key of `PUBLISHED_MODELS`, or another word for a model of no published size.
-        config: the model's configuration.
-        checkpoint: the name of the file it was converted from.
-        plain_sam: the file was plain SAM's, so the HQ parts are untrained.
-        repository: the Hub repository that the snippets name, in place of the published one.
-        with_code: the directory carries its code, so the snippets do without this package.
+        variant: A key of `PUBLISHED_MODELS`, or another word for a model of no published size.
+        config: The model's configuration.
+        checkpoint: The name of the file it was converted from.
+        plain_sam: The file was plain SAM's, so the HQ parts are untrained.
+        repository: The Hub repository that the snippets name, in place of the published one.
+        with_code: The directory carries its code, so the snippets do without this package.
     """
     published = PUBLISHED_MODELS.get(variant)
     untrained = " (HQ parts untrained)" if plain_sam else ""
@@ -116,10 +116,10 @@ def saved_model_card(config: SamHQConfig, source: str, repository: str | None = 
     """Return the text of a card for a model that was trained or tuned elsewhere, of which nothing more is known.
 
     Args:
-        config: the model's configuration.
-        source: the name of the directory it was saved in.
-        repository: the Hub repository that the snippets name.
-        with_code: the directory carries its code, so the snippets do without this package.
+        config: The model's configuration.
+        source: The name of the directory it was saved in.
+        repository: The Hub repository that the snippets name.
+        with_code: The directory carries its code, so the snippets do without this package.
     """
     return _filled(
         config,
@@ -140,15 +140,15 @@ def trained_model_card(
     """Return the text of the card of a model that was trained with this package.
 
     Args:
-        config: the model's configuration.
-        facts: title, summary, made (paragraphs), data (rows of name, use, images, licence), limits
+        config: The model's configuration.
+        facts: Title, summary, made (paragraphs), data (rows of name, use, images, licence), limits
             (paragraphs), and results: each with dataset, prompts, command, scores (mIoU and mBIoU by the name of what
             was scored) and model, the name among these that stands for the model in the card's metadata.
-        repository: the Hub repository or directory that the snippets name; the embedded checkpoint if None.
-        with_code: the directory carries its code, so the snippets do without this package.
+        repository: The Hub repository or directory that the snippets name; the embedded checkpoint if None.
+        with_code: The directory carries its code, so the snippets do without this package.
 
     Raises:
-        ValueError: if a fact is missing.
+        ValueError: If a fact is missing.
     """
     missing = [name for name in _TRAINED_FACTS if name not in facts]
     if missing:
@@ -172,7 +172,7 @@ def parameter_count(config: SamHQConfig) -> int:
     """Return the number of trainable parameters of a model.
 
     Args:
-        config: the model's configuration.
+        config: The model's configuration.
     """
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in SamHQModel(config).parameters())

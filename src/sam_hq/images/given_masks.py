@@ -15,15 +15,15 @@ def binary_stacks(segmentation_maps: Any, original_sizes: list[tuple[int, int]])
     """Read segmentation maps.
 
     Args:
-        segmentation_maps: nested [image][object] of (H, W), see `sam_hq_numpy.prompt_nesting.masks_per_object`.
+        segmentation_maps: Nested [image][object] of (H, W), see `sam_hq_numpy.prompt_nesting.masks_per_object`.
         original_sizes: (height, width) of every image.
 
     Returns:
         Per image (p, H, W) int16 of 0, 1 and -100 (ignored), photo frame.
 
     Raises:
-        TypeError: no masks.
-        ValueError: not binary, another size than the image, or no object in any image.
+        TypeError: No masks.
+        ValueError: Not binary, another size than the image, or no object in any image.
     """
     stacks = []
     per_image = masks_per_object(segmentation_maps, len(original_sizes), "segmentation_maps")
@@ -65,7 +65,7 @@ def mask_prompt_stacks(
         Per image (p, h, w) float32 logits, of `mask_size`.
 
     Raises:
-        ValueError: a mask of another size, or values that are neither logits nor a rough mask.
+        ValueError: A mask of another size, or values that are neither logits nor a rough mask.
     """
     stacks = []
     for i, (masks, original_size, reshaped_size) in enumerate(

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sam_hq_numpy.photo_files import array_rgb, check_pixel_count, decoded_rgb, image_axis
+from sam_hq_numpy.image_arrays import array_rgb, check_pixel_count, image_axis
+from sam_hq_numpy.photo_files import decoded_rgb
 from sam_hq_numpy.photo_sources import is_encoded, no_image
 from sam_hq_numpy.value_ranges import InputRange
 
@@ -20,14 +21,14 @@ def flat_image_list(images: Any) -> list:
     """List the single images in `images`.
 
     Args:
-        images: one image, a list or another sequence of them such as a column of `datasets` (lists in it are
+        images: One image, a list or another sequence of them such as a column of `datasets` (lists in it are
             flattened), or a 4-d array or tensor of a batch. An image is a PIL image, a path, a URL (`http:`, `https:`,
             `data:`), bytes, an open binary file, a dictionary with `bytes` or `path` as `datasets` keeps files that
             are not decoded, or an array or tensor of 2 or 3 dimensions.
 
     Raises:
-        TypeError: something that is no image.
-        ValueError: no image at all.
+        TypeError: Something that is no image.
+        ValueError: No image at all.
     """
     if isinstance(images, np.ndarray | torch.Tensor):
         if images.ndim == 4:
@@ -66,25 +67,25 @@ def load_rgb(
     other ranges. Of a file with several frames the first is read.
 
     Args:
-        image: one entry of `flat_image_list`.
-        max_pixels: images with more pixels are refused before they are decoded; default: Pillow's limit
+        image: One entry of `flat_image_list`.
+        max_pixels: Images with more pixels are refused before they are decoded; default: Pillow's limit
             `PIL.Image.MAX_IMAGE_PIXELS`.
         input_data_format: "channels_first" or "channels_last" for arrays and tensors; inferred when left out: the side
             with 1 or 3 entries, then 4; the first dimension when both fit.
         input_range: (low, high) that become 0 and 255, or "auto" for those of this image; images of 8 bits stay as they
             are. See `sam_hq_numpy.value_ranges.to_uint8`.
-        timeout: seconds to wait for a URL; default: as long as it takes.
+        timeout: Seconds to wait for a URL; default: as long as it takes.
 
     Returns:
         The pixels, uint8: an array (H, W, 3), or a tensor (3, H, W) on its own device if `image` was on an
         accelerator; and whether the values came as floats in [0, 1].
 
     Raises:
-        TypeError: something that is no image, or values that are no pixels.
-        ValueError: an unreadable (`UnreadableImageError`), empty or too large image, or values out of range.
+        TypeError: Something that is no image, or values that are no pixels.
+        ValueError: An unreadable (`UnreadableImageError`), empty or too large image, or values out of range.
 
     Warns:
-        UserWarning: the values fill a small part of their range, or a file has several frames.
+        UserWarning: The values fill a small part of their range, or a file has several frames.
     """
     if not isinstance(image, np.ndarray | torch.Tensor):
         return decoded_rgb(image, max_pixels=max_pixels, input_range=input_range, timeout=timeout), False

@@ -23,12 +23,12 @@ class SamHQImageProcessorKwargs(ImagesKwargs, total=False):
     """Options of `SamHQImageProcessor` beside those all image processors have.
 
     Attributes:
-        mask_size: resolution of the low-res frame, {"longest_edge": 256}; at call time that of `labels` only.
-        mask_pad_size: accepted because the checkpoints of the built-in class carry it; follows from `pad_size`.
-        max_pixels: images with more pixels are refused; default: Pillow's limit `PIL.Image.MAX_IMAGE_PIXELS`.
-        input_range: values of images of more than 8 bits that become black and white, as (low, high), or "auto" for
+        mask_size: Resolution of the low-res frame, {"longest_edge": 256}; at call time that of `labels` only.
+        mask_pad_size: Accepted because the checkpoints of the built-in class carry it; follows from `pad_size`.
+        max_pixels: Images with more pixels are refused; default: Pillow's limit `PIL.Image.MAX_IMAGE_PIXELS`.
+        input_range: Values of images of more than 8 bits that become black and white, as (low, high), or "auto" for
             the lowest and the highest of each image; default: the whole range of the type.
-        timeout: seconds to wait for an image given as URL, at call time only; default: as long as it takes.
+        timeout: Seconds to wait for an image given as URL, at call time only; default: as long as it takes.
     """
 
     mask_size: int | dict[str, int] | None
@@ -42,8 +42,8 @@ def known_options(kwargs: dict) -> dict:
     """Check the names and the single values of options; those that are None are skipped.
 
     Raises:
-        TypeError: an unknown name; the message has the nearest known one.
-        ValueError: a value that the model cannot work with.
+        TypeError: An unknown name; the message has the nearest known one.
+        ValueError: A value that the model cannot work with.
     """
     known = SamHQImageProcessorKwargs.__annotations__
     for name in kwargs:
@@ -81,11 +81,11 @@ def size_dict(name: str, size: Any) -> dict[str, int]:
     """Read a size: a dictionary, one number, or a pair of height and width.
 
     Args:
-        name: the option's name; a bare number is a square for "pad_size" and a longest edge elsewhere.
-        size: what was given.
+        name: The option's name; a bare number is a square for "pad_size" and a longest edge elsewhere.
+        size: What was given.
 
     Raises:
-        ValueError: other keys, or sizes that are not positive.
+        ValueError: Other keys, or sizes that are not positive.
     """
     given = size
     if isinstance(size, Integral) and not isinstance(size, bool):
@@ -112,7 +112,7 @@ def mean_and_std(options: dict) -> tuple[torch.Tensor, torch.Tensor]:
         Two float32 tensors (3, 1, 1) or (1, 1, 1), for pixel values in 0..255.
 
     Raises:
-        ValueError: not one or three finite numbers, or a divisor that is not positive.
+        ValueError: Not one or three finite numbers, or a divisor that is not positive.
     """
     # ((pixels * factor) - mean) / std as (pixels - mean / factor) / (std / factor): the authors' order of rounding.
     factor = options["rescale_factor"] if options["do_rescale"] else 1.0
@@ -136,7 +136,7 @@ def frame_size_of(reshaped_sizes: list[tuple[int, int]], options: dict) -> tuple
     """Height and width of the padded frame, which has to hold every resized image.
 
     Raises:
-        ValueError: an image does not fit, or without padding the images differ in size.
+        ValueError: An image does not fit, or without padding the images differ in size.
     """
     if options["do_pad"]:
         frame_size = (options["pad_size"]["height"], options["pad_size"]["width"])

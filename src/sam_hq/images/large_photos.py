@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from sam_hq_numpy.photo_files import array_rgb, decoded_whole
+from sam_hq_numpy.image_arrays import array_rgb
+from sam_hq_numpy.photo_files import decoded_whole
 from sam_hq_numpy.photo_sources import is_encoded
 from sam_hq_numpy.value_ranges import InputRange
 

@@ -98,7 +98,7 @@ def low_res_masks_to_photo(
         reshaped_size: (new_h, new_w) of the resized frame.
         original_size: (H, W) of the image.
         frame_size: (height, width) of the padded frame.
-        mask_threshold: a pixel above it is in the mask.
+        mask_threshold: A pixel above it is in the mask.
         binarize: False returns the logits instead.
 
     Returns:

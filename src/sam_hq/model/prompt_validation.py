@@ -19,11 +19,11 @@ def check_points(input_points: torch.Tensor, check_values: bool = True) -> None:
 
     Args:
         input_points: (B, P, N, 2) x, y.
-        check_values: look at the numbers too, not only at shape and dtype.
+        check_values: Look at the numbers too, not only at shape and dtype.
 
     Raises:
-        TypeError: not a tensor of real numbers.
-        ValueError: wrong rank, no point at all, or NaN or infinity.
+        TypeError: Not a tensor of real numbers.
+        ValueError: Wrong rank, no point at all, or NaN or infinity.
     """
     _check_real_tensor("input_points", input_points)
     if input_points.ndim != 4 or input_points.shape[-1] != 2 or _is_without_data(input_points):
@@ -41,11 +41,11 @@ def check_labels(input_labels: torch.Tensor, input_points: torch.Tensor | None, 
     Args:
         input_labels: (B, P, N): 1 foreground, 0 background, -1 not a point, -10 padding.
         input_points: (B, P, N, 2), the points they belong to.
-        check_values: look at the numbers too, not only at shape and dtype.
+        check_values: Look at the numbers too, not only at shape and dtype.
 
     Raises:
-        TypeError: not a tensor of real numbers.
-        ValueError: labels without points, another shape than the points, or an unknown label.
+        TypeError: Not a tensor of real numbers.
+        ValueError: Labels without points, another shape than the points, or an unknown label.
     """
     if input_points is None:
         raise ValueError("input_labels were given without input_points, every label belongs to a point")
@@ -71,11 +71,11 @@ def check_boxes(input_boxes: torch.Tensor, check_values: bool = True) -> None:
 
     Args:
         input_boxes: (B, P, 4) x0, y0, x1, y1.
-        check_values: look at the numbers too, not only at shape and dtype.
+        check_values: Look at the numbers too, not only at shape and dtype.
 
     Raises:
-        TypeError: not a tensor of real numbers.
-        ValueError: wrong rank, NaN or infinity, or corners in the wrong order.
+        TypeError: Not a tensor of real numbers.
+        ValueError: Wrong rank, NaN or infinity, or corners in the wrong order.
     """
     _check_real_tensor("input_boxes", input_boxes)
     if input_boxes.ndim != 3 or input_boxes.shape[-1] != 4 or _is_without_data(input_boxes):
@@ -95,12 +95,12 @@ def check_masks(input_masks: torch.Tensor, mask_input_size: int | tuple[int, int
 
     Args:
         input_masks: (B, P, h, w) logits in the padded model frame.
-        mask_input_size: the side, or (h, w), that the model takes: four times its embedding grid.
-        check_values: look at the numbers too, not only at shape and dtype.
+        mask_input_size: The side, or (h, w), that the model takes: four times its embedding grid.
+        check_values: Look at the numbers too, not only at shape and dtype.
 
     Raises:
-        TypeError: not a tensor of floating point numbers.
-        ValueError: wrong rank or size, NaN or infinity.
+        TypeError: Not a tensor of floating point numbers.
+        ValueError: Wrong rank or size, NaN or infinity.
     """
     _check_real_tensor("input_masks", input_masks)
     if not input_masks.is_floating_point():
@@ -123,14 +123,14 @@ def check_counts(batch_size: int, **prompts: torch.Tensor | None) -> int:
     """Check that all prompts speak of the same images and objects.
 
     Args:
-        batch_size: number of images.
-        **prompts: tensors that start with (B, P), by the argument's name; None is skipped.
+        batch_size: Number of images.
+        **prompts: Tensors that start with (B, P), by the argument's name; None is skipped.
 
     Returns:
         P, and 1 when there is no prompt: one object per image, as the model takes it.
 
     Raises:
-        ValueError: a prompt for another number of images, or prompts that disagree in the number of objects.
+        ValueError: A prompt for another number of images, or prompts that disagree in the number of objects.
     """
     given = {name: prompt for name, prompt in prompts.items() if prompt is not None}
     for name, prompt in given.items():
@@ -157,21 +157,21 @@ def validate_prompts(
     """Check all prompts of one call, each by itself and against each other.
 
     Args:
-        batch_size: number of images.
-        mask_input_size: the side, or (h, w), of the mask prompts that the model takes.
+        batch_size: Number of images.
+        mask_input_size: The side, or (h, w), of the mask prompts that the model takes.
         input_points: (B, P, N, 2).
         input_labels: (B, P, N).
         input_boxes: (B, P, 4).
         input_masks: (B, P, h, w).
-        check_values: look at the numbers too; shapes, dtypes and counts alone need no synchronisation with a GPU
+        check_values: Look at the numbers too; shapes, dtypes and counts alone need no synchronisation with a GPU
             and can be traced.
 
     Returns:
         P, the number of objects per image; 1 when no prompt is given.
 
     Raises:
-        TypeError: a prompt of the wrong type.
-        ValueError: a prompt of the wrong shape or value, or prompts that disagree.
+        TypeError: A prompt of the wrong type.
+        ValueError: A prompt of the wrong shape or value, or prompts that disagree.
     """
     if input_points is not None:
         check_points(input_points, check_values)
@@ -195,16 +195,16 @@ def validate_embeddings(
 
     Args:
         image_embeddings: (B, C, grid, grid).
-        intermediate_embeddings: list of (B, grid, grid, width of the encoder).
+        intermediate_embeddings: List of (B, grid, grid, width of the encoder).
         hq_features: (B, c, 4 * grid, 4 * grid), made from both; either of the two is enough.
-        image_embedding_size: the grid side, or (rows, columns), that the model has.
+        image_embedding_size: The grid side, or (rows, columns), that the model has.
 
     Returns:
         B, the number of images.
 
     Raises:
-        TypeError: not tensors, or not a list of them.
-        ValueError: one of the two parts is missing, a wrong rank or grid, or parts of different batches.
+        TypeError: Not tensors, or not a list of them.
+        ValueError: One of the two parts is missing, a wrong rank or grid, or parts of different batches.
     """
     if image_embeddings is None:
         raise ValueError("image_embeddings is missing: intermediate_embeddings and hq_features only go along with it")

@@ -20,7 +20,7 @@ class ObjectPrompt:
         name: What the object is called in messages.
         category_id: Of the object.
         box: x0 y0 x1 y1, or None.
-        points: x y of each point.
+        points: X y of each point.
         labels: 1 on the object, 0 not; one per point.
         is_relative: Whether coordinates are shares of the image's width and height.
         facts: What else the file says, as JSON can hold it: `score`, `source_id`.
