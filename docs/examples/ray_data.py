@@ -4,13 +4,12 @@
     python docs/examples/ray_data.py s3://bucket/photos s3://bucket/masks --gpus 8
     python docs/examples/ray_data.py s3://bucket/photos s3://bucket/masks --gpus 8 --boxes detections.json
 
-Without `--boxes` everything in a photo is found; with it, the objects in the boxes of any file that `sam-hq annotate`
-reads. Ray places the actors, hands them photos and starts lost ones again; each holds one model. Without `--gpus` it
-runs on the cores of this machine. A photo that cannot be read becomes a line with its `error`.
+Without `--boxes` everything in a photo is found; with it, what the boxes and points of any file show that
+`sam-hq annotate` reads. Ray places the actors, hands them photos and starts lost ones again; each holds one model.
+Without `--gpus` it runs on the cores of this machine. A photo that cannot be read becomes a line with its `error`.
 """
 
 import argparse
-import io
 import json
 import os
 from pathlib import Path
@@ -20,10 +19,10 @@ import numpy as np
 import pyarrow.fs
 import ray
 import torch
-from PIL import Image
 
 import sam_hq
-from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq.images.image_loading import photo_pixels
+from sam_hq.jobs.prompted_objects import segment_objects, usable_prompts
 from sam_hq_numpy.prompt_files.prompts import ObjectPrompt
 from sam_hq_numpy.prompt_files.reading import read_prompts
 
@@ -50,12 +49,12 @@ class FindMasks:
         return {"path": list(batch["path"]), "masks": masks, "error": errors}
 
 
-def decoded_or_error(data: bytes) -> Image.Image | str:
-    """Return the photo in a file, or what is wrong with it."""
+def decoded_or_error(data: bytes) -> np.ndarray | str:
+    """Return the pixels of the photo in a file, upright, or what is wrong with it."""
     try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        return str(error) or type(error).__name__
+        return photo_pixels(data)
+    except ValueError as error:
+        return str(error)
 
 
 def device_and_dtype() -> tuple[str, torch.dtype]:
@@ -63,49 +62,43 @@ def device_and_dtype() -> tuple[str, torch.dtype]:
     return ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
 
 
-class SegmentBoxes:
-    """One actor: a predictor, and the boxes of every photo."""
+class SegmentPrompted:
+    """One actor: a predictor, and the boxes and points of every photo."""
 
-    def __init__(self, model: str, boxes: dict[str, list[ObjectPrompt]], categories: dict[int, str]):
+    def __init__(self, model: str, prompts: dict[str, list[ObjectPrompt]], categories: dict[int, str]):
         device, dtype = device_and_dtype()
         self.predictor = sam_hq.SamHQPredictor.from_pretrained(model, device=device, dtype=dtype)
-        self.boxes, self.categories = boxes, categories
+        self.prompts, self.categories = prompts, categories
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
         """`path` and `bytes` of files to `path`, `masks` (COCO annotations as JSON) and `error` (empty if none)."""
         masks, errors = [], []
         for path, data in zip(batch["path"], batch["bytes"], strict=True):
             photo = decoded_or_error(data)
-            records, error = ([], photo) if isinstance(photo, str) else self.segment(photo, self.boxes.get(path, []))
+            records, error = ([], photo) if isinstance(photo, str) else self.segment(photo, self.prompts.get(path, []))
             masks.append(json.dumps(records))
             errors.append(error)
         return {"path": list(batch["path"]), "masks": masks, "error": errors}
 
-    def segment(self, photo: Image.Image, boxes: list[ObjectPrompt]) -> tuple[list[dict[str, Any]], str]:
-        """Return the annotations of a photo, and what is wrong with the boxes that are skipped."""
-        size = (photo.height, photo.width)
-        boxes = [box.in_pixels(size) for box in boxes]
-        faults = [f"{box.name}: {fault}" for box in boxes if (fault := box.fault(size))]
-        boxes = [box for box in boxes if not box.fault(size)]
-        if not boxes:
-            return [], "; ".join(faults)
-        prediction = self.predictor.predict(self.predictor.embed(photo), boxes=[box.box for box in boxes])
-        masks, scores, _ = prediction.numpy()
+    def segment(self, photo: np.ndarray, prompts: list[ObjectPrompt]) -> tuple[list[dict[str, Any]], str]:
+        """Return the annotations of a photo, and what is wrong with the prompts that are skipped."""
+        usable, bad = usable_prompts(prompts, photo.shape[:2])
+        masks, scores = segment_objects(self.predictor, self.predictor.embed(photo), usable) if usable else ([], [])
         records = [
             {
-                "segmentation": RunLengthMask.from_mask(mask).to_coco(),
-                "category_id": box.category_id,
-                "category": self.categories.get(box.category_id),
-                "predicted_iou": float(score),
-                **box.facts,
+                "segmentation": mask.to_coco(),
+                "category_id": prompt.category_id,
+                "category": self.categories.get(prompt.category_id),
+                "predicted_iou": score,
+                **prompt.facts,
             }
-            for box, mask, score in zip(boxes, masks[:, 0], scores[:, 0], strict=True)
+            for prompt, mask, score in zip(usable, masks, scores, strict=True)
         ]
-        return records, "; ".join(faults)
+        return records, "; ".join(f"{name}: {reason}" for name, reason in bad)
 
 
-def read_boxes(file: str, source: str) -> dict[str, Any]:
-    """Read the boxes of the photos below `source`: what `SegmentBoxes` is made of."""
+def prompts_below(source: str, file: str) -> dict[str, Any]:
+    """Read the boxes and points of the photos below `source`: what `SegmentPrompted` is made of."""
     address = source if "://" in source else os.path.abspath(source)
     filesystem, folder = pyarrow.fs.FileSystem.from_uri(address)
     found = filesystem.get_file_info(pyarrow.fs.FileSelector(folder, recursive=True))
@@ -115,8 +108,8 @@ def read_boxes(file: str, source: str) -> dict[str, Any]:
         print(f"skipped {name}: {reason}")
     for name, count in prompts.without_image.items():
         print(f"skipped {count} objects of {name}: no such photo")
-    boxes = {str(image): [each for each in objects if each.box] for image, objects in prompts.objects.items()}
-    return {"boxes": boxes, "categories": prompts.categories}
+    of_paths = {str(image): objects for image, objects in prompts.objects.items()}
+    return {"prompts": of_paths, "categories": prompts.categories}
 
 
 def write_masks(
@@ -140,20 +133,22 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("destination")
     parser.add_argument("--model", default=sam_hq.EMBEDDED_CHECKPOINT)
-    parser.add_argument("--boxes", metavar="FILE_OR_DIR", help="boxes of the photos; without, everything is found")
+    parser.add_argument(
+        "--boxes", metavar="FILE_OR_DIR", help="boxes or points of the photos; without, everything is found"
+    )
     parser.add_argument("--actors", type=int, default=1, help="models on the cores of this machine")
     parser.add_argument("--gpus", type=int, default=0, help="models, one per GPU of the cluster")
     parser.add_argument("--options", type=json.loads, default={}, help='as JSON, such as {"points_per_crop": 16}')
     args = parser.parse_args()
-    boxes = read_boxes(args.boxes, args.source) if args.boxes else None
+    prompts = prompts_below(args.source, args.boxes) if args.boxes else None
     if args.gpus:
         ray.init(address="auto")
     else:  # every actor takes a core for good: without one more the files would never be read
         ray.init(address="local", num_cpus=args.actors + 1, include_dashboard=False)
-    if boxes is None:
+    if prompts is None:
         actor, settings = FindMasks, {"model": args.model, "options": args.options}
     else:
-        actor, settings = SegmentBoxes, {"model": args.model, **boxes}
+        actor, settings = SegmentPrompted, {"model": args.model, **prompts}
     write_masks(args.source, args.destination, actor, settings, args.actors, args.gpus)
 
 

@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import subprocess
@@ -68,22 +69,39 @@ def test_a_local_cluster_finds_what_one_process_finds(folder):
 
 
 @pytest.mark.slow
-def test_a_local_cluster_segments_the_boxes_of_a_file(folder):
-    boxes = [["0.png", 5, 5, 60, 50, "cat"], ["0.png", 30, 20, 80, 65, "dog"], ["3.png", 10, 10, 70, 60, "cat"]]
-    rows = [*boxes, ["1.png", 50, 50, 20, 60, "cat"]]  # swapped corners
-    text = "\n".join(
-        ",".join(map(str, row)) for row in [["file_name", "x_min", "y_min", "x_max", "y_max", "label"], *rows]
-    )
-    (folder / "boxes.csv").write_text(text)
-    lines = {Path(line["path"]).name: line for line in run_example(folder, "--boxes", str(folder / "boxes.csv"))}
+def test_a_local_cluster_segments_the_boxes_and_points_of_a_file(folder):
+    lying = Image.open(folder / "photos" / "2.png").transpose(Image.Transpose.ROTATE_90)
+    exif = lying.getexif()
+    exif[274] = 6  # to be turned by 270 degrees
+    lying.save(folder / "photos" / "2.png", exif=exif)
+    objects = {  # box, point
+        "0.png": [((5, 5, 60, 50), None), ((30, 20, 80, 65), None), (None, (40, 30))],
+        "2.png": [((20, 10, 100, 65), None), (None, (100, 60))],  # upright it is 110 x 70
+        "3.png": [(None, (60, 40))],
+    }
+    rows = [
+        {"file_name": name, **dict(zip(("x_min", "y_min", "x_max", "y_max"), box or (), strict=False)),
+         **dict(zip(("x", "y"), point or (), strict=False)), "label": f"{name}-{index}"}
+        for name, each in objects.items()
+        for index, (box, point) in enumerate(each)
+    ]  # fmt: skip
+    rows.append({"file_name": "1.png", "x_min": 50, "y_min": 50, "x_max": 20, "y_max": 60, "label": "swapped"})
+    with (folder / "prompts.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["file_name", "x_min", "y_min", "x_max", "y_max", "x", "y", "label"])
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = {Path(line["path"]).name: line for line in run_example(folder, "--boxes", str(folder / "prompts.csv"))}
     predictor = sam_hq.SamHQPredictor.from_pretrained(folder / "model")
     for name, line in lines.items():
-        of_photo = [row for row in boxes if row[0] == name]
         records = json.loads(line["masks"])
-        assert [record["category"] for record in records] == [row[5] for row in of_photo]
+        of_photo = objects.get(name, [])
+        assert [record["category"] for record in records] == [f"{name}-{index}" for index in range(len(of_photo))]
         assert ("swapped" in line["error"]) == (name == "1.png")
-        if of_photo:
+        for record, (box, point) in zip(records, of_photo, strict=True):
             embeddings = predictor.embed(folder / "photos" / name)
-            wanted = predictor.predict(embeddings, boxes=[row[1:5] for row in of_photo])
-            for record, mask in zip(records, wanted.masks[:, 0].numpy(), strict=True):
-                assert (RunLengthMask.from_dict(record["segmentation"]).to_mask() != mask).mean() < 1e-3
+            wanted = predictor.predict(
+                embeddings, boxes=box and [list(box)], points=point and [[list(point)]], labels=point and [[1]]
+            )
+            mask = RunLengthMask.from_dict(record["segmentation"]).to_mask()
+            assert mask.shape == ((70, 110) if name == "2.png" else mask.shape)
+            assert (mask != wanted.masks[0, 0].numpy()).mean() < 1e-3

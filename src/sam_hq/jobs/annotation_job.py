@@ -14,15 +14,12 @@ from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.number_limits import check_whole
 from sam_hq_numpy.prompt_files.prompts import ObjectPrompt, PromptSet
 
-from ..images.mask_ops import encode_masks
-from ..photo_embeddings import PhotoEmbeddings
 from ..predictor import SamHQPredictor
 from .image_job import ImageJob, JobSummary, OpenedImage
 from .outputs import JobOutputs
+from .prompted_objects import segment_objects, usable_prompts
 
 SKIPPED_NAME = "skipped.json"
-# Pixels of masks at the photo's size held at once.
-_MASK_PIXELS = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +91,19 @@ class AnnotationJob(ImageJob[Annotated]):
     def find(self, images: Iterator[OpenedImage]) -> Iterator[Annotated]:
         """Yield the masks of each image; those without a usable prompt are not embedded."""
         while batch := list(islice(images, self.batch_size)):
-            sorted_out = [self._usable(opened) for opened in batch]
+            sorted_out = [
+                usable_prompts(self.prompts.objects.get(opened.path, []), opened.photo.size) for opened in batch
+            ]
             pairs = zip(batch, sorted_out, strict=True)
             wanted = [opened.photo.pixels() for opened, (usable, _) in pairs if usable]
             limit = max((each.shape[0] * each.shape[1] for each in wanted), default=0)  # they were opened already
             embedded = iter(self.predictor.embed(wanted, self.batch_size, max_pixels=limit) if wanted else [])
             for usable, bad in sorted_out:
-                masks, scores = self._segment(next(embedded), usable) if usable else ([], [])
+                masks, scores = ([], [])
+                if usable:
+                    masks, scores = segment_objects(
+                        self.predictor, next(embedded), usable, self.objects_per_batch, **self.chosen
+                    )
                 yield Annotated(usable, masks, scores, bad)
 
     def objects(self, opened: OpenedImage, found: Annotated) -> list[ImageObject]:  # noqa: ARG002
@@ -129,45 +132,3 @@ class AnnotationJob(ImageJob[Annotated]):
         with new_file(self.journal.folder / SKIPPED_NAME) as aside:
             aside.write_text(json.dumps([{"object": name, "reason": reason} for name, reason in bad], indent=1))
         return JobSummary(**{**vars(summary), "bad_prompts": bad})
-
-    def _usable(self, opened: OpenedImage) -> tuple[list[ObjectPrompt], list[tuple[str, str]]]:
-        usable, bad = [], []
-        for each in self.prompts.objects.get(opened.path, []):
-            prompt = each.in_pixels(opened.photo.size)
-            fault = prompt.fault(opened.photo.size)
-            if fault is None:
-                usable.append(prompt)
-            else:
-                bad.append((each.name, fault))
-        return usable, bad
-
-    def _segment(
-        self, embeddings: PhotoEmbeddings, objects: Sequence[ObjectPrompt]
-    ) -> tuple[list[RunLengthMask], list[float]]:
-        """The masks of one image, group by group of objects that are shown alike."""
-        height, width = embeddings.original_size
-        group = max(1, min(self.objects_per_batch, _MASK_PIXELS // (height * width)))
-        masks: dict[int, RunLengthMask] = {}
-        scores: dict[int, float] = {}
-        for alike in _shown_alike(objects):
-            for start in range(0, len(alike), group):
-                chosen = alike[start : start + group]
-                shown = [objects[index] for index in chosen]
-                answer = self.predictor.predict(
-                    embeddings,
-                    boxes=None if shown[0].box is None else [list(each.box or ()) for each in shown],
-                    points=[[list(point) for point in each.points] for each in shown] if shown[0].points else None,
-                    labels=[list(each.labels) for each in shown] if shown[0].points else None,
-                    **self.chosen,
-                )
-                masks.update(zip(chosen, encode_masks(answer.masks[:, 0]), strict=True))
-                scores.update(zip(chosen, answer.scores[:, 0].tolist(), strict=True))
-        return [masks[index] for index in range(len(objects))], [scores[index] for index in range(len(objects))]
-
-
-def _shown_alike(objects: Sequence[ObjectPrompt]) -> list[list[int]]:
-    """Positions of the objects with a box alone, with points alone, and with both."""
-    groups: dict[tuple[bool, bool], list[int]] = {}
-    for index, each in enumerate(objects):
-        groups.setdefault((each.box is not None, bool(each.points)), []).append(index)
-    return list(groups.values())
