@@ -101,4 +101,11 @@ def require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> 
         raise ValueError(f"{name} is {value}, which is not a positive multiple of {divisor_name} = {divisor}")
 
 
-__all__ = ["require_at_most_largest", "require_few_weights", "require_multiple", "require_positive", "require_ratio"]
+__all__ = [
+    "require_at_most_largest",
+    "require_few_weights",
+    "require_multiple",
+    "require_positive",
+    "require_ratio",
+    "require_types",
+]

@@ -16,11 +16,11 @@ from .model.cpu_decoder import decode_masks
 from .model.fast_path import remember_layout
 from .model.forward_validation import (
     are_for_no_object,
-    broadcast_persam_input,
     check_embeddings,
     check_flags,
     check_image_inputs,
     check_mask_labels,
+    checked_persam_inputs,
     warn_of_untrained_hq_token,
     with_one_object,
 )
@@ -183,29 +183,26 @@ class SamHQModel(SamHQPreTrainedModel):
             self.shared_image_embedding, device, input_points, input_labels, input_boxes, input_masks
         )
 
-    def _persam_inputs(
+    def _image_features(
         self,
-        batch_size: int,
-        prompts: tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None],
-        attention_similarity: torch.Tensor | None,
-        target_embedding: torch.Tensor | None,
-    ) -> dict[str, torch.Tensor | None]:
-        """Check what is added inside the decoder; empty where there is nothing."""
-        if attention_similarity is None and target_embedding is None:
-            return {}
-        sparse, dense, _ = prompts
-        config, dtype = self.config.mask_decoder_config, self.mask_decoder.dtype
-        count = dense.shape[1] if sparse is None else sparse.shape[1]
-        # The tokens of the score, of SAM's masks and of the HQ mask come before those of the prompts.
-        tokens = self.mask_decoder.num_output_tokens + (0 if sparse is None else sparse.shape[2])
-        pixels = self.config.vision_config.image_embedding_size**2
-        scores, targets = (batch_size * count, config.num_attention_heads, tokens, pixels), (batch_size, count, tokens)
-        return {
-            "attention_similarity": broadcast_persam_input("attention_similarity", attention_similarity, scores, dtype),
-            "target_embedding": broadcast_persam_input(
-                "target_embedding", target_embedding, (*targets, config.hidden_size), dtype
-            ),
-        }
+        source: torch.Tensor,
+        image_embeddings: torch.Tensor | None,
+        intermediate_embeddings: list[torch.Tensor] | None,
+        hq_features: torch.Tensor | None,
+        output_hidden_states: bool,
+        output_attentions: bool,
+    ) -> tuple[SamHQVisionEncoderOutput, torch.Tensor, torch.Tensor]:
+        """The encoder's outputs, empty for cached embeddings; image embeddings; and HQ features."""
+        if image_embeddings is None:
+            encoded = self._encode(source, output_hidden_states, output_attentions)
+            image_embeddings, (early, *_) = encoded.embeddings()
+        else:  # they may have been kept at another precision than the model has now
+            encoded, dtype = SamHQVisionEncoderOutput(), self.mask_decoder.dtype
+            image_embeddings = image_embeddings.to(dtype)
+            if hq_features is not None:
+                return encoded, image_embeddings, hq_features.to(dtype)
+            early = cast(list[torch.Tensor], intermediate_embeddings)[0].to(dtype)
+        return encoded, image_embeddings, self.mask_decoder.hq_features(image_embeddings, early)
 
     def forward(
         self,
@@ -279,54 +276,51 @@ class SamHQModel(SamHQPreTrainedModel):
             output_attentions, output_hidden_states, return_dict
         )
         source = check_image_inputs(self.config, pixel_values, image_embeddings, intermediate_embeddings, hq_features)
-        if image_embeddings is not None:  # they may have been kept at another precision than the model has now
-            dtype = self.mask_decoder.dtype
-            image_embeddings = image_embeddings.to(dtype)
-            hq_features = None if hq_features is None else hq_features.to(dtype)
-            intermediate_embeddings = [features.to(dtype) for features in intermediate_embeddings or ()]
         is_empty = are_for_no_object(input_points, input_boxes, input_masks)
         if is_empty:  # an object to be thrown away is decoded, so that the outputs have their shapes and dtypes
             input_points, input_labels, input_boxes, input_masks = (
                 with_one_object(prompt) for prompt in (input_points, input_labels, input_boxes, input_masks)
             )
-        prompts = self.encode_prompts(
-            source.shape[0], source.device, input_points, input_labels, input_boxes, input_masks
+        batch_size = source.shape[0]
+        sparse, dense, token_mask = self.encode_prompts(
+            batch_size, source.device, input_points, input_labels, input_boxes, input_masks
         )
         warn_of_untrained_hq_token(self.config, hq_token_only, stacklevel=4)
-        persam_inputs = self._persam_inputs(source.shape[0], prompts, attention_similarity, target_embedding)
+        # The tokens of the score, of SAM's masks and of the HQ mask come before those of the prompts.
+        count, prompt_tokens = (dense.shape[1], 0) if sparse is None else sparse.shape[1:3]
+        tokens = (batch_size, count, self.mask_decoder.num_output_tokens + prompt_tokens)
+        persam_inputs = checked_persam_inputs(
+            self.config, tokens, self.mask_decoder.dtype, attention_similarity, target_embedding
+        )
         if labels is not None:
-            count = prompts[1].shape[1] if prompts[0] is None else prompts[0].shape[1]
-            check_mask_labels(labels, source.shape[0], count, check_values=not torch.compiler.is_compiling())
+            check_mask_labels(labels, batch_size, count, check_values=not torch.compiler.is_compiling())
 
-        vision_outputs = SamHQVisionEncoderOutput()
-        if image_embeddings is None:
-            vision_outputs = self._encode(source, output_hidden_states, output_attentions)
-            image_embeddings, intermediate_embeddings = vision_outputs.embeddings()
-        if hq_features is None:
-            (first, *_) = cast(list[torch.Tensor], intermediate_embeddings)
-            hq_features = self.mask_decoder.hq_features(image_embeddings, first)
-
+        encoded, image_embeddings, hq_features = self._image_features(
+            source, image_embeddings, intermediate_embeddings, hq_features, output_hidden_states, output_attentions
+        )
         decode: Callable[..., DecodedMasks] = self.mask_decoder
         if not persam_inputs and self.takes_fast_path(self.mask_decoder):
             decode = partial(decode_masks, self.mask_decoder)
         decoded = decode(
             image_embeddings,
             self.pixel_positions(image_embeddings),
-            *prompts,
+            sparse,
+            dense,
+            token_mask,
             hq_features,
             multimask_output,
             sam_branch=output_branches or not hq_token_only,
             **persam_inputs,
         )
-        parts = _mask_outputs(decoded, image_embeddings.shape[0], hq_token_only, output_branches)
+        parts = _mask_outputs(decoded, batch_size, hq_token_only, output_branches)
         if is_empty:
             parts = {name: None if part is None else part[:, :0] for name, part in parts.items()}
         # Made in one go: the tuple has the order in which the fields are set.
         outputs = SamHQImageSegmentationOutput(
             loss=None if labels is None else mask_loss(parts["pred_masks"][:, :, 0], labels),
             **parts,
-            vision_hidden_states=vision_outputs.hidden_states,
-            vision_attentions=vision_outputs.attentions,
+            vision_hidden_states=encoded.hidden_states,
+            vision_attentions=encoded.attentions,
             mask_decoder_attentions=decoded.attentions if output_attentions else None,
         )
         return outputs if return_dict else outputs.to_tuple()

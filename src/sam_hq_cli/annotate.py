@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam_hq_cli.image_jobs import RESUMING, add_arguments, listed_images, load, processes, run_job
+from sam_hq_cli.job_commands import RESUMING, add_arguments, listed_images, load, processes, run_job
 
 if TYPE_CHECKING:
     from sam_hq_numpy.prompt_files.prompts import PromptSet

@@ -1,15 +1,16 @@
-"""What commands share: options that were renamed, prompts, and what is printed and drawn of masks."""
+"""What commands share: options that were renamed, and what is printed and drawn of masks."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
+
+    from sam_hq_cli.prompt_arguments import Prompts
 
 
 class FormerOption(argparse.Action):
@@ -28,31 +29,6 @@ class FormerOption(argparse.Action):
         """Warn, and store the values under the new name."""
         print(f"sam-hq: warning: {option} is now called {self.new}", file=sys.stderr)
         setattr(namespace, self.dest, values)
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """What shows the objects; frames as on the command line.
-
-    Args:
-        boxes: [object][x0, y0, x1, y1], or empty.
-        points: [object][point][x, y], or empty.
-        labels: [object][point], 1 on the object, 0 not.
-    """
-
-    boxes: list[list[float]]
-    points: list[list[list[float]]]
-    labels: list[list[int]]
-
-    @property
-    def processor_arguments(self) -> dict[str, Any]:
-        """The prompts as the processor takes them, for one photo."""
-        arguments: dict[str, Any] = {}
-        if self.boxes:
-            arguments["input_boxes"] = [self.boxes]
-        if any(self.points):
-            arguments["input_points"], arguments["input_labels"] = [self.points], [self.labels]
-        return arguments
 
 
 def report(

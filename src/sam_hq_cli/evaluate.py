@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
     from sam_hq.evaluation import PromptedModel, check_choices, evaluate
     from sam_hq.evaluation.contact_sheet import write_contact_sheet
-    from sam_hq_cli.masked_images import open_images
+    from sam_hq_cli.labelled_data import open_images
     from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
     from sam_hq_cli.picture_files import check_picture_suffix
     from sam_hq_numpy.atomic_writing import check_writable

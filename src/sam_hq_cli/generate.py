@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sam_hq_cli.image_jobs import RESUMING, add_arguments, listed_images, load, processes, run_job
 from sam_hq_cli.input_ranges import add_input_range, input_range
+from sam_hq_cli.job_commands import RESUMING, add_arguments, listed_images, load, processes, run_job
 
 DESCRIPTION = f"""\
 Find the masks of everything in images and write them into a folder: annotations.json (COCO, run lengths), and on

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The words after `sam-hq`; those of the process if None.
     """
-    from sam_hq_cli.segment import expanded
+    from sam_hq_cli.prompt_arguments import expanded
 
     words = list(sys.argv[1:] if argv is None else argv)
     args, unknown = build_parser().parse_known_args(expanded(words) if words[:1] == ["segment"] else words)

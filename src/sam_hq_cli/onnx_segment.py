@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam_hq_cli.console import Prompts
+from sam_hq_cli.prompt_arguments import Prompts
 
 
 class ExportedModel:

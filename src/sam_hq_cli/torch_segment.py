@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_hq_cli.console import Prompts
 from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
+from sam_hq_cli.prompt_arguments import Prompts
 
 if TYPE_CHECKING:
     import torch

@@ -133,14 +133,10 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from transformers.utils import logging
 
-    from sam_hq.hub.conversion import processor_for
-    from sam_hq.training.encoder_weights import load_encoder_weights, with_encoder
-    from sam_hq.training.resizing import resized
     from sam_hq.training.settings import TrainingSettings
     from sam_hq.training.trainer import Trainer
-    from sam_hq_cli.masked_images import open_images
+    from sam_hq_cli.labelled_data import open_images
     from sam_hq_cli.training_display import TrainingDisplay
-    from sam_hq_cli.training_start import load_start
 
     if args.model is not None and args.config is not None:
         raise ValueError("give --model (a start point) or --config (from scratch), not both")
@@ -153,17 +149,7 @@ def _train(args: argparse.Namespace) -> int:
         validation = open_images([args.validation], args.validation_images, args.on_bad, "val")
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # those of saving, at every checkpoint
-    model, processor = (
-        load_start(args.model, settings.seed) if args.config is None else _from_scratch(args.config, settings.seed)
-    )
-    if args.encoder_weights is not None and args.config is not None:
-        load_encoder_weights(model, args.encoder_weights)
-    elif args.encoder_weights is not None:
-        model = with_encoder(model, args.encoder_weights, args.image_size, settings.seed)
-        processor = processor_for(model.config)
-    if args.image_size is not None:
-        model = resized(model, args.image_size)
-        processor = processor_for(model.config)
+    model, processor = _start(args, settings.seed)
     display = TrainingDisplay()
     trainer = Trainer(
         model, processor, images, args.output, settings, validation, report=display.line, progress=display.progress
@@ -171,7 +157,7 @@ def _train(args: argparse.Namespace) -> int:
     first = trainer.accelerator.is_main_process
     step = trainer.resume()
     if step and first:
-        display.line(f"going on from step {step}" if step < settings.steps else f"all {step} steps were done before")
+        display.line(f"resumes from step {step}" if step < settings.steps else f"all {step} steps were done before")
     try:
         quality = trainer.train()
     finally:
@@ -181,6 +167,25 @@ def _train(args: argparse.Namespace) -> int:
     if first and quality:
         print("validation, prompted with boxes: " + ", ".join(f"{key} {value:.3f}" for key, value in quality.items()))
     return 0
+
+
+def _start(args: argparse.Namespace, seed: int) -> tuple[Any, Any]:
+    """The model that is trained and its processor, with the encoder and at the size that were asked for."""
+    from sam_hq.hub.conversion import processor_for
+    from sam_hq.training.encoder_weights import load_encoder_weights, with_encoder
+    from sam_hq.training.resizing import resized
+    from sam_hq_cli.training_start import load_start
+
+    model, processor = load_start(args.model, seed) if args.config is None else _from_scratch(args.config, seed)
+    if args.encoder_weights is not None and args.config is not None:
+        load_encoder_weights(model, args.encoder_weights)
+    elif args.encoder_weights is not None:
+        model = with_encoder(model, args.encoder_weights, args.image_size, seed)
+        processor = processor_for(model.config)
+    if args.image_size is not None:
+        model = resized(model, args.image_size)
+        processor = processor_for(model.config)
+    return model, processor
 
 
 def _from_scratch(config_file: str, seed: int) -> tuple[Any, Any]:

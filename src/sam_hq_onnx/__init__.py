@@ -10,7 +10,8 @@ Importing this package imports neither torch nor transformers. `sam-hq export` w
 """
 
 from .embeddings import OnnxEmbeddings
+from .masks import PhotoMasks
 from .metadata import GraphMetadata
-from .runner import OnnxSamHQ, PhotoMasks
+from .runner import OnnxSamHQ
 
 __all__ = ["GraphMetadata", "OnnxEmbeddings", "OnnxSamHQ", "PhotoMasks"]

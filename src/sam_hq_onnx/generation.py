@@ -1,7 +1,7 @@
 """Automatic mask generation with the exported graphs: the same search and filters as `SamHQMaskGenerator`.
 
-Source: `generator.py` and `candidates.py` of this package, whose torch operations are here in numpy; tests
-hold the two against each other. Differs: no tiles.
+Source: `sam_hq.generation`, whose torch operations are here in numpy; tests hold the two against each other. Differs:
+no tiles.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -231,7 +231,7 @@ def _cut(logits: np.ndarray, options: MaskGenerationOptions) -> tuple[RunLengthM
     below = np.count_nonzero(logits > np.float32(threshold - offset))
     above = np.count_nonzero(logits > np.float32(threshold + offset))
     mask = RunLengthMask.from_mask(logits > np.float32(threshold))
-    # The areas are the largest that still go, whereas the functions take the smallest that stays.
+    # The options are the largest areas that are filled or removed, the functions take the smallest that stay.
     if options.max_hole_area:
         mask = fill_small_holes(mask, np.nextafter(options.max_hole_area, np.inf))
     if options.max_sprinkle_area:

@@ -1,8 +1,24 @@
-"""Low-resolution logits at photo size, with numpy."""
+"""Low-resolution logits to masks at photo size, with numpy."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoMasks:
+    """The masks of P objects of one image, M candidates each, best first.
+
+    Attributes:
+        masks: (P, M, H, W) boolean, at photo size.
+        scores: Predicted IoU (P, M) float32.
+        low_res_masks: Logits (P, M, s, s) float32; `low_res_masks[:, 0]` can be mask prompts of a next call.
+    """
+
+    masks: np.ndarray
+    scores: np.ndarray
+    low_res_masks: np.ndarray
 
 
 class PhotoFrame:
@@ -17,7 +33,7 @@ class PhotoFrame:
         image_size: Side of the padded square.
         mask_size: Side of a low-resolution mask.
 
-    Source: `low_res_masks_to_photo` of this package's `mask_frames`.
+    Source: `sam_hq.images.mask_frames.low_res_masks_to_photo`.
     """
 
     def __init__(self, original_size: Sequence[int], reshaped_size: Sequence[int], image_size: int, mask_size: int):
@@ -30,6 +46,13 @@ class PhotoFrame:
     def logits(self, mask: np.ndarray) -> np.ndarray:
         """Bring one mask's logits (s, s) to photo size: (H, W) float32."""
         return self.rows @ mask.astype(np.float32) @ self.columns.T
+
+    def masks(self, low_res_masks: np.ndarray, threshold: float) -> np.ndarray:
+        """Bring logits (P, M, s, s) to boolean masks (P, M, H, W) of what is above a threshold, one at a time."""
+        masks = np.empty((*low_res_masks.shape[:2], len(self.rows), len(self.columns)), dtype=bool)
+        for place in np.ndindex(masks.shape[:2]):
+            np.greater(self.logits(low_res_masks[place]), threshold, out=masks[place])
+        return masks
 
 
 def interpolation_weights(source: int, target: int) -> np.ndarray:

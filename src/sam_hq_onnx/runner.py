@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,30 +15,15 @@ from sam_hq_numpy.value_ranges import InputRange
 
 from .arguments import check_generation_options, check_size, check_supported
 from .embeddings import OnnxEmbeddings
+from .encoder_inputs import encoder_input, image_rgb
 from .generation import GeneratedMasks, generated_masks
-from .image_loading import encoder_input, load_photo
-from .masks import PhotoFrame
+from .masks import PhotoFrame, PhotoMasks
 from .metadata import GraphMetadata
 from .prompts import PROMPT_INPUTS, decoder_prompts
 from .sessions import Provider, loaded_graphs
 
 # Pixels of low-resolution masks decoded together: eight objects at full size, whose features are 64 floats a pixel.
 _MASK_PIXELS_AT_ONCE = 2**19
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoMasks:
-    """The masks of P objects of one image, M candidates each, best first.
-
-    Attributes:
-        masks: (P, M, H, W) boolean, at photo size.
-        scores: Predicted IoU (P, M) float32.
-        low_res_masks: Logits (P, M, s, s) float32; `low_res_masks[:, 0]` can be mask prompts of a next call.
-    """
-
-    masks: np.ndarray
-    scores: np.ndarray
-    low_res_masks: np.ndarray
 
 
 class OnnxSamHQ:
@@ -101,7 +85,7 @@ class OnnxSamHQ:
 
         Args:
             images: One image or a list of them: paths, URLs, PIL images, bytes or arrays; see
-                `image_loading.load_photo`.
+                `encoder_inputs.image_rgb`.
             max_pixels: Larger images are refused before they are decoded; None: Pillow's own limit.
             input_range: Values of images of more than 8 bits that become black and white, as (low, high), or "auto"
                 for the lowest and the highest of each; None: the whole range of the type.
@@ -118,7 +102,7 @@ class OnnxSamHQ:
         if not listed:
             raise ValueError("images is empty, at least one image is needed")
         pixel_values, original, reshaped = encoder_input(
-            [load_photo(image, max_pixels, input_range, timeout) for image in listed], self.metadata
+            [image_rgb(image, max_pixels, input_range, timeout) for image in listed], self.metadata
         )
         image_embeddings, hq_features = self.encoder.run(
             ["image_embeddings", "hq_features"], {"pixel_values": pixel_values}
@@ -240,9 +224,10 @@ class OnnxSamHQ:
             input_masks,
         )
         pred_masks, iou_scores = self.decode(embeddings, prompts, multimask_output, hq_token_only)
+        threshold = self.metadata.mask_threshold
         return [
-            PhotoMasks(self._at_photo_size(masks[kept], original, reshaped), scores[kept], masks[kept])
-            for masks, scores, kept, original, reshaped in zip(
+            PhotoMasks(self.frame(original, reshaped).masks(logits[kept], threshold), scores[kept], logits[kept])
+            for logits, scores, kept, original, reshaped in zip(
                 pred_masks, iou_scores, valid, embeddings.original_sizes, embeddings.reshaped_sizes, strict=True
             )
         ]
@@ -304,7 +289,7 @@ class OnnxSamHQ:
         """
         check_generation_options(options)
         check_supported(options)
-        photo = load_photo(image, options.max_pixels, options.input_range, options.timeout)
+        photo = image_rgb(image, options.max_pixels, options.input_range, options.timeout)
         return generated_masks(self, photo, options)
 
     def frame(self, original_size: tuple[int, int], reshaped_size: tuple[int, int]) -> PhotoFrame:
@@ -329,14 +314,6 @@ class OnnxSamHQ:
                 f"the embeddings are of the model {embeddings.model!r}, the decoder is of {self.metadata.model!r}; "
                 "prompt them with the runner that made them"
             )
-
-    def _at_photo_size(self, masks: np.ndarray, original: tuple[int, int], reshaped: tuple[int, int]) -> np.ndarray:
-        frame, threshold = self.frame(original, reshaped), self.metadata.mask_threshold
-        photo_masks = np.empty((*masks.shape[:2], *original), dtype=bool)
-        for into, candidates in zip(photo_masks, masks, strict=True):
-            for place, mask in zip(into, candidates, strict=True):
-                np.greater(frame.logits(mask), threshold, out=place)
-        return photo_masks
 
 
 def _check_answer(graph: str, *answers: np.ndarray) -> None:

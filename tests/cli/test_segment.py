@@ -19,7 +19,7 @@ from conftest import PHOTOS, small_config
 from sam_hq.hub.conversion import processor_for
 from sam_hq_cli.main import main
 from sam_hq_cli.mask_files import write_masks
-from sam_hq_cli.segment import objects_from
+from sam_hq_cli.prompt_arguments import objects_from
 from sam_hq_numpy.overlays import object_color
 
 PHOTO = PHOTOS / "scissors.png"

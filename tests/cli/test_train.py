@@ -49,7 +49,7 @@ def test_the_same_command_goes_on_where_it_was(data, capsys):
     arguments = ["--config", data / "config.json", "--trainable", "all"]
     assert train(data, *arguments, "--steps", 2) == 0
     assert train(data, *arguments, "--steps", 4) == 0
-    assert "going on from step 2" in capsys.readouterr().out
+    assert "resumes from step 2" in capsys.readouterr().out
     lines = (data / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from sam_hq.evaluation.label_map_folder import JoinedImages, LabelMapFolder
 from sam_hq.evaluation.segmentation_data import ImageMaskFolder
-from sam_hq_cli.masked_images import open_images
+from sam_hq_cli.labelled_data import open_images
 from training_data import shapes, write_pairs
 
 NAMES = "background\nshirt\nskin\nshoes\nunlabelled\n"

@@ -18,7 +18,7 @@ from sam_hq.images.image_loading import flat_image_list, load_rgb
 from sam_hq.images.large_photos import PhotoRegions
 from sam_hq_numpy.photo_files import image_suffixes
 from sam_hq_numpy.photo_sources import ImageDownloadError, UnreadableImageError
-from sam_hq_onnx.image_loading import load_photo
+from sam_hq_onnx.encoder_inputs import image_rgb
 
 RGB = np.random.default_rng(0).integers(0, 256, (24, 37, 3), dtype=np.uint8)
 
@@ -122,7 +122,7 @@ def test_a_photo_is_the_same_whichever_way_it_comes(name, read, tmp_path, server
     readers = {
         "torch": lambda source: load_rgb(flat_image_list([source])[0])[0],
         "regions": lambda source: PhotoRegions(source).pixels(),
-        "runner": load_photo,
+        "runner": image_rgb,
     }
     for way, source in ways_in(name, tmp_path, server).items():
         np.testing.assert_array_equal(readers[read](source), FILES[name][1], err_msg=way)
@@ -173,7 +173,7 @@ def test_too_many_pixels_are_refused_before_any_way_in_decodes_them(tmp_path):
         "data:image/png;base64," + base64.b64encode(content).decode(),
     )
     for source in sources:
-        for read in (load_rgb, PhotoRegions, load_photo):
+        for read in (load_rgb, PhotoRegions, image_rgb):
             tracemalloc.start()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -275,7 +275,7 @@ def test_sources_that_hold_no_photo_are_refused(source, message):
 
 @pytest.mark.parametrize("thing", [{"image": RGB, "label": 3}, {}, {RGB.tobytes()}, 3.5, object()])
 def test_things_that_are_no_photo_are_named(thing):
-    for read in (load_rgb, PhotoRegions, load_photo):
+    for read in (load_rgb, PhotoRegions, image_rgb):
         with pytest.raises(TypeError, match="images must hold PIL images, paths, URLs, bytes"):
             read(thing)
 

@@ -16,7 +16,7 @@ from sam_hq.images.image_loading import load_rgb
 from sam_hq.images.large_photos import PhotoRegions
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.value_ranges import to_uint8
-from sam_hq_onnx.image_loading import load_photo
+from sam_hq_onnx.encoder_inputs import image_rgb
 
 PHOTO = np.asarray(Image.open(PHOTOS / "kitten.jpg").convert("L").resize((160, 120)))
 LOW, HIGH = int(PHOTO.min()), int(PHOTO.max())
@@ -54,10 +54,10 @@ NARROW = {
 
 
 @pytest.mark.parametrize("name", NARROW)
-@pytest.mark.parametrize("read", [lambda *args, **options: load_rgb(*args, **options)[0], load_photo])
+@pytest.mark.parametrize("read", [lambda *args, **options: load_rgb(*args, **options)[0], image_rgb])
 def test_narrow_images_warn_of_the_range_and_the_option_that_helps(name, read):
     image = NARROW[name]
-    if read is load_photo and isinstance(image, torch.Tensor):
+    if read is image_rgb and isinstance(image, torch.Tensor):
         image = image.numpy()
     with pytest.warns(UserWarning, match=r"hold values in \[.*\], a small part of .*input_range='auto'"):
         read(image)
@@ -106,7 +106,7 @@ def test_what_does_not_fit_names_the_option():
         tiff(Image.fromarray(PHOTO.astype(np.float32) * 40 - 9)),
         Image.fromarray(PHOTO.astype(np.int32) - 100),
     ):
-        for read in (load_rgb, load_photo):
+        for read in (load_rgb, image_rgb):
             with pytest.raises(ValueError, match="input_range='auto' or input_range="):
                 read(image)
             assert read(image, input_range="auto") is not None
@@ -185,7 +185,7 @@ def test_sixteen_bit_colours_of_files_keep_all_their_bits(make, tmp_path):
     rng = np.random.default_rng(0)
     values = rng.integers(0, 65536, (40, 30, 3)).astype(np.uint16)
     (tmp_path / "full").write_bytes(make(values))
-    for read in (lambda source: load_rgb(source)[0], load_photo, lambda source: PhotoRegions(source).pixels()):
+    for read in (lambda source: load_rgb(source)[0], image_rgb, lambda source: PhotoRegions(source).pixels()):
         np.testing.assert_array_equal(read(tmp_path / "full"), load_rgb(values)[0])
     narrow = np.dstack([PHOTO.astype(np.uint16) * 16] * 3)
     with pytest.warns(UserWarning, match="small part of"):

@@ -18,7 +18,7 @@ from sam_hq.images.image_loading import load_rgb
 from sam_hq.images.mask_frames import low_res_masks_to_photo
 from sam_hq_numpy.prompt_warnings import PromptWarning
 from sam_hq_onnx import GraphMetadata, OnnxSamHQ
-from sam_hq_onnx.image_loading import encoder_input, load_photo
+from sam_hq_onnx.encoder_inputs import encoder_input, image_rgb
 from sam_hq_onnx.masks import PhotoFrame
 from sam_hq_onnx.prompts import decoder_prompts
 
@@ -206,8 +206,8 @@ def test_files_of_every_mode_are_read_as_the_processor_reads_them(mode, tmp_path
     path = tmp_path / ("photo.tiff" if mode == "F" else "photo.png")
     image.save(path)
     wanted, _ = load_rgb(path)
-    np.testing.assert_array_equal(load_photo(path), wanted)
-    np.testing.assert_array_equal(load_photo(Image.open(path)), wanted)
+    np.testing.assert_array_equal(image_rgb(path), wanted)
+    np.testing.assert_array_equal(image_rgb(Image.open(path)), wanted)
 
 
 @pytest.mark.parametrize("original", [(37, 53), (1000, 301), (128, 128)])

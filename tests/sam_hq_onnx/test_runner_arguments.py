@@ -9,7 +9,7 @@ from PIL import Image
 from sam_hq.images.image_loading import load_rgb
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_onnx import OnnxSamHQ
-from sam_hq_onnx.image_loading import load_photo
+from sam_hq_onnx.encoder_inputs import image_rgb
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 MASK = np.zeros((32, 32), np.float32)
@@ -103,12 +103,12 @@ def test_options_as_a_dictionary_are_refused_with_the_way_to_pass_them(runner, c
 )
 def test_the_channels_of_an_array_are_where_the_processor_finds_them(shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    np.testing.assert_array_equal(load_photo(image), load_rgb(image)[0])
+    np.testing.assert_array_equal(image_rgb(image), load_rgb(image)[0])
 
 
 def test_arrays_without_channels_are_refused():
     with pytest.raises(ValueError, match=r"1, 3 or 4 channels .*, got shape \(5, 9, 2\)"):
-        load_photo(np.zeros((5, 9, 2), np.uint8))
+        image_rgb(np.zeros((5, 9, 2), np.uint8))
 
 
 def test_generation_does_not_guess_at_the_channels_of_a_low_image(runner):

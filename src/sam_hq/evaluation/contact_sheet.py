@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sam_hq_numpy.atomic_writing import new_file
 
-from .scoring import EvaluationReport, ObjectScore, PromptedModel, answers
+from .evaluation_report import EvaluationReport, ObjectScore
+from .scoring import PromptedModel, answers
 
 TILE, HEADER, TEXT, DPI = 320, 36, 14, 150  # pixels, and the resolution that the file states
 HIT_COLOR, MISSED_COLOR, EXTRA_COLOR = (40, 200, 80), (60, 120, 255), (255, 60, 60)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sam_hq_onnx.image_loading import encoder_input, load_photo
+from sam_hq_onnx.encoder_inputs import encoder_input, image_rgb
 from sam_hq_onnx.metadata import GraphMetadata
 
 from .calibration import activation_ranges, layers_with_weights
@@ -72,7 +72,7 @@ def check_calibration_photos(photos: Sequence[object]) -> None:
         ValueError: If a photo cannot be read.
     """
     for photo in photos:
-        load_photo(photo)
+        image_rgb(photo)
 
 
 def _dynamic(prepared: Path, external: bool) -> Any:
@@ -100,7 +100,7 @@ def _calibrated(prepared: Path, photos: Sequence[object], metadata: GraphMetadat
 
     graph = onnx.load(str(prepared))
     layers = layers_with_weights(graph, CALIBRATED_OPERATORS)
-    feeds = ({"pixel_values": encoder_input([load_photo(photo)], metadata)[0]} for photo in photos)
+    feeds = ({"pixel_values": encoder_input([image_rgb(photo)], metadata)[0]} for photo in photos)
     quantizer = QDQQuantizer(
         graph,
         per_channel=True,

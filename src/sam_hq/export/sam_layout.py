@@ -256,13 +256,13 @@ def agreement_of(
                 hq_token_only=hq_token_only,
                 return_logits=True,
             ).numpy()
-            largest = max(1.0, float(np.abs(wanted[2]).max()))
-            for graph, torch_own in ((found[0][0], wanted[0][0, 0]), (found[2][0], wanted[2][0, 0])):
-                differences.append(float(np.abs(graph[0] - torch_own).max()) / largest)
-            score_differences.append(float(np.abs(found[1][0, 0] - wanted[1][0, 0])))
-            either = (found[0][0, 0] > 0) | (wanted[0][0, 0] > 0)
-            if either.any():
-                ious.append(((found[0][0, 0] > 0) & (wanted[0][0, 0] > 0)).sum() / either.sum())
+            (masks, scores, low_res), torch_own = (part[0, 0] for part in found), [part[0, 0] for part in wanted]
+            largest = max(1.0, float(np.abs(torch_own[2]).max()))
+            differences += [float(np.abs(masks - torch_own[0]).max()) / largest]
+            differences += [float(np.abs(low_res - torch_own[2]).max()) / largest]
+            score_differences.append(float(np.abs(scores - torch_own[1])))
+            if (either := (masks > 0) | (torch_own[0] > 0)).any():
+                ious.append(((masks > 0) & (torch_own[0] > 0)).sum() / either.sum())
     model.train(training)
     return Agreement(
         float(np.nan_to_num(np.max(differences), nan=np.inf)),

@@ -95,13 +95,9 @@ def segment_regions(
     boxes, points_of, labels_of = _of_objects(input_boxes, input_points, input_labels)
     predictor = SamHQPredictor(model, processor)
     options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
-    of_processor = processor.image_processor
-    photo = PhotoRegions(
-        image,
-        of_processor.max_pixels if max_pixels is None else max_pixels,
-        of_processor.input_range if input_range is None else input_range,
-        timeout,
-    )
+    max_pixels = processor.image_processor.max_pixels if max_pixels is None else max_pixels
+    input_range = processor.image_processor.input_range if input_range is None else input_range
+    photo = PhotoRegions(image, max_pixels, input_range, timeout)
     warn_about_prompts(
         [photo.size],
         None if points_of is None else [points_of],
@@ -118,12 +114,12 @@ def segment_regions(
         labels = None if points is None or labels_of is None else labels_of[index]
         prompts = {"boxes": box, "points": points, "labels": labels}
         side = max(tile_size, int(np.ceil(context * max(span[2] - span[0], span[3] - span[1]))))
-        for growth in range(max_growths + 1):
-            region = _region(span, side << growth, photo.size)
-            with prompts_already_checked():
+        with prompts_already_checked():
+            for growth in range(max_growths + 1):
+                region = _region(span, side << growth, photo.size)
                 found, is_cut = _segment(predictor, photo, region, prompts, options)
-            if not is_cut:
-                break
+                if not is_cut:
+                    break
         segmented.append(found)
     return segmented
 

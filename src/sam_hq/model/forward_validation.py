@@ -196,24 +196,44 @@ def warn_of_untrained_hq_token(config: SamHQConfig, hq_token_only: bool, stackle
         )
 
 
-def broadcast_persam_input(
-    name: str, persam_input: torch.Tensor | None, shape: tuple[int, ...], dtype: torch.dtype
-) -> torch.Tensor | None:
-    """Check a tensor that is added inside the decoder, and give it as many dimensions as what it is added to.
+def checked_persam_inputs(
+    config: SamHQConfig,
+    tokens: tuple[int, int, int],
+    dtype: torch.dtype,
+    attention_similarity: torch.Tensor | None,
+    target_embedding: torch.Tensor | None,
+) -> dict[str, torch.Tensor | None]:
+    """Check what is added inside the decoder.
 
     Args:
-        name: The argument's name.
-        persam_input: Any tensor that broadcasts to `shape`, or None.
-        shape: Shape of what it is added to.
-        dtype: The dtype of what it is added to.
+        config: The model's configuration.
+        tokens: Numbers of images, objects and tokens, the decoder's own among them.
+        dtype: The decoder's.
+        attention_similarity: Broadcasts to (B*P, heads, n, h*w), or None.
+        target_embedding: Broadcasts to (B, P, n, C), or None.
 
     Returns:
-        The same numbers in that dtype, with leading dimensions of 1; or None.
+        Both, with as many dimensions as what they are added to; empty where there is neither.
 
     Raises:
-        TypeError: If it is no floating point tensor.
-        ValueError: If it does not broadcast to `shape`.
+        TypeError: If one is no floating point tensor.
+        ValueError: If one does not broadcast.
     """
+    if attention_similarity is None and target_embedding is None:
+        return {}
+    images, count, length = tokens
+    decoder, pixels = config.mask_decoder_config, config.vision_config.image_embedding_size**2
+    scores, targets = (images * count, decoder.num_attention_heads, length, pixels), (*tokens, decoder.hidden_size)
+    return {
+        "attention_similarity": _broadcast("attention_similarity", attention_similarity, scores, dtype),
+        "target_embedding": _broadcast("target_embedding", target_embedding, targets, dtype),
+    }
+
+
+def _broadcast(
+    name: str, persam_input: torch.Tensor | None, shape: tuple[int, ...], dtype: torch.dtype
+) -> torch.Tensor | None:
+    """The same numbers in that dtype, with as many dimensions as `shape`, the leading ones of 1."""
     if persam_input is None:
         return None
     if not isinstance(persam_input, torch.Tensor) or not persam_input.is_floating_point():
@@ -227,12 +247,12 @@ def broadcast_persam_input(
 
 __all__ = [
     "are_for_no_object",
-    "broadcast_persam_input",
     "check_embeddings",
     "check_flags",
     "check_image_inputs",
     "check_mask_labels",
     "check_pixel_values",
+    "checked_persam_inputs",
     "warn_of_untrained_hq_token",
     "with_one_object",
 ]

@@ -77,7 +77,7 @@ def plot_masks(
     Raises:
         TypeError: Something that is no photo, mask or number.
         ValueError: Masks of another size than the photo, scores of another number, malformed prompts.
-        ImportError: Matplotlib is not installed.
+        ImportError: matplotlib is not installed.
     """
     pixels = photo_pixels(photo)
     candidates = candidate_masks("masks", masks, pixels)
@@ -114,7 +114,7 @@ def plot_prompts(
     Raises:
         TypeError: Something that is no photo or number.
         ValueError: Malformed prompts, or none at all.
-        ImportError: Matplotlib is not installed.
+        ImportError: matplotlib is not installed.
     """  # noqa: D205
     pixels = photo_pixels(photo)
     prompts = DrawnPrompts(boxes, points, labels)
@@ -153,7 +153,7 @@ def plot_candidates(
     Raises:
         TypeError: See `plot_masks`.
         ValueError: See `plot_masks`.
-        ImportError: Matplotlib is not installed.
+        ImportError: matplotlib is not installed.
     """
     pixels = photo_pixels(photo)
     candidates = candidate_masks("masks", masks, pixels, of_one_object=True)
@@ -202,7 +202,7 @@ def plot_comparison(
     Raises:
         TypeError: See `plot_masks`.
         ValueError: See `plot_masks`.
-        ImportError: Matplotlib is not installed.
+        ImportError: matplotlib is not installed.
     """
     pixels = photo_pixels(photo)
     sam, high_quality = single_mask("sam_mask", sam_mask, pixels), single_mask("hq_mask", hq_mask, pixels)
@@ -244,7 +244,7 @@ def plot_automatic_masks(
     Raises:
         TypeError: Something else was given.
         ValueError: Masks of another size than the photo.
-        ImportError: Matplotlib is not installed.
+        ImportError: matplotlib is not installed.
     """
     pixels = photo_pixels(photo)
     masks = sorted(generated_masks(generated, pixels), key=lambda mask: -mask.sum())
@@ -276,7 +276,7 @@ def plot_boundary_error(
     Raises:
         TypeError: See `plot_masks`.
         ValueError: See `plot_masks`; or the width is less than 1.
-        ImportError: Matplotlib is not installed.
+        ImportError: matplotlib is not installed.
     """
     pixels = photo_pixels(photo)
     found, wanted = single_mask("mask", mask, pixels), single_mask("truth", truth, pixels)

@@ -80,7 +80,7 @@ def with_lora(model: SamHQModel, rank: int = 8, alpha: int | None = None, seed: 
         A `peft.PeftModel`; `merge_and_unload()` makes a plain model of it.
 
     Raises:
-        ImportError: Peft is not installed.
+        ImportError: peft is not installed.
     """
     try:
         from peft import LoraConfig, get_peft_model

@@ -105,6 +105,29 @@ def settings_of(state: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def changed_settings(state: Path, now: dict[str, Any]) -> list[str]:
+    """What is set otherwise than in the run that a state is of, each with its value before and now.
+
+    Args:
+        state: Its folder.
+        now: The settings and data of the run that resumes.
+
+    Raises:
+        ValueError: If one has changed that the state's weights depend on.
+    """
+    before = settings_of(state)
+    if not before:
+        return []
+    kinds: dict[str, Any] = {"trainable": str, "lora_rank": int, "ema_decay": bool, "encoder_learning_rate": bool}
+    for name, kind in kinds.items():
+        if kind(before.get(name)) != kind(now[name]):
+            raise ValueError(
+                f"cannot resume from {str(state)!r}: its {name} is {before.get(name)}, but {now[name]} is asked "
+                "for; name a new output folder"
+            )
+    return [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
+
+
 def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]

@@ -20,10 +20,10 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object
 from torch.utils.data import DataLoader, Subset
 
-from ..evaluation.segmentation_data import BadDataReport
 from .batches import TrainingBatches
 from .parts import parameter_groups, recompute_activations, select_parameters, with_lora
-from .run_folder import RunFolder, settings_of
+from .run_folder import RunFolder, changed_settings, settings_of
+from .run_report import RunReport
 from .run_state import Progress, RunningMean, SwappedWeights
 from .settings import TrainingSettings
 from .step import TrainingStep
@@ -69,8 +69,8 @@ class Trainer:
         _check_trackers(settings.trackers)
         if validation is not None and not any(len(masks) for _, masks in validation):
             raise ValueError(f"the validation data have no usable mask; {validation.report}")
-        self.settings, self.processor, self.validation, self.report = settings, processor, validation, report
-        self.on_progress, self.left_out, self.folder = progress, BadDataReport(), RunFolder(output_dir)
+        self.settings, self.processor, self.validation = settings, processor, validation
+        self.folder, self.progress = RunFolder(output_dir), Progress()
         self.resume_settings = {  # what a resumed run compares
             **settings.plain(),
             "training_images": _described(images),
@@ -83,24 +83,15 @@ class Trainer:
             project_dir=self.folder.path,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
-        if settings.gradient_checkpointing:
-            recompute_activations(model)
-        if settings.trainable == "lora":
-            model = with_lora(model, settings.lora_rank, seed=settings.seed)
-        else:
-            select_parameters(model, settings.trainable)
-        step_module = TrainingStep(model, settings)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(step_module, settings.weight_decay, settings.encoder_rate),
-            lr=settings.learning_rate,
-            betas=(0.9, 0.99),
-        )
-        self.progress = Progress()
+        self.say = RunReport(report, progress, self.accelerator.is_main_process)
+        self.left_out = self.say.left_out
+        step_module = TrainingStep(_trainable(model, settings), settings)
+        groups = parameter_groups(step_module, settings.weight_decay, settings.encoder_rate)
+        optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
         self.step_module, self.optimizer = self.accelerator.prepare(step_module, optimizer)
-        self.accelerator.register_for_checkpointing(self.progress)
         self.mean = RunningMean(self.unwrapped_step(), settings.ema_decay) if settings.ema_decay else None
-        if self.mean is not None:
-            self.accelerator.register_for_checkpointing(self.mean)
+        for carried in (self.progress, *([] if self.mean is None else [self.mean])):
+            self.accelerator.register_for_checkpointing(carried)
         options = processor.image_processor
         self.batches = TrainingBatches(
             images,
@@ -130,7 +121,8 @@ class Trainer:
         """
         states = self.folder.states()
         if states:
-            self._say_what_changed(states[-1])
+            if changed := changed_settings(states[-1], self.resume_settings):
+                self.say.line(f"changed since {states[-1].name}: {', '.join(changed)}")
             try:
                 self.folder.check_state(states[-1])
                 self.accelerator.load_state(str(states[-1]))
@@ -142,26 +134,6 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.folder.cut_log(self.progress.step)
         return self.progress.step
-
-    def _say_what_changed(self, state: Path) -> None:
-        before, now = settings_of(state), self.resume_settings
-        if not before:
-            return
-        kinds: tuple[tuple[str, Any], ...] = (
-            ("trainable", str),
-            ("lora_rank", int),
-            ("ema_decay", bool),
-            ("encoder_learning_rate", bool),
-        )
-        for name, kind in kinds:
-            if kind(before.get(name)) != kind(now[name]):
-                raise ValueError(
-                    f"cannot resume from {str(state)!r}: its {name} is {before.get(name)}, but {now[name]} is asked "
-                    "for; name a new output folder"
-                )
-        changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
-        if changed:
-            self._report(f"changed since {state.name}: {', '.join(changed)}")
 
     def train(self, stop_after: int | None = None) -> dict[str, float]:
         """Train to the last step.
@@ -185,7 +157,7 @@ class Trainer:
                 gathered.setdefault(key, []).append(value)
             self.progress.step += 1
             step = self.progress.step
-            self._advance("training", step, settings.steps)
+            self.say.progress("training", step, settings.steps)
             if step % settings.log_every == 0 or step == last:
                 self._log(step, {key: float(np.mean(values)) for key, values in gathered.items()})
                 gathered = {}
@@ -195,7 +167,9 @@ class Trainer:
                 self._keep(step, quality)
         if settings.trackers:
             accelerator.end_training()
-        self._note(gather_object([(name, reason) for reason, names in self.left_out.cases.items() for name in names]))
+        self.say.skipped(
+            gather_object([(name, reason) for reason, names in self.left_out.cases.items() for name in names])
+        )
         return quality
 
     def _loader(self, last: int) -> DataLoader:
@@ -217,7 +191,7 @@ class Trainer:
         measures: dict[str, list[float]] = {}
         for _ in range(settings.accumulation):
             batch = {name: _moved(value, accelerator.device) for name, value in next(loader).items()}
-            self._note(batch.pop("left_out"))
+            self.say.skipped(batch.pop("left_out"))
             with accelerator.accumulate(self.step_module):
                 with accelerator.autocast():
                     loss, parts = self.step_module(batch)
@@ -241,27 +215,12 @@ class Trainer:
             raise FloatingPointError(f"the gradient of step {step} is {norm}; lower learning_rate")
         return norm
 
-    def _note(self, cases: list[tuple[str, str]]) -> None:
-        """Keep count of bad data, and name the first of each kind at once."""
-        for name, reason in cases:
-            if reason not in self.left_out.cases:
-                self._report(f"skipped {name}: {reason} (others like it are counted)")
-            self.left_out.add(name, reason)
-
-    def _report(self, line: str) -> None:
-        if self.report is not None and self.accelerator.is_main_process:
-            self.report(line)
-
-    def _advance(self, what: str, done: int, count: int) -> None:
-        if self.on_progress is not None and self.accelerator.is_main_process:
-            self.on_progress(what, done, count)
-
     def _log(self, step: int, measures: dict[str, float]) -> None:
         self.accelerator.log(measures, step=step)
         if self.accelerator.is_main_process:
             self.folder.log(step, measures)
         named = " ".join(f"{key} {value:.3f}" for key, value in measures.items())
-        self._report(f"step {step}/{self.settings.steps}: {named}")
+        self.say.line(f"step {step}/{self.settings.steps}: {named}")
 
     def _share_buffers(self) -> None:
         """Give all processes what the main one will save: batch norms' statistics are of each one's own batches."""
@@ -291,10 +250,10 @@ class Trainer:
                 branches,
                 accelerator.process_index,
                 accelerator.num_processes,
-                lambda done, count: self._advance("validation", done, count),
+                lambda done, count: self.say.progress("validation", done, count),
             )
         self.step_module.train()
-        self._note(self.validation.report.take_new())
+        self.say.skipped(self.validation.report.take_new())
         return quality
 
     def _saved_weights(self) -> SwappedWeights:
@@ -329,6 +288,15 @@ def _common_size(model: Any, processor: Any) -> int:
             f"the processor pads to {pad['height']} x {pad['width']} pixels, but the model takes {size} x {size}"
         )
     return size
+
+
+def _trainable(model: Any, settings: TrainingSettings) -> Any:
+    if settings.gradient_checkpointing:
+        recompute_activations(model)
+    if settings.trainable == "lora":
+        return with_lora(model, settings.lora_rank, seed=settings.seed)
+    select_parameters(model, settings.trainable)
+    return model
 
 
 def _described(images: Any) -> str:

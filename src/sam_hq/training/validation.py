@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from accelerate.utils import gather_object
 
-from ..evaluation.scoring import EvaluationReport, PromptedModel, evaluate
+from ..evaluation.evaluation_report import EvaluationReport
+from ..evaluation.scoring import PromptedModel, evaluate
 
 
 class EveryNth:

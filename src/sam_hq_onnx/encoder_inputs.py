@@ -14,13 +14,13 @@ from sam_hq_numpy.value_ranges import InputRange
 from .metadata import GraphMetadata
 
 
-def load_photo(
+def image_rgb(
     image: object,
     max_pixels: int | None = None,
     input_range: InputRange = None,
     timeout: float | None = None,
 ) -> np.ndarray:
-    """Read one photo, as `SamHQProcessor` does.
+    """Bring one image of any kind to 8-bit RGB, as `SamHQProcessor` does.
 
     Args:
         image: A path, URL, PIL image, bytes, binary file or array: (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4

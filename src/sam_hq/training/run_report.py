@@ -1,0 +1,41 @@
+"""What a training run tells people while it goes on."""
+
+from collections.abc import Callable
+
+from ..evaluation.segmentation_data import BadDataReport
+
+
+class RunReport:
+    """Lines and progress from the main process; bad data are counted in each.
+
+    Args:
+        report: Called with each line, or None.
+        progress: Called with what is done, how much of it and of how much, or None.
+        is_main: Whether this is the main process.
+
+    Attributes:
+        left_out: Bad data met so far.
+    """
+
+    def __init__(
+        self, report: Callable[[str], None] | None, progress: Callable[[str, int, int], None] | None, is_main: bool
+    ) -> None:
+        self.left_out = BadDataReport()
+        self._report, self._progress = (report, progress) if is_main else (None, None)
+
+    def line(self, text: str) -> None:
+        """Tell one line."""
+        if self._report is not None:
+            self._report(text)
+
+    def progress(self, what: str, done: int, count: int) -> None:
+        """Tell how far something is."""
+        if self._progress is not None:
+            self._progress(what, done, count)
+
+    def skipped(self, cases: list[tuple[str, str]]) -> None:
+        """Count bad data, given as (name, reason), and name the first of each kind at once."""
+        for name, reason in cases:
+            if reason not in self.left_out.cases:
+                self.line(f"skipped {name}: {reason} (others like it are counted)")
+            self.left_out.add(name, reason)
