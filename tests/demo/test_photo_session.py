@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from demo_fixtures import HEIGHT, WIDTH, photo_file
-from sam_hq.demo.photo_session import MOST_OBJECTS, MOST_POINTS, MOST_UNDO
+from sam_hq.demo.photo_session import MOST_POINTS, MOST_UNDO
+from sam_hq.demo.session_steps import MOST_OBJECTS
 from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.overlays import object_color
 
@@ -236,7 +237,7 @@ def test_numbers_are_bounded(photo_session, monkeypatch):
         photo_session.keep()
     photo_session.set_options(candidates="one")
     monkeypatch.setattr("sam_hq.demo.photo_session.MOST_POINTS", 2)
-    monkeypatch.setattr("sam_hq.demo.photo_session.MOST_OBJECTS", 1)
+    monkeypatch.setattr("sam_hq.demo.session_steps.MOST_OBJECTS", 1)
     photo_session.add_point(1, 1)
     photo_session.add_point(2, 2)
     with pytest.raises(ValueError, match="at most 2 points"):
@@ -301,6 +302,20 @@ def test_found_masks_are_kept_once_each_and_taken_back(photo_session):
     assert len(photo_session.state()["objects"]) == 1
     photo_session.add_point(50, 60)  # kept ones stay while another is shown
     assert len(photo_session.masks_at((60, 100))) == 2
+
+
+def test_an_object_that_is_refined_keeps_its_room(photo_session, monkeypatch):
+    monkeypatch.setattr("sam_hq.demo.session_steps.MOST_OBJECTS", 2)
+    for x in (20, 100):
+        photo_session.add_point(x, 60)
+        photo_session.keep()
+    photo_session.refine(1)
+    mask = RunLengthMask.from_mask(np.eye(HEIGHT, WIDTH, dtype=bool))
+    photo_session.generation = SimpleNamespace(found=FoundMasks([mask]), state=dict, cancel=lambda: None)
+    with pytest.raises(ValueError, match="at most 2 objects"):
+        photo_session.keep_found()
+    photo_session.clear()
+    assert [each["number"] for each in photo_session.state()["objects"]] == [1, 2]
 
 
 def test_a_kept_object_is_refined_and_comes_back_with_number_and_name(demo_parts, photo_session):

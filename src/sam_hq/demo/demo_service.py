@@ -141,7 +141,7 @@ def found_masks(session: PhotoSession) -> dict[str, Any]:
     Raises:
         ValueError: If no search is done.
     """
-    found = None if session.generation is None else session.generation.found
+    found = session.found
     if found is None:
         raise ValueError("nothing has been searched yet")
     pixels = session.photo.size[0] * session.photo.size[1]
@@ -164,7 +164,7 @@ def found_labels(session: PhotoSession) -> np.ndarray:
     Raises:
         ValueError: If no search is done.
     """
-    found = None if session.generation is None else session.generation.found
+    found = session.found
     if found is None:
         raise ValueError("nothing has been searched yet")
     (height, width), (shown_height, shown_width) = session.photo.size, session.photo.shown_size

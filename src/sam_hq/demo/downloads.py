@@ -49,7 +49,7 @@ def generated_rows(session: PhotoSession) -> _Rows:
     Raises:
         ValueError: If nothing was looked for, or nothing found.
     """
-    found = None if session.generation is None else session.generation.found
+    found = session.found
     if not found:
         raise ValueError("nothing has been found yet: press Find everything first")
     facts = (

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from sam_hq_numpy.mask_rle import RunLengthMask
 
+from ..generation.candidates import MaskCandidates
 from ..generation.generator import SamHQMaskGenerator
 from ..images.mask_ops import encode_masks
 from ..photo_embeddings import PhotoEmbeddings
@@ -22,7 +23,6 @@ from .prompting import Answer, Prompts, answered
 from .session_steps import SegmentedObject, SessionOptions, Step, css_color, plain_object_name
 
 MOST_POINTS = 100  # of one object
-MOST_OBJECTS = 255  # as many as masks of 8 bits can number
 MOST_UNDO = 50
 
 
@@ -59,6 +59,11 @@ class PhotoSession:
         self._answer: Answer | None = None
         self._past: deque[Step] = deque(maxlen=MOST_UNDO)
         self._future: list[Step] = []
+
+    @property
+    def found(self) -> MaskCandidates | None:
+        """What the last search found; None where none is done."""
+        return None if self.generation is None else self.generation.found
 
     def add_point(self, x: float, y: float, label: int = 1) -> None:
         """Show the object by one point more.
@@ -115,7 +120,7 @@ class PhotoSession:
             ValueError: If there is none of that number.
         """
         with self._lock:
-            count = len(self._candidates())
+            count = len(self._step.candidates(self._answer))
             if isinstance(candidate, bool) or not isinstance(candidate, int) or not 0 <= candidate < count:
                 raise ValueError(f"there are {count} candidates, got number {candidate!r}")
             self._step = replace(self._step, chosen=candidate)
@@ -127,9 +132,9 @@ class PhotoSession:
             ValueError: If there is no mask, or no room for more.
         """
         with self._lock:
-            if self._shown() is None:
+            if self._step.shown(self._answer) is None:
                 raise ValueError("there is no mask to keep: click on an object first")
-            self._go_to(Step(kept=self._all_kept()), None)
+            self._go_to(self._step.with_shown_kept(self._answer), None)
 
     def keep_found(self, numbers: list[int] | None = None) -> None:
         """Keep masks that were found as objects; one that is kept already is not kept twice.
@@ -142,22 +147,10 @@ class PhotoSession:
             ValueError: If nothing was found, there is none of a number, or no room for so many.
         """
         with self._lock:
-            found = None if self.generation is None else self.generation.found
+            found = self.found
             if not found:
                 raise ValueError("nothing has been found yet: press Find everything first")
-            wanted: list[int] = list(range(1, len(found) + 1)) if numbers is None else numbers
-            if not isinstance(wanted, list) or not all(type(number) is int for number in wanted):
-                raise TypeError("numbers must be a list of whole numbers")
-            if any(not 1 <= number <= len(found) for number in wanted):
-                raise ValueError(f"numbers must be from 1 to {len(found)}, of the masks that were found")
-            step = self._step
-            for number in wanted:
-                mask = found.masks[number - 1]
-                if not any(each is not None and each.found is mask for each in (*step.kept, step.taken_up)):
-                    score = float(found.scores[number - 1])
-                    step = step.with_kept(SegmentedObject(step.free_number, mask, score, found=mask))
-            if len(step.kept) > MOST_OBJECTS:
-                raise ValueError(f"at most {MOST_OBJECTS} objects can be kept, these would make {len(step.kept)}")
+            step = self._step.with_found(found.masks, found.scores, numbers)
             if step is not self._step:
                 self._go_to(step, self._answer)
 
@@ -201,7 +194,7 @@ class PhotoSession:
         """
         with self._lock:
             wanted = self._step.object(number)
-            step = Step(kept=self._all_kept()).without(number)
+            step = self._step.with_shown_kept(self._answer).without(number)
             self._go_to(replace(step, taken_up=wanted), None)
 
     def clear(self) -> None:
@@ -214,21 +207,11 @@ class PhotoSession:
 
     def undo(self) -> None:
         """Take back the last action; does nothing where there is none."""
-        with self._lock:
-            if self._past:
-                answer = self._asked(self._past[-1].prompts)
-                self._future.append(self._step)
-                self._step, self._answer = self._past.pop(), answer
-                self._keep_choice_in_range()
+        self._travel(self._past, self._future)
 
     def redo(self) -> None:
         """Do again what was taken back; does nothing where there is none."""
-        with self._lock:
-            if self._future:
-                answer = self._asked(self._future[-1].prompts)
-                self._past.append(self._step)
-                self._step, self._answer = self._future.pop(), answer
-                self._keep_choice_in_range()
+        self._travel(self._future, self._past)
 
     def set_options(self, **changes: Any) -> None:
         """Ask the model in another way, and again at once.
@@ -247,8 +230,7 @@ class PhotoSession:
             except BaseException:
                 self._options = before
                 raise
-            self._answer = answer
-            self._keep_choice_in_range()
+            self._show(self._step, answer)
 
     def start_generation(self, submit: Callable[[Callable[[], None]], Any], **options: Any) -> None:
         """Start mask generation; its masks replace those found before.
@@ -281,7 +263,7 @@ class PhotoSession:
     def objects(self) -> list[SegmentedObject]:
         """The kept objects and the one in work, in the order of their making."""
         with self._lock:
-            shown = self._shown()
+            shown = self._step.shown(self._answer)
             return [*self._step.kept, *([] if shown is None else [shown])]
 
     def masks_at(self, size: tuple[int, int]) -> list[RunLengthMask]:
@@ -312,7 +294,9 @@ class PhotoSession:
                 "color": css_color(self._step.number),
                 "taken_up": self._step.taken_up is not None,
                 "chosen": self._step.chosen,
-                "candidates": [{"score": score, **self._summary(mask, size)} for mask, score in self._candidates()],
+                "candidates": [
+                    {"score": score, **self._summary(mask, size)} for mask, score in self._step.candidates(self._answer)
+                ],
                 "sam": None if self._answer is None else self._summary(self._answer.sam_mask(self._step.chosen), size),
                 "objects": [
                     {
@@ -347,36 +331,18 @@ class PhotoSession:
         with self._turns.short():
             return answered(self._predictor, self._embeddings, prompts, three, self._options.hq_token_only)
 
-    def _keep_choice_in_range(self) -> None:
-        # Other options may give fewer candidates than there were.
-        count = 1 if self._answer is None else len(self._answer.masks)
-        if self._step.chosen >= count:
-            self._step = replace(self._step, chosen=0)
+    def _show(self, step: Step, answer: Answer | None) -> None:
+        # Asked in another way, the model may give fewer candidates than there were.
+        chosen = step.chosen if answer is not None and step.chosen < len(answer.masks) else 0
+        self._step, self._answer = step if step.chosen == chosen else replace(step, chosen=chosen), answer
 
-    def _candidates(self) -> list[tuple[torch.Tensor | RunLengthMask, float]]:
-        """Masks that may be chosen, each with its score."""
-        taken_up = self._step.taken_up
-        if self._answer is None:
-            return [] if taken_up is None else [(taken_up.mask, taken_up.score)]
-        return list(zip(self._answer.masks, self._answer.scores.tolist(), strict=True))
-
-    def _shown(self) -> SegmentedObject | None:
-        """The object in work."""
-        step = self._step
-        if self._answer is None:
-            return step.taken_up
-        mask, score = self._answer.masks[step.chosen].clone(), float(self._answer.scores[step.chosen])
-        if step.taken_up is not None:
-            return replace(step.taken_up, mask=mask, score=score)
-        return SegmentedObject(step.number, mask, score)
-
-    def _all_kept(self) -> tuple[SegmentedObject, ...]:
-        """The kept objects together with the one in work."""
-        shown = self._shown()
-        kept = self._step.kept if shown is None else self._step.with_kept(shown).kept
-        if len(kept) > MOST_OBJECTS:
-            raise ValueError(f"at most {MOST_OBJECTS} objects can be kept")
-        return kept
+    def _travel(self, back: MutableSequence[Step], forth: MutableSequence[Step]) -> None:
+        """Go to the last step of one list; the one that is left becomes the last of the other."""
+        with self._lock:
+            if back:
+                answer = self._asked(back[-1].prompts)
+                forth.append(self._step)
+                self._show(back.pop(), answer)
 
     def _summary(self, mask_or_logits: torch.Tensor | RunLengthMask, size: tuple[int, int]) -> dict[str, Any]:
         mask = self._encoded(mask_or_logits, size)

@@ -1,15 +1,18 @@
 """The values that a session goes through: its objects, what undo restores, and how the model is asked."""
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
 from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.overlays import object_color
 
-from .prompting import Prompts
+from .prompting import Answer, Prompts
 
+MOST_OBJECTS = 255  # as many as masks of 8 bits can number
 CANDIDATE_CHOICES = ("auto", "three", "one")
 LONGEST_OBJECT_NAME = 60
 
@@ -74,12 +77,77 @@ class Step:
             raise ValueError(f"there is no object {str(number)[:20]!r}")
         return found[0]
 
+    def candidates(self, answer: Answer | None) -> list[tuple[torch.Tensor | RunLengthMask, float]]:
+        """Masks of the object in work that may be chosen, each with its score.
+
+        Args:
+            answer: The model's, to the prompts.
+        """
+        if answer is None:
+            return [] if self.taken_up is None else [(self.taken_up.mask, self.taken_up.score)]
+        return list(zip(answer.masks, answer.scores.tolist(), strict=True))
+
+    def shown(self, answer: Answer | None) -> SegmentedObject | None:
+        """The object in work, with the candidate that is chosen.
+
+        Args:
+            answer: The model's, to the prompts.
+        """
+        if answer is None:
+            return self.taken_up
+        mask, score = answer.masks[self.chosen].clone(), float(answer.scores[self.chosen])
+        if self.taken_up is not None:
+            return replace(self.taken_up, mask=mask, score=score)
+        return SegmentedObject(self.number, mask, score)
+
+    def with_shown_kept(self, answer: Answer | None) -> "Step":
+        """The kept objects together with the one in work, and no other in work.
+
+        Args:
+            answer: The model's, to the prompts.
+
+        Raises:
+            ValueError: If these are too many.
+        """
+        shown, others = self.shown(answer), Step(kept=self.kept)
+        return others if shown is None else others.with_kept(shown)
+
+    def with_found(self, masks: Sequence[RunLengthMask], scores: Any, numbers: list[int] | None) -> "Step":
+        """The same with masks of a search among the kept objects, but for those that are there already.
+
+        Args:
+            masks: All that were found.
+            scores: Their predicted IoU.
+            numbers: Places of those that are wanted, from 1; None for all.
+
+        Raises:
+            TypeError: If `numbers` is no list of whole numbers.
+            ValueError: If there is none of a number, or no room for so many.
+        """
+        wanted: list[int] = list(range(1, len(masks) + 1)) if numbers is None else numbers
+        if not isinstance(wanted, list) or not all(type(number) is int for number in wanted):
+            raise TypeError("numbers must be a list of whole numbers")
+        if any(not 1 <= number <= len(masks) for number in wanted):
+            raise ValueError(f"numbers must be from 1 to {len(masks)}, of the masks that were found")
+        step = self
+        for number in wanted:
+            mask = masks[number - 1]
+            if not any(each is not None and each.found is mask for each in (*step.kept, step.taken_up)):
+                added = SegmentedObject(step.free_number, mask, float(scores[number - 1]), found=mask)
+                step = step.with_kept(added)
+        return step
+
     def with_kept(self, added: SegmentedObject) -> "Step":
-        """The same with one kept object more.
+        """The same with one kept object more; one that is taken up needs room to come back.
 
         Args:
             added: The object.
+
+        Raises:
+            ValueError: If these are too many.
         """
+        if len(self.kept) + (self.taken_up is not None) >= MOST_OBJECTS:
+            raise ValueError(f"at most {MOST_OBJECTS} objects can be kept")
         return replace(self, kept=tuple(sorted((*self.kept, added), key=lambda each: each.number)))
 
     def without(self, number: int) -> "Step":
