@@ -112,8 +112,8 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         """Size of the low-res frame.
 
         Args:
-            frame_size: (height, width) of the padded frame, in place of `pad_size`.
-            mask_size: In place of the processor's own `mask_size`.
+            frame_size: (height, width) of the padded frame, instead of `pad_size`.
+            mask_size: Instead of the processor's own `mask_size`.
         """
         mask_size = self.mask_size if mask_size is None else mask_size
         if "longest_edge" not in mask_size:
@@ -205,7 +205,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
                 where it is left out.
             mask_threshold: A pixel whose logit is above it belongs to the mask.
             binarize: False returns logits, float32.
-            pad_size: Size of the padded frame, in place of the processor's own.
+            pad_size: Size of the padded frame, instead of the processor's own.
             valid_objects: (B, P) bool, the processor's mark; objects that are only padding are dropped.
 
         Returns:

@@ -211,3 +211,19 @@ class MaskGenerationOptions:
             if not ((grid >= 0) & (grid <= 1)).all():
                 raise ValueError(f"point_grids[{layer}] must hold x and y as fractions in [0, 1]")
         return grids
+
+
+def check_generation_options(options: object) -> None:
+    """Refuse what are no options of mask generation.
+
+    Args:
+        options: What came.
+
+    Raises:
+        TypeError: If they are no `MaskGenerationOptions`.
+    """
+    if not isinstance(options, MaskGenerationOptions):
+        raise TypeError(
+            f"options must be MaskGenerationOptions, got {type(options).__name__}; pass single options by name, as in "
+            "generate(image, points_per_crop=16)"
+        )

@@ -57,7 +57,7 @@ def connected_parts(mask: RunLengthMask, min_area: float = 1) -> list[RunLengthM
 
     Args:
         mask: The mask.
-        min_area: Pixels; regions with fewer are left out. Pixels that touch by a side or a corner are one region.
+        min_area: Pixels; regions with fewer are removed. Pixels that touch by a side or a corner are one region.
 
     Returns:
         A mask per region.

@@ -25,22 +25,6 @@ def check_size(name: str, size: Any, at_most: float = math.inf) -> None:
         raise ValueError(f"{name} must be a height and a width, whole numbers from 1{limit}, got {size!r}")
 
 
-def check_generation_options(options: object) -> None:
-    """Refuse what are no options of mask generation.
-
-    Args:
-        options: What came.
-
-    Raises:
-        TypeError: If they are no `MaskGenerationOptions`.
-    """
-    if not isinstance(options, MaskGenerationOptions):
-        raise TypeError(
-            f"options must be MaskGenerationOptions, got {type(options).__name__}; pass single options by name, as in "
-            "generate(image, points_per_crop=16)"
-        )
-
-
 def check_supported(options: MaskGenerationOptions) -> None:
     """Refuse options of mask generation that the runner would ignore.
 

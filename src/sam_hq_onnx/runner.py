@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from sam_hq_numpy.frame_sizes import check_same_shape
-from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions, check_generation_options
 from sam_hq_numpy.number_limits import check_flag
 from sam_hq_numpy.value_ranges import InputRange
 
-from .arguments import check_generation_options, check_size, check_supported
+from .arguments import check_size, check_supported
 from .embeddings import OnnxEmbeddings
 from .encoder_inputs import encoder_input, image_rgb
 from .generation import GeneratedMasks, generated_masks

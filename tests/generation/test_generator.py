@@ -36,6 +36,9 @@ class DiscModel:
 
     named_buffers = named_parameters
 
+    def eval(self):
+        return self
+
     def get_image_embeddings(self, pixel_values):
         self.embedded.append(len(pixel_values))
         # Rounded, so that the order of summation in a larger batch does not show.
@@ -357,6 +360,11 @@ def test_options_are_refused_before_the_image_is_embedded(processor, photo):
     for wrong in (0, -1, 10**9, "2", 1.5, None, True):
         with pytest.raises((ValueError, TypeError), match=rf"batch_size must be .*, got {wrong!r}"):
             generator.generate_each([photo], batch_size=wrong)
+    for no_options in ({"points_per_crop": 4}, 3):
+        with pytest.raises(TypeError, match="options must be MaskGenerationOptions, got (dict|int)"):
+            SamHQMaskGenerator(model, processor, no_options)
+        with pytest.raises(TypeError, match="options must be MaskGenerationOptions, got (dict|int)"):
+            generator.candidates_each([photo], 1, no_options)
     assert model.embedded == []
 
 

@@ -83,3 +83,19 @@ def test_valid_region_is_all_that_upscaling_reads_and_no_more():
         read_rows, read_columns = read.any(dim=1).nonzero().max().item() + 1, read.any(dim=0).nonzero().max().item() + 1
         assert read_rows <= rows <= read_rows + 1
         assert read_columns <= columns <= read_columns + 1
+
+
+def test_the_threshold_is_not_rounded_to_the_models_precision(prompted):
+    model, image_embeddings, hq_features, points = prompted
+    model, (image_embeddings, hq_features) = (
+        model.bfloat16(),
+        (each.bfloat16() for each in (image_embeddings, hq_features)),
+    )
+    options = {"input_points": points, "multimask_output": True}
+    with torch.no_grad():
+        scores = model(image_embeddings=image_embeddings, hq_features=hq_features, **options).iou_scores[0, :, 0]
+        highest = scores.max().item()
+        just_below = highest - 1e-5 * abs(highest)
+        assert torch.tensor(just_below, dtype=torch.bfloat16) == highest
+        groups = list(passing_masks(model, image_embeddings, hq_features, **options, min_score=just_below))
+    assert torch.cat([indices for indices, _ in groups]).tolist() == (scores == highest).nonzero()[:, 0].tolist()

@@ -137,3 +137,12 @@ def test_labels_of_any_dtype_and_autocast_give_the_loss(kind):
     loss = model(pixels.bfloat16(), labels=labels.to(kind)).loss
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected, atol=0.1, rtol=0)
+
+
+def test_a_model_in_training_mode_gives_what_it_gives_in_evaluation_and_keeps_its_statistics():
+    model = small_model("tiny_vit")
+    expected, before = generated(model), {name: value.clone() for name, value in model.state_dict().items()}
+    assert_same(generated(model.train()), expected)
+    found = pipeline("mask-generation", model=model.train(), image_processor=PROCESSOR.image_processor)
+    assert_same(found(Image.fromarray(PHOTO), **EVERYTHING), expected)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

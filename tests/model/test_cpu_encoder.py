@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from conftest import BACKBONES, small_model
+from conftest import BACKBONES, small_config, small_model
+from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.model import cpu_encoder
+from sam_hq.modeling_sam_hq import SamHQModel
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -19,4 +21,13 @@ def test_piece_by_piece_it_is_the_modules(monkeypatch, backbone, at_once):
         wanted = encoder(pixel_values, output_hidden_states=True)
         found = cpu_encoder.encode(encoder, pixel_values, output_hidden_states=True)
     assert wanted.keys() == found.keys()
+    torch.testing.assert_close(found.to_tuple(), wanted.to_tuple(), atol=1e-5, rtol=1e-4)
+
+
+def test_a_depthwise_convolution_of_one_pixel_is_no_linear_layer():
+    fields = small_config("tiny_vit").to_dict()
+    fields["vision_config"]["local_conv_size"] = 1
+    encoder, pixel_values = SamHQModel(SamHQConfig.from_dict(fields)).eval().vision_encoder, torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        wanted, found = encoder(pixel_values), cpu_encoder.encode(encoder, pixel_values)
     torch.testing.assert_close(found.to_tuple(), wanted.to_tuple(), atol=1e-5, rtol=1e-4)

@@ -183,7 +183,7 @@ def segmentation(mask: RunLengthMask, output_mode: str) -> np.ndarray | dict:
 
 
 def _cleaned(mask: RunLengthMask, options: MaskGenerationOptions) -> RunLengthMask:
-    # The areas are the largest that still go, whereas the functions take the smallest that stays.
+    # The options are the largest areas that are filled or removed, the functions take the smallest that stay.
     if options.max_hole_area:
         mask = fill_small_holes(mask, np.nextafter(options.max_hole_area, np.inf))
     if options.max_sprinkle_area:

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from sam_hq_numpy.crop_grids import layer_crop_boxes, tile_boxes
-from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.mask_generation_options import MaskGenerationOptions, check_generation_options
 from sam_hq_numpy.number_limits import check_whole
 
 from ..image_processing_sam_hq import SamHQImageProcessor
@@ -35,15 +35,15 @@ class SamHQMaskGenerator:
 
     Args:
         model: The model, on the device and in the dtype it runs in; wrappers around it (PEFT, torch.compile,
-            DistributedDataParallel) are looked through.
+            DistributedDataParallel) are looked through; set to evaluation.
         image_processor: Its image processor, or its processor.
         options: Options for all calls; the single ones in `more_options` go before them. None: those that suit the
             model (`config.mask_generation`), the defaults otherwise.
         **more_options: See `MaskGenerationOptions`.
 
     Raises:
-        TypeError: An option that does not exist, the nearest that does is named; or not a SAM-HQ model or
-            image processor.
+        TypeError: An option that does not exist, the nearest that does is named; or not a SAM-HQ model, image processor
+            or options.
         ValueError: An option with an impossible value.
     """
 
@@ -54,12 +54,14 @@ class SamHQMaskGenerator:
         options: MaskGenerationOptions | None = None,
         **more_options: Any,
     ) -> None:
-        self.model = unwrapped(model, SamHQModel)
+        self.model = unwrapped(model, SamHQModel).eval()
         if isinstance(image_processor, SamHQProcessor):
             image_processor = image_processor.image_processor
         if not isinstance(image_processor, SamHQImageProcessor):
             raise TypeError(f"image_processor must be a SamHQImageProcessor, got {type(image_processor).__name__}")
         self.image_processor = image_processor
+        if options is not None:
+            check_generation_options(options)
         suited = MaskGenerationOptions().updated(self.model.config.mask_generation or {})
         chosen = (options or suited).updated(more_options)
         of_processor = {name: getattr(image_processor, name, None) for name in ("max_pixels", "input_range")}
@@ -131,6 +133,7 @@ class SamHQMaskGenerator:
             options: All options.
             keep_embeddings: Called with the embeddings of every whole image, in order, before its masks are given.
         """
+        check_generation_options(options)
         check_whole("batch_size", batch_size, at_least=1, at_most=MOST_CROPS_AT_ONCE)
         warn_of_untrained_hq_token(self.model.config, options.hq_token_only)
         return self._candidates_each(images, batch_size, options, keep_embeddings)
@@ -152,6 +155,7 @@ class SamHQMaskGenerator:
             ValueError: If crops or tiles are asked for, whose embeddings would need the pixels, or the embeddings are
                 another model's.
         """
+        check_generation_options(options)
         check_maker(self.model, embeddings)
         warn_of_untrained_hq_token(self.model.config, options.hq_token_only)
         height, width = embeddings.original_size

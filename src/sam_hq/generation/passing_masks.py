@@ -114,7 +114,7 @@ def passing_masks(
         groups = iter([decoder.transformer(objects.tokens, objects.pixels, positions, objects.token_bias)[:2]])
     for tokens, pixels in groups:
         readings = decoder.read_tokens(tokens).wanted(multimask_output)
-        best = readings.iou_scores[:, 0]
+        best = readings.iou_scores[:, 0].float()  # or the threshold would be rounded as they are
         kept = torch.arange(len(best), device=best.device)
         if min_score is not None:
             kept = kept[best > min_score]

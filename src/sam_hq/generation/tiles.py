@@ -22,6 +22,8 @@ def stitched(candidates: MaskCandidates) -> MaskCandidates:
         The masks that nothing was joined to as they were, and for every object its joined mask: the union, with all
         points, the scores' mean weighted by area, and the smallest box around the tiles as its `crop_boxes`.
     """
+    if not len(candidates):
+        return candidates
     groups = _groups(len(candidates), _same_objects(candidates))
     areas = torch.tensor([mask.area for mask in candidates.masks], dtype=torch.float32)
     masks, points, crop_boxes, scores, stability = [], [], [], [], []
@@ -34,8 +36,6 @@ def stitched(candidates: MaskCandidates) -> MaskCandidates:
         weights = areas[members].clamp(min=1)
         scores.append((candidates.scores[members] * weights).sum() / weights.sum())
         stability.append((candidates.stability[members] * weights).sum() / weights.sum())
-    if not groups:
-        return candidates
     return replace(
         candidates,
         masks=masks,

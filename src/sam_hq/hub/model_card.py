@@ -94,7 +94,7 @@ def model_card(
         config: The model's configuration.
         checkpoint: The name of the file it was converted from.
         plain_sam: The file was plain SAM's, so the HQ parts are untrained.
-        repository: The Hub repository that the snippets name, in place of the published one.
+        repository: The Hub repository that the snippets name, instead of the published one.
         with_code: The directory carries its code, so the snippets do without this package.
     """
     published = PUBLISHED_MODELS.get(variant)

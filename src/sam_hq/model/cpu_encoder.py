@@ -222,7 +222,7 @@ def _conv_norm(layer: ConvNorm, features: torch.Tensor) -> torch.Tensor:
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     weight = conv.weight * scale[:, None, None, None]
     bias = norm.bias - (mean if conv.bias is None else mean - conv.bias) * scale
-    if conv.kernel_size == (1, 1):  # a linear layer, on a map in channels-last memory
+    if conv.kernel_size == (1, 1) and conv.groups == 1:  # a linear layer, on a map in channels-last memory
         return product(features.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
     return F.conv2d(features, weight, bias, conv.stride, conv.padding, groups=conv.groups)
 

@@ -108,8 +108,8 @@ class SamHQPromptEncoder(nn.Module):
 
         Returns:
             Sparse embeddings (B, P, n, hidden_size) or None without points and boxes; dense embeddings
-            (B, P, hidden_size, h, w), or (1, 1, hidden_size, 1, 1) without masks; and which tokens count (B, P, n),
-            or None where all do.
+            (B, P, hidden_size, h, w), or (1, 1, hidden_size, 1, 1) without masks; and which tokens are no padding
+            (B, P, n), or None where all are.
         """
         tokens, token_mask = [], None
         if input_points is not None and input_labels is not None:
@@ -131,7 +131,7 @@ class SamHQPromptEncoder(nn.Module):
         labels: torch.Tensor,
         pad: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (B, P, n, hidden_size) of points and which count (B, P, n); `pad` adds the token that ends them."""
+        """Tokens (B, P, n, hidden_size) of points and their mask (B, P, n); `pad` adds the token that ends them."""
         labels = labels.to(torch.long)  # the token below has a label that unsigned numbers and booleans cannot hold
         if pad:
             # Points without a box are followed by one token that says there is none, unless all of them only pad.
@@ -144,8 +144,8 @@ class SamHQPromptEncoder(nn.Module):
         embedded = torch.where(labels == NOT_A_POINT_LABEL, not_a_point, positions)
         embedded = embedded + (labels == BACKGROUND_LABEL) * _row(self.point_embed[0], points.device)
         embedded = embedded + (labels == FOREGROUND_LABEL) * _row(self.point_embed[1], points.device)
-        counts = labels != PADDING_LABEL
-        return embedded * counts, counts.squeeze(-1)
+        token_mask = labels != PADDING_LABEL
+        return embedded * token_mask, token_mask.squeeze(-1)
 
     def embed_boxes(
         self, encode_positions: Callable[[torch.Tensor], torch.Tensor], boxes: torch.Tensor

@@ -2,7 +2,7 @@
 
 Source: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (arXiv 1905.11946) in its Lite form,
 without squeeze-and-excitation and with ReLU6. Differs: strided convolutions pad by half their kernel on every side,
-where TensorFlow pads an even map at its right and bottom alone; the classifier's head is left out; a depthwise
+where TensorFlow pads an even map at its right and bottom alone; the classifier's head is dropped; a depthwise
 convolution mixes the two coarsest maps, and the features for the HQ token come from strides 4 and 8.
 """
 

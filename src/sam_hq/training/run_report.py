@@ -1,4 +1,4 @@
-"""What a training run tells people while it goes on."""
+"""What a training run tells people on its way."""
 
 from collections.abc import Callable
 
