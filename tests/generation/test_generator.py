@@ -361,9 +361,9 @@ def test_options_are_refused_before_the_image_is_embedded(processor, photo):
         with pytest.raises((ValueError, TypeError), match=rf"batch_size must be .*, got {wrong!r}"):
             generator.generate_each([photo], batch_size=wrong)
     for no_options in ({"points_per_crop": 4}, 3):
-        with pytest.raises(TypeError, match="options must be MaskGenerationOptions, got (dict|int)"):
+        with pytest.raises(TypeError, match=r"options must be MaskGenerationOptions, got (dict|int)"):
             SamHQMaskGenerator(model, processor, no_options)
-        with pytest.raises(TypeError, match="options must be MaskGenerationOptions, got (dict|int)"):
+        with pytest.raises(TypeError, match=r"options must be MaskGenerationOptions, got (dict|int)"):
             generator.candidates_each([photo], 1, no_options)
     assert model.embedded == []
 
