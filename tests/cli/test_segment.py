@@ -19,7 +19,6 @@ from conftest import PHOTOS, small_config
 from sam_hq.hub.conversion import processor_for
 from sam_hq_cli.main import main
 from sam_hq_cli.mask_files import write_masks
-from sam_hq_cli.prompt_arguments import objects_from
 from sam_hq_numpy.overlays import object_color
 
 PHOTO = PHOTOS / "scissors.png"
@@ -119,19 +118,6 @@ for words in (["absent.jpg"], ["."], [sys.argv[1], "--box", "9", "9", "1", "1"],
     assert "there is no image 'absent.jpg'" in done.stderr
     assert "'.' is a folder" in done.stderr
     assert "--box 9 9 1 1" in done.stderr
-
-
-def test_which_points_belong_to_which_box():
-    boxes = [[0, 0, 10, 10], [5, 5, 20, 20]]
-    prompts = objects_from(boxes, [[1, 1], [15, 15]], [[7, 7]])
-    assert prompts.points == [[[1, 1], [7, 7]], [[15, 15], [7, 7]]]
-    assert prompts.labels == [[1, 0], [1, 0]]
-    with pytest.raises(ValueError, match="the point 30 1 lies in none of the 2 boxes"):
-        objects_from(boxes, [[30, 1]], [])
-    # With one box, or none, all points belong to the one object, wherever they lie.
-    assert objects_from(boxes[:1], [[30, 1]], [[2, 2]]).points == [[[30, 1], [2, 2]]]
-    assert objects_from([], [[30, 1]], [[2, 2]]).labels == [[1, 0]]
-    assert objects_from([], [], []).processor_arguments == {}
 
 
 def test_coco_file_is_read_by_pycocotools(directory, tmp_path):
