@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.generation import crop_search
@@ -366,6 +367,15 @@ def test_options_are_refused_before_the_image_is_embedded(processor, photo):
         with pytest.raises(TypeError, match=r"options must be MaskGenerationOptions, got (dict|int)"):
             generator.candidates_each([photo], 1, no_options)
     assert model.embedded == []
+
+
+@pytest.mark.parametrize(
+    "one", [np.zeros((5, 9, 3), np.uint8), torch.zeros(3, 5, 9), Image.new("RGB", (9, 5)), "a.jpg", b"a", 3, None],
+    ids=lambda one: type(one).__name__,
+)  # fmt: skip
+def test_a_single_image_is_not_taken_for_many(processor, one):
+    with pytest.raises(TypeError, match=r"images must be several, such as in a list, got .*; generate takes one"):
+        SamHQMaskGenerator(DiscModel(), processor).generate_each(one)
 
 
 def test_progress_counts_the_points(processor, photo, capsys):
