@@ -35,9 +35,10 @@ def fresh_model(backbone: str = "tiny_vit") -> sam_hq.SamHQModel:
     return start_from_scratch(sam_hq.SamHQModel(small_config(backbone)))
 
 
-def trainer(folder, model=None, validation=None, images=None, **changes) -> Trainer:
+def trainer(folder, model=None, validation=None, images=None, report=None, progress=None, **changes) -> Trainer:
     settings = dataclasses.replace(SETTINGS, **changes)
-    return Trainer(model or fresh_model(), processor(), images or shapes(6), folder, settings, validation)
+    images = images or shapes(6)
+    return Trainer(model or fresh_model(), processor(), images, folder, settings, validation, report, progress)
 
 
 def state_of(run: Trainer) -> dict[str, torch.Tensor]:
@@ -125,8 +126,10 @@ def test_the_best_checkpoint_is_kept_and_loads(tmp_path):
 def test_with_hq_parts_the_validation_tells_sams_mask_from_the_sum(tmp_path, trainable, also_sam):
     write_pairs(tmp_path / "data", shapes(3, seed=1))
     seen = []
-    run = trainer(tmp_path / "run", validation=ImageMaskFolder(tmp_path / "data"), trainable=trainable, steps=1)
-    run.on_progress = lambda *step: seen.append(step)
+    validation = ImageMaskFolder(tmp_path / "data")
+    run = trainer(
+        tmp_path / "run", validation=validation, progress=lambda *step: seen.append(step), trainable=trainable, steps=1
+    )
     quality = run.train()
     assert set(quality) == {"miou", "mbiou"} | ({"sam_miou", "sam_mbiou"} if also_sam else set())
     model = sam_hq.SamHQModel.from_pretrained(tmp_path / "run" / "last")
@@ -210,16 +213,14 @@ def test_bad_training_data_is_named_and_counted_once_whoever_reads_it(tmp_path, 
 def test_a_run_says_what_changed_and_refuses_what_cannot_go_on(tmp_path):
     trainer(tmp_path, trainable="hq").train(stop_after=3)
     lines = []
-    again = trainer(tmp_path, trainable="hq", learning_rate=1e-4, accumulation=2)
-    again.report = lines.append
+    changes = {"trainable": "hq", "learning_rate": 1e-4, "accumulation": 2}
+    again = trainer(tmp_path, report=lines.append, **changes)
     assert again.resume() == 3
     assert len(lines) == 1
     assert "accumulation 1 -> 2" in lines[0]
     assert "learning_rate 0.001 -> 0.0001" in lines[0]
     again.train()
-    fewer = trainer(tmp_path, trainable="hq", learning_rate=1e-4, accumulation=2, images=shapes(5))
-    fewer.report = lines.append
-    fewer.resume()
+    trainer(tmp_path, report=lines.append, images=shapes(5), **changes).resume()
     assert "training_images 6 (" in lines[-1]
     assert "-> 5 (" in lines[-1]
     for changes, name in (({"trainable": "all"}, "trainable"), ({"ema_decay": 0.5}, "ema_decay")):
@@ -269,8 +270,7 @@ def test_best_is_chosen_anew_on_other_validation_images(tmp_path):
     same.resume()
     assert math.isfinite(same.progress.best)
     lines = []
-    other = trainer(tmp_path / "run", validation=sets[1], trainable="hq")
-    other.report = lines.append
+    other = trainer(tmp_path / "run", validation=sets[1], report=lines.append, trainable="hq")
     other.resume()
     assert "validation_images 2 (" in lines[0]
     assert other.progress.best == -math.inf
