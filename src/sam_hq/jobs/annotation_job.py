@@ -99,12 +99,12 @@ class AnnotationJob(ImageJob[Annotated]):
             limit = max((each.shape[0] * each.shape[1] for each in wanted), default=0)  # they were opened already
             embedded = iter(self.predictor.embed(wanted, self.batch_size, max_pixels=limit) if wanted else [])
             for usable, bad in sorted_out:
-                masks, scores = ([], [])
+                segmented: tuple[list, list] = [], []
                 if usable:
-                    masks, scores = segment_objects(
+                    segmented = segment_objects(
                         self.predictor, next(embedded), usable, self.objects_per_batch, **self.chosen
                     )
-                yield Annotated(usable, masks, scores, bad)
+                yield Annotated(usable, *segmented, bad)
 
     def objects(self, opened: OpenedImage, found: Annotated) -> list[ImageObject]:  # noqa: ARG002
         """The masks of an image, with what its file of prompts said of each."""

@@ -104,8 +104,8 @@ def _listed_images(content: Mapping[str, Any], names: ImageNames, found: PromptS
     for image, record in zip(images, records, strict=True):
         if image is not None:
             found.objects.setdefault(image, [])
-            if (number_ := id_number(record["id"])) is not None:
-                pairs.add((image, number_))
+            if (image_id := id_number(record["id"])) is not None:
+                pairs.add((image, image_id))
     found.image_ids.update(_unambiguous(pairs))
 
     def find(key: Any) -> Path | None:
