@@ -146,6 +146,12 @@ def test_kept_embeddings_answer_as_before_and_only_for_their_model(predictor, em
         trained.model.vision_encoder.neck.conv1.weight.mul_(1.5)
     with pytest.raises(ValueError, match="other weights"):
         trained.predict(before)
+    trained.set_image(Image.new("RGB", SIZE))
+    trained.predict(boxes=[10, 20, 90, 80])
+    with torch.no_grad():
+        trained.model.mask_decoder.compress_vit_conv1.weight.mul_(1.5)
+    with pytest.raises(ValueError, match="other weights"):
+        trained.predict(boxes=[10, 20, 90, 80])
 
 
 def test_embeddings_of_another_frame_are_refused(predictor, photo):

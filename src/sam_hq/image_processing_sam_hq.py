@@ -1,5 +1,7 @@
 """Images to pixel values, and low-resolution masks back to images."""
 
+import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +35,9 @@ from .images.mask_frames import (
 )
 from .images.pillow_resize import resize_like_pillow
 from .images.stock_pipeline import MaskGenerationProcessing
+
+# As SAM's, SAM-HQ's and the built-in class's checkpoints name it.
+_OF_SAM = re.compile(r"(Sam)?Sam(HQ)?(ImageProcessor|FeatureExtractor|Processor)(Fast|Pil)?")
 
 
 class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
@@ -81,7 +86,14 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
 
     @classmethod
     def from_dict(cls, image_processor_dict: dict, **kwargs: Any) -> "SamHQImageProcessor":
-        """Build the processor from a saved configuration; keys of other image processors in it are left aside."""
+        """Build the processor from a saved configuration; keys of other image processors in it are left aside.
+
+        Warns:
+            UserWarning: If it is that of another model's image processor.
+        """
+        of = image_processor_dict.get("image_processor_type") or image_processor_dict.get("feature_extractor_type")
+        if of is not None and of != cls.__name__ and not _OF_SAM.fullmatch(str(of)):
+            warnings.warn(f"the image processor's configuration is that of a {of!r}, not of SAM's", stacklevel=3)
         known = {key: value for key, value in image_processor_dict.items() if key in cls.valid_kwargs.__annotations__}
         return super().from_dict(known, **kwargs)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -146,6 +146,19 @@ def encoder_digest(model: SamHQModel) -> str:
     known_state, known = _digests.get(model, (None, ""))
     if known_state == state:
         return known
+    _digests[model] = state, sampled_digest(weights)
+    return _digests[model][1]
+
+
+def sampled_digest(weights: Mapping[str, torch.Tensor]) -> str:
+    """Name weights by a sample of their values, whatever their precision.
+
+    Args:
+        weights: By their names, at least one.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     digest = hashlib.sha256()
     sample = []
     for name, weight in weights.items():
@@ -153,7 +166,6 @@ def encoder_digest(model: SamHQModel) -> str:
         values = weight.detach().reshape(-1)
         sample.append(values[:: max(1, len(values) // _VALUES_PER_WEIGHT)].to(torch.bfloat16))
     digest.update(np.asarray(torch.cat(sample).view(torch.int16).cpu()).tobytes())
-    _digests[model] = state, digest.hexdigest()
     return digest.hexdigest()
 
 

@@ -14,6 +14,7 @@ from sam_hq_numpy.number_limits import check_flag, check_whole
 
 from .images.image_loading import flat_image_list
 from .images.mask_frames import low_res_masks_to_photo
+from .images.processor_fit import check_processor_fits
 from .model.model_access import execution_device, unwrapped
 from .modeling_sam_hq import SamHQModel
 from .photo_embeddings import PhotoEmbeddings, check_maker, embed_images
@@ -53,12 +54,17 @@ class SamHQPredictor:
 
     Raises:
         TypeError: If one is something else.
+        ValueError: If the processor makes other images than the model takes.
+
+    Warns:
+        UserWarning: If the processor can only be another model's.
     """
 
     def __init__(self, model: SamHQModel, processor: SamHQProcessor) -> None:
         self.model = unwrapped(model, SamHQModel).eval()
         if not isinstance(processor, SamHQProcessor):
             raise TypeError(f"processor must be a SamHQProcessor, got {type(processor).__name__}")
+        check_processor_fits(self.model.config, processor.image_processor)
         self.processor = processor
         self.embeddings: PhotoEmbeddings | list[PhotoEmbeddings] | None = None
 
@@ -80,7 +86,7 @@ class SamHQPredictor:
             **kwargs: For `from_pretrained` of model and processor, such as `revision` or `local_files_only`.
 
         Raises:
-            ValueError: If weights are missing or do not fit the configuration.
+            ValueError: If weights are missing, damaged or do not fit the configuration.
             OSError: If there is no such model.
         """
         place = str(name or _EMBEDDED_CHECKPOINT)
@@ -213,8 +219,7 @@ class SamHQPredictor:
         Returns:
             The model's `SamHQImageSegmentationOutput` for a batch of one image; None if the prompts are for no object.
         """
-        if embeddings is not self.embeddings:
-            check_maker(self.model, embeddings)
+        check_maker(self.model, embeddings)
         prompts = _processor_arguments(points, labels, boxes, masks)
         if prompts is None:
             return None

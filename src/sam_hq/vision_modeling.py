@@ -1,9 +1,12 @@
 """What the models have in common, and the vision encoders as models of their own."""
 
+import json
+import pickle
 import warnings
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel, initialization
 from transformers.activations import ACT2FN
@@ -23,6 +26,9 @@ from .model.prompt_encoder import SamHQPositionalEmbedding
 from .model.vision_efficientnet import SamHQEfficientNetEncoder
 from .model.vision_tiny_vit import SamHQTinyVitEncoder, TinyVitAttention
 from .model.vision_vit import SamHQVisionAttention, SamHQVisionEncoder
+
+_DAMAGED = (SafetensorError, json.JSONDecodeError, pickle.UnpicklingError, EOFError, KeyError, RuntimeError)
+_NAMES_SHOWN = 5
 
 VISION_ENCODERS = {
     SamHQVisionConfig: SamHQVisionEncoder,
@@ -63,6 +69,34 @@ class SamHQPreTrainedModel(PreTrainedModel):
             if name is not None and name not in ACT2FN:
                 raise ValueError(f"hidden_act must be the name of an activation of transformers, got {name!r}")
         super().__init__(config, *inputs, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        """Load a model as transformers does, and see to it that its weights are whole.
+
+        Args:
+            pretrained_model_name_or_path: A directory, or a name on the Hub.
+            *model_args: As in transformers.
+            **kwargs: As in transformers.
+
+        Returns:
+            The model; with `output_loading_info` also what was missing, unexpected or misshapen.
+
+        Raises:
+            OSError: If there is no such model, or a file of it is missing.
+            ValueError: If a file is damaged, or a weight is NaN or infinite.
+            RuntimeError: If a weight has another shape than the configuration says.
+        """
+        place = str(pretrained_model_name_or_path)
+        try:
+            loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        except _DAMAGED as error:
+            # Misshapen weights and exhausted memory are RuntimeErrors too, and no damage.
+            if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
+                raise
+            raise ValueError(f"cannot load the weights of {place!r}: {type(error).__name__}: {error}") from error
+        _check_finite(loaded[0] if isinstance(loaded, tuple) else loaded, place)
+        return loaded
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -248,6 +282,23 @@ class SamHQEfficientNetModel(SamHQVisionModel):
     """
 
     config_class: Any = SamHQEfficientNetConfig
+
+
+def _check_finite(model: nn.Module, place: str) -> None:
+    """Refuse weights that are NaN or infinite, without a copy of any; what lies elsewhere or is wrapped is not read."""
+    broken = [
+        name
+        for name, value in model.state_dict().items()
+        if type(value) is torch.Tensor
+        and value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        and value.numel()
+        and not value.is_meta
+        and not all(bound.isfinite() for bound in torch.aminmax(value))
+    ]
+    if broken:
+        more = f" and {len(broken) - _NAMES_SHOWN} more" if len(broken) > _NAMES_SHOWN else ""
+        names = ", ".join(broken[:_NAMES_SHOWN]) + more
+        raise ValueError(f"the weights of {place!r} are damaged; {len(broken)} not finite: {names}")
 
 
 __all__ = ["VISION_ENCODERS", "SamHQEfficientNetModel", "SamHQPreTrainedModel", "SamHQTinyVitModel", "SamHQVisionModel"]

@@ -118,7 +118,6 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
         "missing": report["missing_keys"],
         "unknown": report["unexpected_keys"],
         "misshapen": [key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]],
-        "not finite": [key for key, weight in model.state_dict().items() if not weight.isfinite().all()],
     }
     found = [
         f"{len(names)} {kind}: {listed_names(sorted(names), _NAMES_SHOWN)}" for kind, names in faults.items() if names

@@ -11,6 +11,8 @@ _AT_MOST_NAMED = 5
 # A box of fractions may be rounded a little beyond 0 and 1, and a photo of so few pixels is all fractions.
 _FRACTION_TOLERANCE = 0.05
 _SMALLEST_PHOTO = 4
+# Detectors' boxes leave their image by a part; one that is outside for the most part is of another frame.
+_LEAST_INSIDE = 0.1
 
 _already_said: ContextVar[bool] = ContextVar("prompts_already_said", default=False)
 
@@ -81,6 +83,9 @@ def _box_mistake(box: np.ndarray, size: tuple[int, int]) -> str | None:
         return "input_boxes has boxes without area"
     if x1 <= 0 or y1 <= 0 or x0 >= size[1] or y0 >= size[0]:
         return "input_boxes has boxes that lie wholly outside their image"
+    inside = (min(x1, size[1]) - max(x0, 0)) * (min(y1, size[0]) - max(y0, 0))
+    if inside < _LEAST_INSIDE * (x1 - x0) * (y1 - y0):
+        return "input_boxes has boxes that lie mostly outside their image, as if they were of one of another size"
     return None
 
 

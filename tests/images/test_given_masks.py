@@ -64,6 +64,19 @@ def test_an_empty_mask_is_said(mask):
         assert torch.allclose(prompt(mask), torch.tensor(-10.0), atol=1e-4)
 
 
+@pytest.mark.parametrize("label", [2, 7, 128, 200])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+def test_whole_numbers_of_one_label_are_a_mask(label, dtype):
+    assert torch.equal(prompt(DISC.to(dtype) * label), prompt(DISC))
+    assert torch.equal(prompt(DISC.to(dtype) * label, (99, 132), (24, 32)), torch.where(DISC, 10.0, -10.0))
+
+
+@pytest.mark.parametrize("mask", [DISC.long() + 1, DISC.to(torch.uint8) * 2 + 1, DISC * 0.4])
+def test_a_mask_that_nowhere_shows_an_object_is_said(mask):
+    with pytest.warns(PromptWarning, match=r"input_masks\[0\]\[0\] shows no object: none of its values, up to"):
+        assert (prompt(mask) < 0).all()
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [

@@ -30,6 +30,8 @@ def warned(points=(), labels=None, boxes=()):
         ({"boxes": [[10, 480, 50, 500]]}, "wholly outside"),
         ({"boxes": [[-90, 10, -20, 50]]}, "wholly outside"),
         ({"boxes": [[-90, -10, 20, 0]]}, "wholly outside"),
+        ({"boxes": [[300, 200, 2400, 1800]]}, "mostly outside their image"),
+        ({"boxes": [[-900, -700, 60, 40]]}, "mostly outside their image"),
         ({"boxes": [[10, 10, 10, 50]]}, "without area"),
         ({"boxes": [[0, 0, 0, 0]]}, "without area"),
         ({"points": [[0.5, 0.5]]}, "input_points must be in pixels .* fractions"),
@@ -52,6 +54,7 @@ def test_mistakes_are_said(prompts, message):
     [
         {"boxes": [[0, 0, 640, 480]]},
         {"boxes": [[-20, -30, 700, 600]]},  # of a detector
+        {"boxes": [[600, 440, 700, 510]]},  # of an object that the edge cuts off
         {"boxes": [[0, 0, 3, 3]]},
         {"points": [[0, 0]]},
         {"points": [[640, 480]]},

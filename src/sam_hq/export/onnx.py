@@ -23,6 +23,7 @@ from sam_hq_onnx.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, Grap
 from .. import __version__
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..images.image_options import mean_and_std
+from ..images.processor_fit import check_processor_fits
 from ..modeling_sam_hq import SamHQModel
 from .check import Agreement, checked_agreement
 from .graphs import (
@@ -169,6 +170,7 @@ def graph_metadata(model: SamHQModel, image_processor: SamHQImageProcessor, dtyp
         raise ValueError(f"the image processor must resize, rescale, normalise and pad, but {switched_off} are False")
     if options["pad_size"] != {"height": side, "width": side}:
         raise ValueError(f"pad_size must be the model's {side} x {side}, got {options['pad_size']}")
+    check_processor_fits(model.config, image_processor)
     mean, std = ([float(value) for value in part.flatten().expand(3)] for part in mean_and_std(options))
     return GraphMetadata(
         version=__version__,

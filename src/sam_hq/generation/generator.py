@@ -21,6 +21,7 @@ from sam_hq_numpy.photo_sources import is_encoded
 
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..images.large_photos import PhotoRegions
+from ..images.processor_fit import check_processor_fits
 from ..model.forward_validation import warn_of_untrained_hq_token
 from ..model.model_access import unwrapped
 from ..modeling_sam_hq import SamHQModel
@@ -48,7 +49,10 @@ class SamHQMaskGenerator:
     Raises:
         TypeError: An option that does not exist, the nearest that does is named; or not a SAM-HQ model, image processor
             or options.
-        ValueError: An option with an impossible value.
+        ValueError: An option with an impossible value, or an image processor for another image size.
+
+    Warns:
+        UserWarning: If the image processor can only be another model's.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class SamHQMaskGenerator:
             image_processor = image_processor.image_processor
         if not isinstance(image_processor, SamHQImageProcessor):
             raise TypeError(f"image_processor must be a SamHQImageProcessor, got {type(image_processor).__name__}")
+        check_processor_fits(self.model.config, image_processor)
         self.image_processor = image_processor
         if options is not None:
             check_generation_options(options)

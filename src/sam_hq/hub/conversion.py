@@ -211,8 +211,10 @@ def convert_weights(
         for name, value in renamed.items()
         if value.shape != wanted[name]
     ]
+    whole = [str(authors_name(name)) for name, value in renamed.items() if not value.is_floating_point()]
     faults = {
         "unknown": unknown,
+        "of whole numbers": [name for name in whole if not name.endswith("num_batches_tracked")],
         "missing": [authors_name(name) or name for name in missing],
         "misshapen": misshapen,
     }

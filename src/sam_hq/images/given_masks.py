@@ -49,10 +49,10 @@ def mask_prompt_stacks(
 ) -> list[torch.Tensor]:
     """Read mask prompts: logits of the low-res frame as they are, masks as logits.
 
-    What holds only 0 and 1, or 0 and 255, is a mask, whatever its dtype: of the image where it has the
-    photo's size, else of the padded frame at the low-res frame's size. Logits that happen to hold nothing else are
-    read so too. Other floating point numbers of the low-res frame's size are logits. Anything else has to be at photo
-    size: integers from 0 to 255, or probabilities in [0, 1].
+    What holds only 0 and 1, or 0 and 255, is a mask, whatever its dtype, and so are integers of 0 and one other number:
+    of the image where it has the photo's size, else of the padded frame at the low-res frame's size. Logits that happen
+    to hold nothing else are read so too. Other floating point numbers of the low-res frame's size are logits. Anything
+    else has to be at photo size: integers from 0 to 255, or probabilities in [0, 1].
 
     Args:
         masks_per_image: [image][object] of (h, w), from `sam_hq_numpy.prompt_nesting.masks_per_object`.
@@ -74,7 +74,9 @@ def mask_prompt_stacks(
         logits = torch.zeros((len(masks), *mask_size), dtype=torch.float32)
         for j, mask in enumerate(masks):
             name = f"input_masks[{i}][{j}]"
-            is_binary = _holds_only(mask, 1) or _holds_only(mask, 255)
+            is_binary = _holds_only(mask, 1) or _holds_only(mask, 255) or _holds_one_label(mask)
+            if is_binary:
+                mask = mask != 0
             if tuple(mask.shape) == original_size and (is_binary or original_size != mask_size):
                 rough = _probabilities(mask, name)
                 logits[j] = photo_masks_to_logits(rough[None], reshaped_size, frame_size, mask_size)[0]
@@ -90,12 +92,24 @@ def mask_prompt_stacks(
                 )
             if is_binary and not mask.any():
                 warn_about_prompt(f"{name} is an empty mask, it shows no object")
+            elif tuple(mask.shape) == original_size != mask_size and (logits[j] < 0).all():
+                warn_about_prompt(
+                    f"{name} shows no object: none of its values, up to {float(mask.max()):g}, is above half"
+                )
         stacks.append(logits)
     return stacks
 
 
 def _holds_only(mask: torch.Tensor, foreground: int) -> bool:
     return bool(((mask == 0) | (mask == foreground)).all())
+
+
+def _holds_one_label(mask: torch.Tensor) -> bool:
+    """Whether integers are 0 and one other number, as 0 and 128, or 0 and the number of a class."""
+    if mask.is_floating_point() or mask.dtype == torch.bool or (mask != 0).all():
+        return False
+    largest = int(mask.to(torch.int64).max())
+    return 0 < largest <= 255 and _holds_only(mask, largest)
 
 
 def _checked_logits(mask: torch.Tensor, name: str) -> torch.Tensor:

@@ -100,9 +100,22 @@ class RunFolder:
 
 
 def settings_of(state: Path) -> dict[str, Any]:
-    """The settings and data that a state was saved with; empty where it does not say."""
+    """The settings and data that a state was saved with; empty where it does not say.
+
+    Args:
+        state: Its folder.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
     path = state / SETTINGS_FILE
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        settings = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{str(path)!r} must hold an object, got {type(settings).__name__}")
+    return settings
 
 
 def changed_settings(state: Path, now: dict[str, Any]) -> list[str]:

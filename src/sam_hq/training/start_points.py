@@ -106,7 +106,6 @@ def start_from_sam(name: str | Path, seed: int = 0) -> StartPoint:
         "missing": set(found["missing_keys"]) - set(new_weights),
         "unknown": set(found["unexpected_keys"]) | (set(new_weights) - set(found["missing_keys"])),
         "misshapen": {key[0] if isinstance(key, tuple) else key for key in found["mismatched_keys"]},
-        "not finite": {key for key, weight in model.state_dict().items() if not weight.isfinite().all()},
     }
     listed = [
         f"{len(names)} {kind}: {listed_names(sorted(names), NAMES_SHOWN)}" for kind, names in faults.items() if names
