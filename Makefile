@@ -55,9 +55,16 @@ test: $(READY) build/upstream/.ready ## the tests (under ten minutes on two core
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 	$(UPSTREAM_TESTS) -k 'not eager_matches_sdpa and not bc_torch_dtype'
 
-slow: $(READY) ## the long tests: ViT-L and ViT-H at full size
+# Label Studio's pins exclude ours, so its server runs in an environment of its own. pip takes long to solve them.
+.venv-label-studio/.ready:
+	$(PYTHON) -m venv .venv-label-studio
+	.venv-label-studio/bin/python -m pip install --quiet uv
+	.venv-label-studio/bin/uv pip install --quiet --system-certs --python .venv-label-studio/bin/python label-studio==1.23.2
+	@touch $@
+
+slow: $(READY) .venv-label-studio/.ready ## the long tests: ViT-L and ViT-H at full size, a Label Studio server
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cluster]'
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+	SAM_HQ_LABEL_STUDIO=$(CURDIR)/.venv-label-studio/bin/label-studio HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
 
 check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check .

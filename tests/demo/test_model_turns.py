@@ -30,6 +30,18 @@ def test_short_work_goes_between_the_pieces_of_long_work():
     assert order == ["piece", "click", "piece"]
 
 
+@pytest.mark.parametrize("kind", ["short", "long", "if_free"])
+def test_what_can_be_left_never_waits(kind):
+    turns = ModelTurns()
+    with getattr(turns, kind)():
+        with turns.if_free() as free:
+            assert not free
+        with turns.if_free() as free:  # what was not held is not given back
+            assert not free
+    with turns.if_free() as free:
+        assert free
+
+
 def test_one_at_a_time():
     turns, inside, most = ModelTurns(), [], []
 
@@ -48,7 +60,7 @@ def test_one_at_a_time():
     assert most == [1] * 200
 
 
-@pytest.mark.parametrize("kind", ["short", "long"])
+@pytest.mark.parametrize("kind", ["short", "long", "if_free"])
 def test_the_model_is_free_again_after_an_error(kind):
     turns = ModelTurns()
     with pytest.raises(RuntimeError), getattr(turns, kind)():

@@ -1,6 +1,7 @@
 """The page in a real Chromium: open, click, drag, choose, compare, search, download."""
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -74,14 +75,14 @@ def click(page, x, y, **options) -> dict:
     return answered(page, lambda: page.locator("#marks").click(position=place(page, x, y), **options))
 
 
-def drawn(page) -> np.ndarray:
-    """The canvas of the masks, (H, W, 4)."""
+def drawn(page, canvas="#masks") -> np.ndarray:
+    """A canvas, (H, W, 4)."""
     # After a frame, in which a new layout is drawn. As one string: numbers would be carried over one by one.
     data = page.evaluate(
         """async () => { await new Promise(requestAnimationFrame);
-        const c = document.querySelector('#masks');
+        const c = document.querySelector('CANVAS');
         const pixels = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
-        return btoa(Array.from(pixels, value => String.fromCharCode(value)).join('')); }"""
+        return btoa(Array.from(pixels, value => String.fromCharCode(value)).join('')); }""".replace("CANVAS", canvas)
     )
     return np.frombuffer(base64.b64decode(data), dtype=np.uint8).reshape(HEIGHT, WIDTH, 4)
 
@@ -586,3 +587,139 @@ def test_two_fingers_zoom_and_move_the_photo_and_set_no_point(phone):
     expect(phone.locator("#clear")).to_be_disabled()
     state = answered(phone, lambda: phone.touchscreen.tap(x, y))
     assert len(state["points"]) == 1
+
+
+# The preview of a click.
+
+
+@pytest.fixture
+def quick_answers(page):
+    """However slow the machine: no time passes on the page's clock."""
+    page.evaluate("() => { performance.now = () => 0; }")
+
+
+@pytest.fixture
+def asked(page):
+    """The previews that the page asked for."""
+    asked = []
+    page.on("request", lambda request: "/preview?" in request.url and asked.append(request.url))
+    return asked
+
+
+def previewed(page) -> np.ndarray:
+    return drawn(page, "#preview")
+
+
+def hover(page, x, y, wait=True):
+    """Rest at a pixel of the photo, until the preview is there."""
+    frame, at = page.locator("#marks").bounding_box(), place(page, x, y)
+    with contextlib.ExitStack() as stack:
+        if wait:
+            stack.enter_context(page.expect_response("**/preview?**"))
+        page.mouse.move(frame["x"] + at["x"], frame["y"] + at["y"])
+    if wait:
+        page.wait_for_function(
+            """() => { const c = document.querySelector('#preview');
+            return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(Boolean); }"""
+        )
+
+
+def test_a_preview_shows_the_mask_that_the_click_gives_and_changes_nothing(page, address, quick_answers):
+    session = page.evaluate("() => sessionStorage.getItem('sam-hq-session')")
+    click(page, 150, 30)
+    before, masks = page.request.get(f"{address}api/photos/{session}").json(), drawn(page)
+    hint = page.locator("#download-hint").inner_text()
+    hover(page, 50, 60)
+    preview = previewed(page)[..., 3] > 0
+    assert page.request.get(f"{address}api/photos/{session}").json() == before
+    np.testing.assert_array_equal(drawn(page), masks)
+    expect(page.locator("#download-hint")).to_have_text(hint)
+    page.locator("#mask-title").hover()
+    assert not previewed(page).any()
+    hover(page, 50, 60)
+    state = answered(page, lambda: (page.mouse.down(), page.mouse.up()))
+    assert len(state["points"]) == 2
+    np.testing.assert_array_equal(preview, mask_of(state["candidates"][0]))
+    assert not previewed(page).any()
+    undone = answered(page, page.get_by_role("button", name="Undo").click)
+    assert undone["points"] == before["points"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda page: page.locator("#tools").get_by_text("Background").click(),
+        lambda page: page.keyboard.down("Shift"),
+    ],
+)
+def test_a_preview_of_a_point_on_the_background(page, quick_answers, make):
+    click(page, 150, 30)
+    make(page)
+    hover(page, 50, 60)
+    preview = previewed(page)[..., 3] > 0
+    state = answered(page, lambda: (page.mouse.down(), page.mouse.up()))
+    assert state["points"][1][2] == 0
+    np.testing.assert_array_equal(preview, mask_of(state["candidates"][0]))
+
+
+def test_one_preview_is_asked_for_at_a_time_and_the_last_place_counts(page, asked, quick_answers):
+    held, let = [], []
+    page.route("**/preview?**", lambda route: route.continue_() if let else held.append(route))
+    with page.expect_request("**/preview?**"):
+        hover(page, 20, 20, wait=False)
+    for x in range(30, 150, 10):
+        hover(page, x, 60, wait=False)
+        page.wait_for_timeout(80)
+    assert len(asked) == 1
+    let.append(True)
+    with page.expect_response(re.compile(r"preview\?x=1(39|40)")):
+        held[0].continue_()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("kind", ["drag", "box", "space", "found", "switch"])
+def test_where_no_click_would_come_no_preview_is_asked_for(page, asked, quick_answers, kind):
+    if kind == "box":
+        page.locator("#tools").get_by_text("Box").click()
+    elif kind == "switch":
+        page.get_by_text("Advanced", exact=True).click()
+        page.get_by_label("Preview the mask under the pointer").uncheck()
+    elif kind == "found":
+        find_all(page)
+        expect(page.get_by_label("Show everything that was found")).to_be_checked(timeout=60_000)
+    elif kind == "drag":
+        press_and_hold(page)
+    else:
+        page.locator("#marks").focus()
+        page.keyboard.down("Space")
+    asked.clear()
+    for x in (20, 90, 150):
+        hover(page, x, 60, wait=False)
+        page.wait_for_timeout(150)
+    assert asked == []
+    assert not previewed(page).any()
+
+
+def test_slow_answers_end_the_previews_until_quick_ones_come(page, asked):
+    """Answers take what the page's clock says, here an hour."""
+    page.evaluate("() => { const now = performance.now.bind(performance); performance.now = () => 1e4 * now(); }")
+    click(page, 50, 60)
+    page.get_by_text("Advanced", exact=True).click()
+    expect(page.locator("#preview-note")).to_be_visible()
+    hover(page, 90, 60, wait=False)
+    page.wait_for_timeout(150)
+    assert asked == []
+    page.evaluate("() => { performance.now = () => 0; }")
+    for x in (20, 40):
+        click(page, x, 60)
+    expect(page.locator("#preview-note")).to_be_hidden()
+    hover(page, 90, 60)
+    assert len(asked) == 1
+
+
+def test_a_finger_asks_for_no_preview(phone):
+    asked = []
+    phone.on("request", lambda request: "/preview?" in request.url and asked.append(request.url))
+    answered(phone, lambda: phone.locator("#marks").tap(position=place(phone, 50, 60)))
+    phone.wait_for_timeout(200)
+    assert asked == []

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +11,19 @@ import torch
 from PIL import Image
 
 from demo_fixtures import HEIGHT, WIDTH, photo_file
-from sam_hq.demo.photo_session import MOST_POINTS, MOST_UNDO
+from sam_hq.demo.photo_session import MOST_POINTS, MOST_UNDO, PhotoSession
 from sam_hq.demo.session_steps import MOST_OBJECTS
+from sam_hq.predictor import SamHQPredictor
 from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.overlays import object_color
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Counts what the decoder is asked."""
+    calls, decode = [], SamHQPredictor.decode
+    monkeypatch.setattr(SamHQPredictor, "decode", lambda *args, **how: (calls.append(how), decode(*args, **how))[1])
+    return calls
 
 
 def plain_masks(demo_parts, multimask=False, hq_only=False, input_masks=None, branches=False, **prompts):
@@ -87,6 +97,88 @@ def test_without_refinement_the_prompts_alone_count(demo_parts, photo_session):
     photo_session.add_point(150, 30, 0)
     masks, scores, _ = plain_masks(demo_parts, input_points=[[[[50, 60], [150, 30]]]], input_labels=[[[1, 0]]])
     assert_shows(photo_session.state(), masks, scores)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [],
+        [lambda session: session.add_point(20, 20), lambda session: session.choose(2)],
+        [lambda session: session.set_box(20, 10, 150, 100)],
+        [lambda session: session.add_point(20, 20), PhotoSession.keep, lambda session: session.refine(1)],
+        [lambda session: session.set_options(candidates="one", refine=False), lambda session: session.add_point(9, 9)],
+    ],
+    ids=["nothing", "candidate", "box", "taken up", "options"],
+)
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_preview_is_what_the_click_gives_and_changes_nothing(photo_session, calls, before, label):
+    for action in before:
+        action(photo_session)
+    state = photo_session.state()
+    calls.clear()
+    preview = photo_session.preview_point(50, 60, label)
+    assert photo_session.state() == state
+    assert len(calls) == 1
+    photo_session.add_point(50, 60, label)
+    assert len(calls) == 1  # the answer is known
+    (shown, *_) = photo_session.state()["candidates"]
+    assert preview == shown
+    shown = photo_session.state()
+    photo_session.undo()
+    assert photo_session.state() == {**state, "can_redo": True}
+    photo_session.redo()
+    assert photo_session.state() == shown
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda session: session.add_point(20, 20),
+        lambda session: session.set_options(hq_token_only=True),
+        lambda session: None,
+    ],
+    ids=["another step", "other options", "another point"],
+)
+def test_a_click_is_answered_anew_where_the_preview_was_of_something_else(demo_service, photo_session, calls, between):
+    place = (50, 60)
+    photo_session.preview_point(*place)
+    between(photo_session)
+    if not photo_session.state()["can_undo"] and not photo_session.state()["options"]["hq_token_only"]:
+        place = (51, 60)
+    calls.clear()
+    photo_session.add_point(*place)
+    assert len(calls) == 1
+    plain = demo_service.store.get(demo_service.open(photo_file(), "photo.png"))
+    between(plain)
+    plain.add_point(*place)
+    assert photo_session.state() == plain.state()
+
+
+def test_a_preview_waits_for_nothing(photo_session, monkeypatch):
+    """It is asked while a click is being decoded."""
+    decode, previews = SamHQPredictor.decode, []
+
+    def asked_meanwhile(*args, **options):
+        thread = threading.Thread(target=lambda: previews.append(photo_session.preview_point(9, 9)))
+        thread.start()
+        thread.join(60)
+        return decode(*args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SamHQPredictor, "decode", asked_meanwhile)
+        photo_session.add_point(50, 60)
+    assert previews == [None]
+    assert photo_session.preview_point(50, 60) is not None
+    with pytest.raises(ValueError, match="x must be from 0 to 200"):
+        photo_session.preview_point(201, 60)
+
+
+def test_kept_masks_are_encoded_once(photo_session, monkeypatch):
+    photo_session.add_point(50, 60)
+    photo_session.keep()
+    first = photo_session.state()["objects"]
+    monkeypatch.setattr(SamHQPredictor, "photo_masks", lambda *_: pytest.fail("encoded again"))
+    assert photo_session.state()["objects"] == first
 
 
 def test_a_box_begins_anew_and_keeps_the_points(demo_parts, photo_session):

@@ -57,6 +57,23 @@ def test_an_image_from_opening_to_the_download(client):
     assert overlay.headers["content-type"] == "image/png"
 
 
+def test_a_preview_changes_nothing(client):
+    photo, state = opened(client)
+    preview = client.get(f"{photo}/preview?x=50&y=60&label=1").json()
+    assert client.get(photo).json() == {name: value for name, value in state.items() if name != "session"}
+    assert preview == client.post(f"{photo}/point", json={"x": 50, "y": 60}).json()["candidates"][0]
+
+
+@pytest.mark.parametrize(
+    "query", ["", "x=1&y=2", "x=a&y=2&label=1", "x=1&y=2&label=2", "x=nan&y=2&label=1", "x=1&y=1e999&label=0"]
+)
+def test_previews_that_make_no_sense_are_refused(client, query):
+    photo, _ = opened(client)
+    answer = client.get(f"{photo}/preview?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
 def test_everything_is_found_with_progress(client):
     photo, _ = opened(client)
     assert client.get(f"{photo}/generation").json() is None

@@ -1,8 +1,9 @@
-import importlib.util
+import io
 import json
 import threading
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,26 +11,16 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from conftest import PHOTOS, REPOSITORY
+from conftest import PHOTOS
+from label_studio_example import BRUSH_CONFIG, load_example, smart_region
 from sam_hq import SamHQPredictor
 
-EXAMPLE = REPOSITORY / "docs" / "examples" / "label_studio_backend.py"
 SIZE = HEIGHT, WIDTH = 90, 140
-BRUSH_CONFIG = """<View><Image name="image" value="$photo"/>
-<BrushLabels name="mask" toName="image"><Label value="Cat"/></BrushLabels>
-<KeyPointLabels name="points" toName="image" smart="true"><Label value="Cat"/></KeyPointLabels>
-<RectangleLabels name="boxes" toName="image" smart="true"><Label value="Cat"/></RectangleLabels></View>"""
 POLYGON_CONFIG = BRUSH_CONFIG.replace("BrushLabels", "PolygonLabels")
 
 
 def region(kind: str, **value) -> dict:
-    """What Label Studio sends of one smart region."""
-    extra = {"is_positive": value.pop("is_positive")} if "is_positive" in value else {}
-    return {
-        "id": "Ab12", "from_name": "points", "to_name": "image", "type": kind, "origin": "manual",
-        "original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0,
-        "value": {**value, kind: ["Cat"]}, **extra,
-    }  # fmt: skip
+    return smart_region(kind, SIZE, **value)
 
 
 POINT = region("keypointlabels", x=50.0, y=40.0, width=0.3, is_positive=True)
@@ -62,10 +53,8 @@ def drawn_stroke() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("label_studio_backend", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.local_path = lambda source, task_id: source
+    module = load_example()
+    module.fetch_image = lambda source, task_id: source
     return module
 
 
@@ -218,6 +207,72 @@ def test_an_image_is_embedded_once_and_few_are_kept(server, predictor):
     for photo in "aabacab":
         post("predict", request_for(photo, [POINT]))
     assert predictor.embedded == ["a", "b", "c", "b"]
+
+
+@pytest.fixture
+def images():
+    """A web server that answers every request with one image; yields its address and the requests."""
+    picture = io.BytesIO()
+    Image.new("RGB", (WIDTH, HEIGHT), "teal").save(picture, "PNG")
+    seen = []
+
+    class Images(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append((self.path, self.headers.get("Authorization")))
+            there = f"http://localhost:{self.server.server_address[1]}/cloud.png"  # the same server by another name
+            self.send_response(302 if "presign" in self.path else 200)
+            self.send_header("Location", there)
+            self.end_headers()
+            self.wfile.write(picture.getvalue())
+
+        def do_POST(self):
+            seen.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"access": "some.short.lived"}')
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Images) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_address[1]}", seen
+        http.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("/data/upload/1/a.png", [("/data/upload/1/a.png", "Token abc")]),
+        ("/data/local-files/?d=b/c.png", [("/data/local-files/?d=b/c.png", "Token abc")]),
+        (
+            "s3://bucket/d.png",
+            [("/tasks/7/presign/?fileuri=czM6Ly9idWNrZXQvZC5wbmc=", "Token abc"), ("/cloud.png", None)],
+        ),
+    ],
+)
+def test_images_are_fetched_with_the_key_which_no_other_server_sees(images, monkeypatch, source, expected):
+    address, seen = images
+    monkeypatch.setenv("LABEL_STUDIO_URL", address)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "abc")
+    assert load_example().fetch_image(source, 7).size == (WIDTH, HEIGHT)
+    assert seen == expected
+
+
+def test_a_personal_access_token_buys_a_short_one(images, monkeypatch):
+    address, seen = images
+    monkeypatch.setenv("LABEL_STUDIO_URL", f"{address}/")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "long.lived.one")
+    load_example().fetch_image("/data/upload/1/a.png", 7)
+    assert seen == [
+        ("/api/token/refresh/", {"refresh": "long.lived.one"}),
+        ("/data/upload/1/a.png", "Bearer some.short.lived"),
+    ]
+
+
+@pytest.mark.parametrize("source", ["file:///etc/hostname", "ftp://127.0.0.1/a.png", "data://a"])
+def test_no_file_of_the_backends_machine_is_read(source):
+    with pytest.raises(ValueError, match="on Label Studio's server or the web"):
+        load_example().fetch_image(source, 7)
 
 
 def test_requests_without_a_prompt(server):

@@ -35,6 +35,18 @@ class ModelTurns:
             self._release()
 
     @contextmanager
+    def if_free(self) -> Iterator[bool]:
+        """Hold the model only if nobody does or waits for it; gives whether it is held."""
+        with self._changed:
+            free = not self._busy and not self.short_waiting
+            self._busy = self._busy or free
+        try:
+            yield free
+        finally:
+            if free:
+                self._release()
+
+    @contextmanager
     def long(self) -> Iterator[None]:
         """Hold the model for work in many pieces, with `give_way` between them."""
         self._acquire_long()

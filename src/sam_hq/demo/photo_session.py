@@ -6,20 +6,17 @@ from collections.abc import Callable, MutableSequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
-import torch
-
 from sam_hq_numpy.mask_rle import RunLengthMask
 
 from ..generation.candidates import MaskCandidates
 from ..generation.generator import SamHQMaskGenerator
-from ..images.mask_ops import encode_masks
 from ..photo_embeddings import PhotoEmbeddings
 from ..predictor import SamHQPredictor
 from .generation_run import GenerationRun
 from .model_turns import ModelTurns
 from .opened_photo import OpenedPhoto
-from .prompting import Answer, Prompts, answered
+from .prompted_photo import PromptedPhoto
+from .prompting import Answer, Preview, Prompts
 from .session_steps import SegmentedObject, SessionOptions, Step, css_color, plain_object_name
 
 MOST_POINTS = 100  # of one object
@@ -49,14 +46,13 @@ class PhotoSession:
     ) -> None:
         self.photo = photo
         self.generation: GenerationRun | None = None
-        self._embeddings = embeddings
-        self._predictor = predictor
+        self._prompted = PromptedPhoto(photo, embeddings, predictor, turns)
         self._generator = generator
-        self._turns = turns
         self._lock = threading.RLock()
         self._options = SessionOptions()
         self._step = Step()
         self._answer: Answer | None = None
+        self._preview: Preview | None = None
         self._past: deque[Step] = deque(maxlen=MOST_UNDO)
         self._future: list[Step] = []
 
@@ -77,17 +73,42 @@ class PhotoSession:
             TypeError: If a coordinate is no number.
             ValueError: If it lies outside the photo, the label is another, or there are too many points.
         """
-        point = (self._coordinate("x", x), self._coordinate("y", y))
-        if label not in (0, 1) or isinstance(label, bool):
-            raise ValueError(f"label must be 1 (on the object) or 0 (not), got {label!r}")
+        point = self._point(x, y, label)
         with self._lock:
-            prompts = self._step.prompts
-            if len(prompts.points) >= MOST_POINTS:
-                raise ValueError(f"an object can have at most {MOST_POINTS} points")
-            previous = None if self._step.taken_up is None else self._step.taken_up.mask
-            if self._options.refine and self._answer is not None:
-                previous = self._answer.masks[self._step.chosen]
-            self._prompt(prompts.with_point(point, label, previous))
+            known = self._preview
+            if known is not None and known.asked == (self._step, self._options, point):
+                self._go_to(replace(self._step, prompts=known.prompts, chosen=0), known.answer)
+            else:
+                self._prompt(self._prompts_with(point))
+
+    def preview_point(self, x: float, y: float, label: int = 1) -> dict[str, Any] | None:
+        """The mask that `add_point` would show; nothing changes.
+
+        Args:
+            x: As in `add_point`, like the others.
+            y: Likewise.
+            label: Likewise.
+
+        Returns:
+            Its score, share of the photo and run lengths, as of a candidate in `state()`; None where it would have to
+            wait for other work.
+
+        Raises:
+            TypeError: As `add_point`.
+            ValueError: As `add_point`.
+        """
+        point = self._point(x, y, label)
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            prompts = self._prompts_with(point)
+            answer = self._prompted.answer_if_free(prompts, self._options)
+            if answer is None:
+                return None
+            self._preview = Preview((self._step, self._options, point), prompts, answer)
+            return {"score": float(answer.scores[0]), **self._prompted.summary(answer.masks[0])}
+        finally:
+            self._lock.release()
 
     def set_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
         """Show the object by a box, instead of an earlier one; points stay.
@@ -226,7 +247,7 @@ class PhotoSession:
         with self._lock:
             before, self._options = self._options, replace(self._options, **changes)
             try:
-                answer = self._asked(self._step.prompts)
+                answer = self._prompted.answer(self._step.prompts, self._options)
             except BaseException:
                 self._options = before
                 raise
@@ -248,8 +269,8 @@ class PhotoSession:
                 raise ValueError("the photo is being searched already")
             run = GenerationRun(
                 self._generator,
-                self._embeddings,
-                self._turns,
+                self._prompted.embeddings,
+                self._prompted.turns,
                 **{"hq_token_only": self._options.hq_token_only, **options},
             )
             self.generation = run
@@ -272,12 +293,12 @@ class PhotoSession:
         Args:
             size: Height and width wanted, in the photo's proportions.
         """
-        return [self._encoded(each.mask, size) for each in self.objects()]
+        return [self._prompted.encoded(each.mask, size) for each in self.objects()]
 
     def state(self) -> dict[str, Any]:
         """All that a page shows, ready for JSON; masks are run lengths down the columns of the shown picture."""
         with self._lock:
-            size = self.photo.shown_size
+            size, summary = self.photo.shown_size, self._prompted.summary
             prompts = self._step.prompts
             return {
                 "photo": {
@@ -295,16 +316,16 @@ class PhotoSession:
                 "taken_up": self._step.taken_up is not None,
                 "chosen": self._step.chosen,
                 "candidates": [
-                    {"score": score, **self._summary(mask, size)} for mask, score in self._step.candidates(self._answer)
+                    {"score": score, **summary(mask)} for mask, score in self._step.candidates(self._answer)
                 ],
-                "sam": None if self._answer is None else self._summary(self._answer.sam_mask(self._step.chosen), size),
+                "sam": None if self._answer is None else summary(self._answer.sam_mask(self._step.chosen)),
                 "objects": [
                     {
                         "number": each.number,
                         "color": css_color(each.number),
                         "name": each.name,
                         "score": each.score,
-                        **self._summary(each.mask, size),
+                        **self._prompted.kept_summary(each),
                     }
                     for each in self._step.kept
                 ],
@@ -314,22 +335,30 @@ class PhotoSession:
                 "generation": None if self.generation is None else self.generation.state(),
             }
 
+    def _point(self, x: float, y: float, label: int) -> tuple[float, float, int]:
+        point = (self._coordinate("x", x), self._coordinate("y", y))
+        if label not in (0, 1) or isinstance(label, bool):
+            raise ValueError(f"label must be 1 (on the object) or 0 (not), got {label!r}")
+        return *point, label
+
+    def _prompts_with(self, point: tuple[float, float, int]) -> Prompts:
+        """The prompts and one point more; the mask that is shown is refined."""
+        prompts, (x, y, label) = self._step.prompts, point
+        if len(prompts.points) >= MOST_POINTS:
+            raise ValueError(f"an object can have at most {MOST_POINTS} points")
+        previous = None if self._step.taken_up is None else self._step.taken_up.mask
+        if self._options.refine and self._answer is not None:
+            previous = self._answer.masks[self._step.chosen]
+        return prompts.with_point((x, y), label, previous)
+
     def _prompt(self, prompts: Prompts) -> None:
-        answer = self._asked(prompts)
+        answer = self._prompted.answer(prompts, self._options)
         self._go_to(replace(self._step, prompts=prompts, chosen=0), answer)
 
     def _go_to(self, step: Step, answer: Answer | None) -> None:
         self._past.append(self._step)
         self._future.clear()
         self._step, self._answer = step, answer
-
-    def _asked(self, prompts: Prompts) -> Answer | None:
-        if prompts.is_empty:
-            return None
-        wanted = self._options.candidates
-        three = prompts.is_ambiguous if wanted == "auto" else wanted == "three"
-        with self._turns.short():
-            return answered(self._predictor, self._embeddings, prompts, three, self._options.hq_token_only)
 
     def _show(self, step: Step, answer: Answer | None) -> None:
         # Asked in another way, the model may give fewer candidates than there were.
@@ -340,24 +369,9 @@ class PhotoSession:
         """Go to the last step of one list; the one that is left becomes the last of the other."""
         with self._lock:
             if back:
-                answer = self._asked(back[-1].prompts)
+                answer = self._prompted.answer(back[-1].prompts, self._options)
                 forth.append(self._step)
                 self._show(back.pop(), answer)
-
-    def _summary(self, mask_or_logits: torch.Tensor | RunLengthMask, size: tuple[int, int]) -> dict[str, Any]:
-        mask = self._encoded(mask_or_logits, size)
-        return {"share": mask.area / (size[0] * size[1]), "counts": mask.counts.tolist()}
-
-    def _encoded(self, mask: torch.Tensor | RunLengthMask, size: tuple[int, int]) -> RunLengthMask:
-        if not isinstance(mask, RunLengthMask):
-            return encode_masks(self._predictor.photo_masks(self._embeddings, mask[None], size))[0]
-        if size == self.photo.size:
-            return mask
-        rows, columns = (
-            ((np.arange(shown) + 0.5) * whole / shown).astype(int)
-            for whole, shown in zip(self.photo.size, size, strict=True)
-        )
-        return RunLengthMask.from_mask(mask.to_mask()[rows][:, columns])
 
     def _coordinate(self, name: str, value: float) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):

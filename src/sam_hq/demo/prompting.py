@@ -1,13 +1,11 @@
 """Prompts on an embedded photo, and what the model answers."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from sam_hq_numpy.mask_rle import RunLengthMask
-
-from ..photo_embeddings import PhotoEmbeddings
-from ..predictor import SamHQPredictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,34 +66,16 @@ class Answer:
         return self.sam_masks[min(rank, len(self.sam_masks) - 1)]
 
 
-def answered(
-    predictor: SamHQPredictor,
-    embeddings: PhotoEmbeddings,
-    prompts: Prompts,
-    multimask_output: bool,
-    hq_token_only: bool,
-) -> Answer:
-    """Run the decoder once.
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What the model would say to one point more.
 
     Args:
-        predictor: The model.
-        embeddings: Of the photo.
-        prompts: At least a point or a box.
-        multimask_output: Whether three candidates are wanted.
-        hq_token_only: Whether the mask is the HQ token's alone; there is one candidate then.
+        asked: To what: the step, the options and the point with its label.
+        prompts: The prompts with the point.
+        answer: The answer.
     """
-    previous = prompts.previous_mask
-    outputs = predictor.decode(
-        embeddings,
-        points=prompts.points or None,
-        labels=prompts.labels or None,
-        boxes=prompts.box,
-        masks=previous.to_mask() if isinstance(previous, RunLengthMask) else previous,
-        multimask_output=multimask_output,
-        hq_token_only=hq_token_only,
-        output_branches=True,
-    )
-    masks, sam_masks, scores = (
-        tensor[0, 0].float().cpu() for tensor in (outputs.pred_masks, outputs.sam_masks, outputs.iou_scores)
-    )
-    return Answer(masks, sam_masks, scores)
+
+    asked: tuple[Any, ...]
+    prompts: Prompts
+    answer: Answer

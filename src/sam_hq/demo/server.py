@@ -95,6 +95,7 @@ def build_app(service: DemoService, allowed_hosts: Sequence[str] | None = LOOPBA
         Route(photo, handlers.state),
         Route(photo, handlers.forget, methods=["DELETE"]),
         Route(f"{photo}/shown.jpg", handlers.shown),
+        Route(f"{photo}/preview", handlers.preview),
         Route(f"{photo}/generation", handlers.generation),
         Route(f"{photo}/generation", handlers.start_generation, methods=["POST"]),
         Route(f"{photo}/generation", handlers.cancel_generation, methods=["DELETE"]),
@@ -168,6 +169,14 @@ class _Handlers:
             return session.state()
 
         return JSONResponse(await run_in_threadpool(work))
+
+    async def preview(self, request: Request) -> Response:
+        asked, session = request.query_params, self._session(request)
+        try:
+            place = float(asked["x"]), float(asked["y"]), int(asked["label"])
+        except (KeyError, ValueError):
+            raise HTTPException(400, "a preview needs the numbers x, y and label") from None
+        return JSONResponse(await run_in_threadpool(session.preview_point, *place))
 
     async def generation(self, request: Request) -> Response:
         run = self._session(request).generation

@@ -1,6 +1,7 @@
 """The model behind its wrappers, and the device that takes its inputs."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch
@@ -56,13 +57,13 @@ def execution_device(model: Any) -> torch.device:
     if not isinstance(model, nn.Module):
         return model.device
     for module in model.modules():
-        hook = getattr(module, "_hf_hook", None)
+        hook = vars(module).get("_hf_hook")  # getattr would search its weights and submodules first, which is slow
         for part in (hook, *getattr(hook, "hooks", ())):
             device = getattr(part, "execution_device", None)
             if device is not None:
                 # accelerate numbers accelerators without saying of which kind they are, as torch does too.
                 return torch.empty(0, device=device).device
-    tensors = [*model.parameters(), *model.buffers()]
+    tensors = chain(model.parameters(), model.buffers())
     return next((tensor.device for tensor in tensors if not tensor.is_meta), torch.device("cpu"))
 
 

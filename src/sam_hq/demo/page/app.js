@@ -2,32 +2,52 @@
 
 import { Backend, SessionLost } from "./backend.js";
 import { Stage } from "./stage.js";
-import { decodeRuns } from "./mask_pixels.js";
-import { framedPart, thumbnail } from "./thumbnails.js";
+import { CandidateList } from "./candidate_list.js";
+import { HoverPreview } from "./hover_preview.js";
+import { ObjectList } from "./object_list.js";
+import { SearchPanel } from "./search_panel.js";
+import { element, percent, say } from "./page_elements.js";
 
-const POLL_MILLISECONDS = 300;
 const KEPT_SESSION = "sam-hq-session";
+const MODEL_ACTIONS = ["point", "box"]; // that always ask the model
 
-const element = (id) => document.getElementById(id);
 const backend = new Backend();
 const stage = new Stage();
 let about = null;
 let state = null;
-let generated = null;
-let polled = 0; // which search is being watched
 let acted = 0; // how many actions were asked for, and of these how many are not answered yet
 let unanswered = 0;
 let photos = 0; // how many were opened or lost: what was meant for one is not done to the next
 let queue = Promise.resolve(); // actions and openings go one after the other
 
-function percent(share) {
-  const value = 100 * share;
-  return `${value >= 10 ? value.toFixed(0) : value.toFixed(1)}\u00a0%`;
-}
-
-function say(text) {
-  element("status").textContent = text || "\u00a0";
-}
+// What the parts of the page need of it.
+const page = {
+  backend,
+  stage,
+  act,
+  showError,
+  get state() {
+    return state;
+  },
+  get photos() {
+    return photos;
+  },
+  get acted() {
+    return acted;
+  },
+  get isBusy() {
+    return unanswered > 0;
+  },
+};
+const candidates = new CandidateList(page);
+const objects = new ObjectList(page, () => search.show(false));
+const preview = new HoverPreview(page);
+const search = new SearchPanel(page, () => {
+  if (state) {
+    showSwipe();
+    showDownloads();
+  }
+});
 
 function showError(error) {
   element("error").textContent = error.message;
@@ -49,13 +69,8 @@ function showStart() {
 // End what was going on with the photo, and leave no traces of it.
 function forgetPhoto() {
   photos++;
-  polled++;
-  generated = stage.generated = null;
-  stage.highlighted = 0;
-  element("show-everything").checked = false;
-  element("show-everything-row").hidden = true;
-  element("keep-all").hidden = true;
-  showProgress(null);
+  search.forget();
+  preview.drop();
 }
 
 // Kept objects, with one that was taken up again.
@@ -92,9 +107,7 @@ async function openNow(ask, waiting) {
   document.querySelector(".drop-title").textContent = waiting;
   try {
     await busy(async () => {
-      if (backend.session && !element("cancel").hidden) {
-        await backend.cancelGeneration().catch(() => {}); // a search would hold the model that the next photo needs
-      }
+      await search.end();
       const opened = await ask();
       const picture = await backend.shownPicture();
       sessionStorage.setItem(KEPT_SESSION, backend.session);
@@ -108,7 +121,7 @@ async function openNow(ask, waiting) {
       element("marks").focus({ preventScroll: true });
       if (opened.generation) {
         const begun = opened.objects.length || opened.candidates.length; // then that is shown
-        watchGeneration(opened.generation, !begun);
+        search.watch(opened.generation, !begun);
       }
     });
   } catch (error) {
@@ -142,11 +155,7 @@ async function begin() {
     const loading = share < 1 ? `, ${Math.floor(100 * share)} % loaded` : "";
     element("model").textContent = `${about.model}${loading}`;
   };
-  element("everything").hidden = !backend.searches;
-  if (backend.searches) {
-    element("least-score").value = about.least_score;
-    element("least-stability").value = about.least_stability;
-  }
+  search.offer(about);
   for (const button of element("downloads").children) {
     button.hidden = !backend.files.includes(button.dataset.file);
   }
@@ -174,6 +183,7 @@ async function begin() {
 function act(action, values, announce = true) {
   const photo = photos;
   acted++;
+  preview.drop();
   countUnanswered(1);
   queue = queue.then(async () => {
     if (photo !== photos) {
@@ -183,7 +193,11 @@ function act(action, values, announce = true) {
     element("error").hidden = true;
     const start = performance.now();
     try {
-      show(await backend.act(action, values));
+      const answer = await backend.act(action, values);
+      if (MODEL_ACTIONS.includes(action)) {
+        preview.measured(performance.now() - start);
+      }
+      show(answer);
       if (announce) {
         say(description(performance.now() - start));
       }
@@ -229,98 +243,13 @@ function show(next) {
   element("hq-only").checked = state.options.hq_token_only;
   element("how-many").value = state.options.candidates;
   element("how-many").disabled = state.options.hq_token_only;
-  showCandidates();
-  showObjects();
+  candidates.show();
+  objects.show();
   showDownloads();
   showSwipe();
   element("marks").setAttribute("aria-label",
     `Photo ${state.photo.name}: ${state.points.length} points, ${state.box ? "a box" : "no box"}, ` +
     `${state.objects.length} objects kept`);
-}
-
-function showCandidates() {
-  const list = element("candidates");
-  const focused = list.contains(document.activeElement);
-  element("mask-hint").hidden = state.candidates.length > 0;
-  list.hidden = state.candidates.length === 0;
-  const { shown_width: width, shown_height: height } = state.photo;
-  const masks = state.candidates.map((candidate) => decodeRuns(candidate.counts, width, height));
-  const part = framedPart(masks, width, height);
-  list.replaceChildren(...state.candidates.map((candidate, number) => {
-    const button = document.createElement("button");
-    button.setAttribute("role", "radio");
-    button.setAttribute("aria-checked", String(number === state.chosen));
-    button.setAttribute("aria-label",
-      `Candidate ${number + 1}: score ${candidate.score.toFixed(2)}, ${percent(candidate.share)} of the photo`);
-    button.tabIndex = number === state.chosen ? 0 : -1;
-    const score = document.createElement("span");
-    score.textContent = candidate.score.toFixed(2);
-    button.append(thumbnail(stage.photo, masks[number], part, state.color), score);
-    button.addEventListener("click", () => act("choose", { candidate: number }));
-    button.addEventListener("pointerenter", () => stage.pointAt("previewed", number));
-    button.addEventListener("pointerleave", () => stage.pointAt("previewed", null));
-    return button;
-  }));
-  if (focused) {
-    list.children[state.chosen]?.focus();
-  }
-}
-
-element("candidates").addEventListener("keydown", (event) => {
-  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-  if (step && state.candidates.length > 1) {
-    event.preventDefault();
-    const count = state.candidates.length;
-    act("choose", { candidate: (state.chosen + step + count) % count });
-  }
-});
-
-// Rows stay while their objects do, so that a name that is being typed is not lost.
-function showObjects() {
-  const list = element("objects");
-  element("objects-section").hidden = state.objects.length === 0;
-  const rows = new Map([...list.children].map((row) => [Number(row.dataset.number), row]));
-  list.replaceChildren(...state.objects.map((object) => {
-    const row = rows.get(object.number) ?? objectRow(object);
-    const name = row.querySelector("input");
-    if (name !== document.activeElement) {
-      name.value = object.name;
-    }
-    row.querySelector("span:nth-of-type(2)").textContent = percent(object.share);
-    row.title = `Score ${object.score.toFixed(2)}`;
-    return row;
-  }));
-  const names = new Set(state.objects.map((object) => object.name).filter(Boolean));
-  element("names").replaceChildren(...[...names].map((name) => new Option(name, name)));
-}
-
-function objectRow({ number, color }) {
-  const row = document.createElement("li");
-  row.dataset.number = number;
-  const swatch = document.createElement("span");
-  swatch.className = "swatch";
-  swatch.style.background = color;
-  const name = document.createElement("input");
-  name.type = "text";
-  name.maxLength = 60;
-  name.placeholder = `Object ${number}`;
-  name.setAttribute("aria-label", `Name of object ${number}`);
-  name.setAttribute("list", "names");
-  name.addEventListener("change", () => act("rename", { number, name: name.value }));
-  row.append(swatch, name, document.createElement("span"));
-  for (const [word, action] of [["Refine", "refine"], ["Remove", "remove"]]) {
-    const button = document.createElement("button");
-    button.textContent = word;
-    button.setAttribute("aria-label", `${word} object ${number}`);
-    button.addEventListener("click", () => {
-      showEverything(false);
-      act(action, { number });
-    });
-    row.append(button);
-  }
-  row.addEventListener("pointerenter", () => stage.pointAt("pointedAt", number));
-  row.addEventListener("pointerleave", () => stage.pointAt("pointedAt", null));
-  return row;
 }
 
 function showSwipe() {
@@ -331,118 +260,11 @@ function showSwipe() {
   stage.drawMarks();
 }
 
-// Everything
-
-async function generate() {
-  element("error").hidden = true;
-  const photo = photos;
-  try {
-    const run = await backend.startGeneration({
-      points_per_side: Number(element("points").value),
-      least_score: Number(element("least-score").value),
-      least_stability: Number(element("least-stability").value),
-    });
-    if (photo === photos) {
-      watchGeneration(run);
-    }
-  } catch (error) {
-    if (photo === photos) {
-      showError(error);
-    }
-  }
-}
-
-// What was found takes the page over only if `shown` and nobody has set about anything else meanwhile.
-async function watchGeneration(run, shown = true) {
-  const mine = ++polled;
-  const before = acted;
-  showEverything(false);
-  element("show-everything-row").hidden = true;
-  generated = null;
-  showDownloads();
-  try {
-    while (run.status === "waiting" || run.status === "running") {
-      showProgress(run);
-      await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
-      run = await backend.generation();
-      if (mine !== polled) {
-        return;
-      }
-    }
-    if (run.status === "done") {
-      const found = await backend.generated();
-      if (mine !== polled) {
-        return;
-      }
-      generated = found;
-    }
-    showProgress(run);
-    const anything = run.status === "done" && run.found > 0;
-    if (anything && shown && acted === before && !stage.inUse) {
-      showEverything(true);
-    } else {
-      offerEverything();
-      if (anything) {
-        say(`${run.found} masks found: to see them, tick “Show everything that was found”.`);
-      }
-    }
-  } catch (error) {
-    if (mine === polled) {
-      showProgress(null);
-      showError(error);
-    }
-  }
-}
-
-// numbers: of found masks, from 1; without them all.
-async function keepFound(numbers) {
-  const before = state.objects.length;
-  await act("keep_found", numbers ? { numbers } : {}, false);
-  if (state) {
-    const count = state.objects.length - before;
-    say(count ? `${count} more kept, ${state.objects.length} in all.` : "Nothing more was kept.");
-  }
-}
-
-function showProgress(run) {
-  const going = run?.status === "waiting" || run?.status === "running";
-  element("progress-row").hidden = !going;
-  element("generate").hidden = going;
-  if (going) {
-    element("progress").max = run.points;
-    element("progress").value = run.points_done;
-  }
-  element("everything-hint").textContent = {
-    waiting: "Waiting for another search to end …",
-    running: `Searched ${run?.points_done} of ${run?.points} points …`,
-    done: run?.found ? `${run.found} masks found.` : "No mask passed: lower the score or the stability.",
-    cancelled: "Stopped.",
-    failed: "The search failed; the server's terminal says why.",
-  }[run?.status] ?? "Search the whole photo with a grid of points.";
-}
-
-function showEverything(on) {
-  stage.generated = on ? generated : null;
-  stage.highlighted = 0;
-  element("show-everything").checked = on;
-  offerEverything();
-  element("keep-all").hidden = !on;
-  if (state) {
-    showSwipe();
-    showDownloads();
-  }
-  say(on ? "Point at a mask to see its score, click to keep it." : "");
-}
-
-function offerEverything() {
-  element("show-everything-row").hidden = !generated || generated.scores.length === 0;
-}
-
 // Downloads
 
 function showDownloads() {
   const everything = Boolean(stage.generated);
-  const count = everything ? generated.scores.length : state.objects.length + (state.candidates.length ? 1 : 0);
+  const count = everything ? search.found.scores.length : state.objects.length + (state.candidates.length ? 1 : 0);
   element("download-hint").textContent =
     count === 0 ? "Nothing to download yet." : `${count} ${count === 1 ? "object" : "objects"} at the size of the photo` +
       (everything ? `: all that was found, without the ${state.objects.length} kept.` : ".");
@@ -472,13 +294,7 @@ async function download(file) {
 stage.addEventListener("point", (event) => act("point", event.detail));
 stage.addEventListener("box", (event) => act("box", event.detail));
 stage.addEventListener("keep", () => state.candidates.length && act("keep"));
-stage.addEventListener("found", (event) => keepFound([event.detail]));
 stage.addEventListener("hint", (event) => say(event.detail));
-stage.addEventListener("highlight", (event) => {
-  const place = event.detail - 1;
-  say(place < 0 ? "Point at a mask to see its score, click to keep it." :
-    `Mask ${place + 1}: score ${generated.scores[place].toFixed(2)}, ${percent(generated.shares[place])} of the photo`);
-});
 for (const input of document.querySelectorAll("input[name=tool]")) {
   input.addEventListener("change", () => stage.setTool(input.value));
 }
@@ -503,10 +319,6 @@ element("hq-only").addEventListener("change", (event) => act("options", { hq_tok
 element("how-many").addEventListener("change", (event) => act("options", { candidates: event.target.value }));
 element("compare").addEventListener("change", showSwipe);
 element("divider").addEventListener("input", showSwipe);
-element("generate").addEventListener("click", generate);
-element("keep-all").addEventListener("click", () => keepFound());
-element("cancel").addEventListener("click", () => backend.cancelGeneration().catch(showError));
-element("show-everything").addEventListener("change", (event) => showEverything(event.target.checked));
 for (const button of element("downloads").children) {
   button.addEventListener("click", () => download(button.dataset.file));
 }

@@ -1,5 +1,19 @@
 // Masks as pixels: from run lengths, and into colours with a contour.
 
+const MOST_DECODED = 24;
+const decoded = new Map(); // the masks that were drawn last, by their run lengths
+
+// What is drawn again and again: {mask, bounds} of run lengths, see decodeRuns and boundsOf.
+export function decodedMask(counts, width, height) {
+  const found = decoded.get(counts) ?? { mask: decodeRuns(counts, width, height), bounds: boundsOf(counts, height) };
+  decoded.delete(counts);
+  decoded.set(counts, found);
+  if (decoded.size > MOST_DECODED) {
+    decoded.delete(decoded.keys().next().value);
+  }
+  return found;
+}
+
 // counts: lengths of runs down the columns, outside first. Returns a Uint8Array of width * height, row by row.
 export function decodeRuns(counts, width, height) {
   const mask = new Uint8Array(width * height);
@@ -22,19 +36,43 @@ export function decodeRuns(counts, width, height) {
   return mask;
 }
 
+// [left, top, right, bottom] of what is inside, the last two excluded; null where nothing is.
+export function boundsOf(counts, height) {
+  let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];
+  let position = 0;
+  for (let i = 0; i < counts.length; i++) {
+    const end = position + counts[i];
+    if (i % 2 && counts[i]) {
+      const [first, last] = [Math.floor(position / height), Math.floor((end - 1) / height)];
+      left = Math.min(left, first);
+      right = Math.max(right, last + 1);
+      top = Math.min(top, first === last ? position % height : 0); // a run over two columns reaches both borders
+      bottom = Math.max(bottom, first === last ? ((end - 1) % height) + 1 : height);
+    }
+    position = end;
+  }
+  return right < 0 ? null : [left, top, right, bottom];
+}
+
 export function rgb(color) {
   const value = parseInt(color.slice(1), 16);
   return [value >> 16, (value >> 8) & 255, value & 255];
 }
 
-// Paints a mask into RGBA pixels, between two columns: filled, with a contour of `edge` pixels inside it.
-export function paintMask(pixels, mask, width, height, color, edge, left = 0, right = width, opacity = 0.42) {
+// Paints a mask with its bounds into RGBA pixels between two columns: filled, with a contour of `edge` pixels
+// inside it, of black and white dashes if `dashed`.
+export function paintMask(pixels, { mask, bounds }, width, height, color, edge, {
+  left = 0, right = width, opacity = 0.42, dashed = false,
+} = {}) {
+  if (!bounds) {
+    return;
+  }
   const [red, green, blue] = rgb(color);
   const fill = Math.round(255 * opacity);
-  for (let y = 0; y < height; y++) {
+  for (let y = bounds[1]; y < bounds[3]; y++) {
     const up = y - edge < 0 ? -1 : -edge * width;
     const down = y + edge >= height ? -1 : edge * width;
-    for (let x = left; x < right; x++) {
+    for (let x = Math.max(left, bounds[0]); x < Math.min(right, bounds[2]); x++) {
       const here = y * width + x;
       if (!mask[here]) {
         continue;
@@ -43,9 +81,10 @@ export function paintMask(pixels, mask, width, height, color, edge, left = 0, ri
         !mask[here - edge] || !mask[here + edge] || !mask[here + up] || !mask[here + down];
       const alpha = onEdge ? 255 : fill;
       if (alpha >= pixels[4 * here + 3]) {
-        pixels[4 * here] = red;
-        pixels[4 * here + 1] = green;
-        pixels[4 * here + 2] = blue;
+        const dash = onEdge && dashed ? 255 * ((Math.floor(x / (4 * edge)) + Math.floor(y / (4 * edge))) % 2) : null;
+        pixels[4 * here] = dash ?? red;
+        pixels[4 * here + 1] = dash ?? green;
+        pixels[4 * here + 2] = dash ?? blue;
         pixels[4 * here + 3] = alpha;
       }
     }

@@ -46,6 +46,11 @@ export class ServerBackend {
     return postJson(this.#address(action), values);
   }
 
+  // What a click would give, {score, share, counts}, or null where the model is at other work; nothing changes.
+  preview({ x, y, label }) {
+    return fetchJson(this.#address(`preview?${new URLSearchParams({ x, y, label })}`));
+  }
+
   startGeneration(options) {
     return postJson(this.#address("generation"), options);
   }

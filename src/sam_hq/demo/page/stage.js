@@ -1,7 +1,9 @@
 // The photo on the page: draws picture, masks and prompts, and turns pointer and keys into points and boxes.
 
 import { drawBox, drawCross, drawDivider, drawPoint } from "./marks.js";
-import { decodeRuns, paintLabels, paintMask } from "./mask_pixels.js";
+import { decodedMask, paintLabels, paintMask } from "./mask_pixels.js";
+import { pressKey } from "./stage_keys.js";
+import { moveWithFingers, moveWithMouse } from "./stage_moves.js";
 
 const DRAG_PIXELS = 6; // how far the pointer moves before it draws a box
 const SAM_COLOR = "#ff851b";
@@ -14,6 +16,7 @@ export class Stage extends EventTarget {
     this.stage = document.getElementById("stage");
     this.photo = document.getElementById("photo");
     this.masks = document.getElementById("masks");
+    this.preview = document.getElementById("preview");
     this.marks = document.getElementById("marks");
     this.tool = "object";
     this.state = null;
@@ -30,8 +33,8 @@ export class Stage extends EventTarget {
     this.zoomed = 1; // how many times larger than what fits
     this.full = 1; // how many times larger the photo's own pixels are
     this.#listen();
-    this.#listenToZoom();
-    this.#listenToFingers();
+    moveWithMouse(this);
+    moveWithFingers(this);
     new ResizeObserver(() => this.layout()).observe(this.viewport.parentElement);
     window.addEventListener("resize", () => this.layout());
   }
@@ -39,7 +42,7 @@ export class Stage extends EventTarget {
   // bitmap: the photo as it is shown; width: of the photo itself.
   setPicture(bitmap, width) {
     this.photoWidth = width;
-    for (const canvas of [this.photo, this.masks]) {
+    for (const canvas of [this.photo, this.masks, this.preview]) {
       canvas.width = bitmap.width;
       canvas.height = bitmap.height;
     }
@@ -98,7 +101,7 @@ export class Stage extends EventTarget {
     const fit = Math.min(this.viewport.clientWidth / this.photo.width, room / this.photo.height);
     const scale = fit * this.zoomed;
     this.full = this.photoWidth / (this.photo.width * fit);
-    this.#say("zoom", this.zoomed / this.full);
+    this.tell("zoom", this.zoomed / this.full);
     // As high as what fits, also when zoomed: else the photo would move while the viewport grows.
     this.viewport.style.height = `${Math.floor(this.photo.height * fit) + 2}px`;
     this.stage.style.width = `${Math.floor(this.photo.width * scale)}px`;
@@ -121,25 +124,40 @@ export class Stage extends EventTarget {
     }
     const context = this.masks.getContext("2d");
     const image = context.createImageData(width, height);
-    const edge = Math.max(1, Math.round(1.6 / (this.scale || 1)));
     if (this.generated) {
       paintLabels(image.data, this.generated.labels, width, this.generated.colors, this.highlighted);
     } else {
-      const paint = (counts, color, left, right, opacity) =>
-        paintMask(image.data, decodeRuns(counts, width, height), width, height, color, edge, left, right, opacity);
+      const paint = (counts, color, options) =>
+        paintMask(image.data, decodedMask(counts, width, height), width, height, color, this.#edge, options);
       for (const object of this.state.objects) {
-        paint(object.counts, object.color, 0, width, object.number === this.pointedAt ? 0.75 : undefined);
+        paint(object.counts, object.color, object.number === this.pointedAt ? { opacity: 0.75 } : {});
       }
       const shown = this.state.candidates[this.previewed ?? this.state.chosen];
       if (shown) {
         const split = this.compare === null || !this.state.sam ? 0 : Math.round(this.compare * width);
-        paint(shown.counts, this.state.color, split, width);
+        paint(shown.counts, this.state.color, { left: split });
         if (split) {
-          paint(this.state.sam.counts, SAM_COLOR, 0, split);
+          paint(this.state.sam.counts, SAM_COLOR, { right: split });
         }
       }
     }
     context.putImageData(image, 0, 0);
+  }
+
+  // found: {counts} of a mask that a click would give, drawn above the others; null: none.
+  showPreview(found) {
+    const { width, height } = this.preview;
+    const context = this.preview.getContext("2d");
+    if (this.hasPreview) {
+      context.clearRect(0, 0, width, height);
+    }
+    this.hasPreview = Boolean(found && this.state);
+    if (this.hasPreview) {
+      const image = context.createImageData(width, height);
+      paintMask(image.data, decodedMask(found.counts, width, height), width, height, this.state.color, this.#edge,
+        { opacity: 0.25, dashed: true });
+      context.putImageData(image, 0, 0);
+    }
   }
 
   drawMarks() {
@@ -169,6 +187,17 @@ export class Stage extends EventTarget {
     }
   }
 
+  // Width of a contour, in pixels of the shown picture.
+  get #edge() {
+    return Math.max(1, Math.round(1.6 / (this.scale || 1)));
+  }
+
+  // What was begun with the pointer is not meant.
+  giveUpPrompt() {
+    this.start = this.drag = null;
+    this.drawMarks();
+  }
+
   // From a pointer event to pixels of the photo, kept within it.
   #position(event) {
     const frame = this.marks.getBoundingClientRect();
@@ -180,17 +209,17 @@ export class Stage extends EventTarget {
     ];
   }
 
-  #say(kind, detail) {
+  tell(kind, detail) {
     this.dispatchEvent(new CustomEvent(kind, { detail }));
   }
 
-  #point(position, label) {
+  placePoint(position, label) {
     this.pending = { points: [[...position, label]] };
     this.drawMarks();
-    this.#say("point", { x: position[0], y: position[1], label });
+    this.tell("point", { x: position[0], y: position[1], label });
   }
 
-  #box(box) {
+  placeBox(box) {
     this.drag = this.corner = null;
     const { width, height } = this.state.photo;
     const one = 1 / Math.min(this.scale, 1);
@@ -200,82 +229,13 @@ export class Stage extends EventTarget {
     }
     this.pending = { box };
     this.drawMarks();
-    this.#say("box", { x0: box[0], y0: box[1], x1: box[2], y1: box[3] });
-  }
-
-  // The wheel zooms, as does the pinch of a trackpad, which comes as a wheel; the middle button drags the photo.
-  #listenToZoom() {
-    this.viewport.addEventListener("wheel", (event) => {
-      const zoomed = this.zoomed * Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.002) * (event.deltaMode ? 20 : 1));
-      if (event.shiftKey || (zoomed < 1 && this.zoomed === 1 && !event.ctrlKey)) {
-        return; // nothing to make smaller: the page scrolls
-      }
-      event.preventDefault();
-      this.zoomAbout(zoomed, event.clientX, event.clientY);
-    }, { passive: false });
-    for (const kind of ["keydown", "keyup", "blur"]) {
-      window.addEventListener(kind, (event) => {
-        if (event.code === "Space" || kind === "blur") {
-          this.spaceHeld = kind === "keydown";
-        }
-      });
-    }
-    this.marks.addEventListener("pointerdown", (event) => {
-      if (event.button === 1 || (event.button === 0 && this.spaceHeld)) {
-        event.preventDefault();
-        this.marks.setPointerCapture(event.pointerId);
-        this.panning = true;
-      }
-    });
-    this.marks.addEventListener("pointermove", (event) => {
-      if (this.panning) {
-        this.viewport.scrollLeft -= event.movementX;
-        this.viewport.scrollTop -= event.movementY;
-      }
-    });
-    for (const kind of ["pointerup", "pointercancel"]) {
-      this.marks.addEventListener(kind, () => {
-        this.panning = false;
-      });
-    }
-  }
-
-  // Two fingers zoom and move the photo; one is left to the page, which scrolls, and to taps.
-  #listenToFingers() {
-    let before = null; // {x, y, apart} of the fingers
-    const between = ([one, other]) => ({
-      x: (one.clientX + other.clientX) / 2,
-      y: (one.clientY + other.clientY) / 2,
-      apart: Math.max(1, Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY)),
-    });
-    this.marks.addEventListener("touchstart", (event) => {
-      if (event.touches.length === 2) {
-        event.preventDefault(); // neither the page's own zoom nor a click
-        this.start = this.drag = null;
-        this.drawMarks();
-        before = between(event.touches);
-      }
-    }, { passive: false });
-    this.marks.addEventListener("touchmove", (event) => {
-      if (before && event.touches.length === 2) {
-        event.preventDefault();
-        const now = between(event.touches);
-        this.viewport.scrollLeft -= now.x - before.x;
-        this.viewport.scrollTop -= now.y - before.y;
-        this.zoomAbout((this.zoomed * now.apart) / before.apart, now.x, now.y);
-        before = now;
-      }
-    }, { passive: false });
-    for (const kind of ["touchend", "touchcancel"]) {
-      this.marks.addEventListener(kind, () => {
-        before = null;
-      });
-    }
+    this.tell("box", { x0: box[0], y0: box[1], x1: box[2], y1: box[3] });
   }
 
   #listen() {
     this.marks.addEventListener("contextmenu", (event) => event.preventDefault());
     this.marks.addEventListener("pointerdown", (event) => {
+      this.tell("hover", null);
       if (!this.state || this.spaceHeld || !event.isPrimary || (event.button !== 0 && event.button !== 2)) {
         return;
       }
@@ -290,6 +250,7 @@ export class Stage extends EventTarget {
       }
     });
     this.marks.addEventListener("pointermove", (event) => {
+      this.tell("hover", this.#clickAt(event));
       if (this.generated) {
         this.#highlight(event);
       } else if (this.start?.button === 0 && event.isPrimary && (event.pointerType === "mouse" || this.tool === "box")) {
@@ -306,25 +267,40 @@ export class Stage extends EventTarget {
       const { at, button } = this.start;
       this.start = null;
       if (this.generated) {
-        this.#say(this.highlighted ? "found" : "hint", this.highlighted || "To set points again, untick “Show everything that was found”.");
+        this.tell(this.highlighted ? "found" : "hint", this.highlighted || "To set points again, untick “Show everything that was found”.");
       } else if (this.drag) {
-        this.#box([...at, ...this.#position(event)]);
+        this.placeBox([...at, ...this.#position(event)]);
       } else if (this.tool !== "box" || button === 2) {
-        const negative = button === 2 || event.shiftKey || this.tool === "background";
-        this.#point(at, negative ? 0 : 1);
+        this.placePoint(at, this.#label(event, button));
       } else {
-        this.#say("hint", "Drag from one corner of the box to the other.");
+        this.tell("hint", "Drag from one corner of the box to the other.");
       }
     });
-    this.marks.addEventListener("pointercancel", () => {
-      this.start = this.drag = null;
-      this.drawMarks();
+    this.marks.addEventListener("pointercancel", () => this.giveUpPrompt());
+    this.marks.addEventListener("pointerleave", () => {
+      this.tell("hover", null);
+      if (this.generated) {
+        this.#highlight(null);
+      }
     });
-    this.marks.addEventListener("pointerleave", () => this.generated && this.#highlight(null));
     this.marks.addEventListener("keydown", (event) => this.#key(event));
     for (const kind of ["focus", "blur"]) {
       this.marks.addEventListener(kind, () => this.drawMarks());
     }
+  }
+
+  #label(event, button) {
+    return button === 2 || event.shiftKey || this.tool === "background" ? 0 : 1;
+  }
+
+  // The point that a click would set where the mouse is: {x, y, label}, or null where none would be.
+  #clickAt(event) {
+    const moving = event.pointerType !== "mouse" || event.buttons || this.panning || this.spaceHeld;
+    if (!this.state || this.generated || moving || this.tool === "box") {
+      return null;
+    }
+    const [x, y] = this.#position(event);
+    return { x, y, label: this.#label(event, 0) };
   }
 
   #highlight(event) {
@@ -338,7 +314,7 @@ export class Stage extends EventTarget {
     if (label !== this.highlighted) {
       this.highlighted = label;
       this.drawMasks();
-      this.#say("highlight", label);
+      this.tell("highlight", label);
     }
   }
 
@@ -346,34 +322,9 @@ export class Stage extends EventTarget {
     if (!this.state || this.generated || event.ctrlKey || event.metaKey || event.altKey) {
       return;
     }
-    const { width, height } = this.state.photo;
-    this.cursor ??= [width / 2, height / 2];
-    const step = (event.shiftKey ? 10 : 1) * Math.max(1, Math.round(4 / this.scale));
-    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    if (moves[event.key]) {
-      const [dx, dy] = moves[event.key];
-      this.cursor = [
-        Math.min(width, Math.max(0, this.cursor[0] + dx * step)),
-        Math.min(height, Math.max(0, this.cursor[1] + dy * step)),
-      ];
-      this.drag = this.corner ? [...this.corner, ...this.cursor] : null;
-    } else if (event.key === "b" || event.key === "B" || (this.tool === "box" && event.key === "Enter")) {
-      if (this.corner) {
-        this.#box([...this.corner, ...this.cursor]);
-      } else {
-        this.corner = [...this.cursor];
-        this.#say("hint", "First corner set: move the cross and press B for the second.");
-      }
-    } else if (event.key === "Enter") {
-      this.#point([...this.cursor], event.shiftKey || this.tool === "background" ? 0 : 1);
-    } else if (event.key === "k" || event.key === "K") {
-      this.#say("keep");
-    } else if (event.key === "Escape") {
-      this.corner = this.drag = null;
-    } else if (event.key !== " ") { // held to drag the photo: it must not scroll the page
-      return;
+    if (pressKey(this, event)) {
+      event.preventDefault();
+      this.drawMarks();
     }
-    event.preventDefault();
-    this.drawMarks();
   }
 }

@@ -1,52 +1,49 @@
 // Small pictures of candidates, cut so that they can be told apart.
 
-import { paintMask } from "./mask_pixels.js";
+import { boundsOf, decodedMask, paintMask } from "./mask_pixels.js";
 
 const THUMBNAIL_SIDE = 320;
+const DARKENED = 170; // of 255: what is outside
 
-// The part of the photo in which the candidates lie: [x, y, width, height] in the shown picture, with some room about.
+// The part of the photo in which masks lie, given as run lengths: [x, y, width, height], with some room about.
 export function framedPart(masks, width, height) {
-  let [left, top, right, bottom] = [width, height, -1, -1];
-  for (const mask of masks) {
-    for (let at = 0; at < mask.length; at++) {
-      if (mask[at]) {
-        const x = at % width;
-        const y = (at - x) / width;
-        left = Math.min(left, x);
-        right = Math.max(right, x);
-        top = Math.min(top, y);
-        bottom = Math.max(bottom, y);
-      }
-    }
-  }
-  if (right < 0) {
+  const bounds = masks.map((counts) => boundsOf(counts, height)).filter(Boolean);
+  if (bounds.length === 0) {
     return [0, 0, width, height];
   }
+  const [left, top] = [0, 1].map((side) => Math.min(...bounds.map((each) => each[side])));
+  const [right, bottom] = [2, 3].map((side) => Math.max(...bounds.map((each) => each[side])));
   const room = Math.round(0.15 * Math.max(right - left, bottom - top) + 4);
   const [x, y] = [Math.max(0, left - room), Math.max(0, top - room)];
-  return [x, y, Math.min(width, right + 1 + room) - x, Math.min(height, bottom + 1 + room) - y];
+  return [x, y, Math.min(width, right + room) - x, Math.min(height, bottom + room) - y];
 }
 
 // picture: canvas of the shown picture. Returns a canvas of the part, darkened outside the mask.
-export function thumbnail(picture, mask, [x, y, across, down], color) {
-  const { width, height } = picture;
-  const full = document.createElement("canvas");
-  full.width = width;
-  full.height = height;
-  const context = full.getContext("2d");
-  const image = context.createImageData(width, height);
-  for (let at = 0; at < mask.length; at++) {
-    image.data[4 * at + 3] = mask[at] ? 0 : 170; // what is outside is darkened
-  }
-  paintMask(image.data, mask, width, height, color, Math.max(1, Math.round(across / 80)), 0, width, 0);
-  context.putImageData(image, 0, 0);
-  const small = document.createElement("canvas");
+export function thumbnail(picture, counts, [x, y, across, down], color) {
+  const { mask } = decodedMask(counts, picture.width, picture.height);
   const shrink = THUMBNAIL_SIDE / Math.max(across, down);
-  small.width = Math.max(1, Math.round(across * shrink));
-  small.height = Math.max(1, Math.round(down * shrink));
-  const drawn = small.getContext("2d");
-  for (const layer of [picture, full]) {
-    drawn.drawImage(layer, x, y, across, down, 0, 0, small.width, small.height);
+  const small = document.createElement("canvas");
+  const width = small.width = Math.max(1, Math.round(across * shrink));
+  const height = small.height = Math.max(1, Math.round(down * shrink));
+  const context = small.getContext("2d");
+  context.drawImage(picture, x, y, across, down, 0, 0, width, height);
+  // Small from the start: what is made at the photo's size takes longer than the model's answer.
+  const inside = new Uint8Array(width * height);
+  const veil = document.createElement("canvas");
+  veil.width = width;
+  veil.height = height;
+  const image = new ImageData(width, height);
+  for (let row = 0; row < height; row++) {
+    const from = (y + Math.floor(((row + 0.5) * down) / height)) * picture.width + x;
+    for (let column = 0; column < width; column++) {
+      const at = row * width + column;
+      inside[at] = mask[from + Math.floor(((column + 0.5) * across) / width)];
+      image.data[4 * at + 3] = inside[at] ? 0 : DARKENED;
+    }
   }
+  const whole = { mask: inside, bounds: [0, 0, width, height] };
+  paintMask(image.data, whole, width, height, color, Math.max(1, Math.round(width / 80)), { opacity: 0 });
+  veil.getContext("2d").putImageData(image, 0, 0);
+  context.drawImage(veil, 0, 0);
   return small;
 }

@@ -64,6 +64,11 @@ export class Backend {
     return this.#ask("act", { action, values });
   }
 
+  // What a click would give, {score, share, counts}; nothing changes.
+  preview(place) {
+    return this.#ask("preview", place);
+  }
+
   // {blob, name}; there are only the objects: this backend does not search.
   file(rows, name) {
     return this.#ask("file", { name });

@@ -1,6 +1,6 @@
 // What can be taken away from a session, at the size of the photo; the files are those of the server's demo.
 
-import { decodeRuns, paintMask } from "./mask_pixels.js";
+import { boundsOf, decodeRuns, paintMask } from "./mask_pixels.js";
 import { cssColor, objectColor } from "./object_colors.js";
 import { decodePhoto } from "./photo_decoding.js";
 import { boxOf, maskFrame, maskRuns } from "./photo_masks.js";
@@ -28,7 +28,8 @@ async function overlay(rows, { width, height }, file) {
   const edge = Math.max(1, Math.round(Math.max(width, height) / 500));
   for (const { number, counts } of smallOnTop(rows)) {
     const layer = new Uint8ClampedArray(pixels.length);
-    paintMask(layer, decodeRuns(counts, width, height), width, height, cssColor(number), edge, 0, width, OPACITY);
+    const mask = { mask: decodeRuns(counts, width, height), bounds: boundsOf(counts, height) };
+    paintMask(layer, mask, width, height, cssColor(number), edge, { opacity: OPACITY });
     for (let at = 0; at < pixels.length; at += 4) {
       const share = layer[at + 3] / 255;
       if (share) {

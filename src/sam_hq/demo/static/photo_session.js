@@ -39,15 +39,14 @@ export class PhotoSession {
     return this.state();
   }
 
-  async point({ x, y, label = 1 }) {
-    const prompts = this.#step.prompts;
-    const point = [this.#coordinate("x", x), this.#coordinate("y", y), label];
-    if (prompts.points.length >= MOST_POINTS) {
-      throw new Error(`an object can have at most ${MOST_POINTS} points`);
-    }
-    const shown = this.#options.refine && this.#answer ? this.#answer.masks[this.#step.chosen] : null;
-    const previous = shown ?? this.#step.takenUp?.logits ?? null;
-    await this.#prompt({ ...prompts, points: [...prompts.points, point], previous });
+  async point(place) {
+    await this.#prompt(this.#promptsWith(place));
+  }
+
+  // What a point would show; nothing changes.
+  async preview(place) {
+    const { masks, scores } = await this.#asked(this.#promptsWith(place));
+    return { score: scores[0], ...this.#summary(masks[0]) };
   }
 
   async box({ x0, y0, x1, y1 }) {
@@ -153,6 +152,17 @@ export class PhotoSession {
       options: this.#options,
       generation: null,
     };
+  }
+
+  #promptsWith({ x, y, label = 1 }) {
+    const prompts = this.#step.prompts;
+    const point = [this.#coordinate("x", x), this.#coordinate("y", y), label];
+    if (prompts.points.length >= MOST_POINTS) {
+      throw new Error(`an object can have at most ${MOST_POINTS} points`);
+    }
+    const shown = this.#options.refine && this.#answer ? this.#answer.masks[this.#step.chosen] : null;
+    const previous = shown ?? this.#step.takenUp?.logits ?? null;
+    return { ...prompts, points: [...prompts.points, point], previous };
   }
 
   async #prompt(prompts) {

@@ -32,6 +32,10 @@ const requests = {
     return session.act(action, values);
   },
 
+  preview(place) {
+    return session.preview(place);
+  },
+
   async file({ name }) {
     const stem = session.photo.name.replace(/\.[^.]*$/, "");
     return { blob: await makeFile(name, session, file), name: `${stem}-${name}` };
