@@ -15,7 +15,7 @@ from typing import IO, Any
 from PIL import Image
 
 _BYTES_OF_A_PIXEL = 8  # 16 bits of four channels: no file worth decoding is larger than its pixels, beside its metadata
-_METADATA_BYTES = 64 * 1024 * 1024
+METADATA_BYTES = 64 * 1024 * 1024
 _READ_AT_ONCE = 1 << 16
 
 
@@ -121,7 +121,7 @@ def _inline_bytes(url: str) -> bytes:
 
 def _downloaded(url: str, max_pixels: int | None, timeout: float | None) -> bytes:
     limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
-    most = None if limit is None else limit * _BYTES_OF_A_PIXEL + _METADATA_BYTES
+    most = None if limit is None else limit * _BYTES_OF_A_PIXEL + METADATA_BYTES
     start, name, content = time.monotonic(), repr(url[:80]), bytearray()
     request = urllib.request.Request(url, headers={"User-Agent": "sam-hq"})
     try:

@@ -23,7 +23,7 @@ from .prompts import PROMPT_INPUTS, decoder_prompts
 from .sessions import Provider, loaded_graphs
 
 # Pixels of low-resolution masks decoded together: eight objects at full size, whose features are 64 floats a pixel.
-_MASK_PIXELS_AT_ONCE = 2**19
+MASK_PIXELS_AT_ONCE = 2**19
 
 
 class OnnxSamHQ:
@@ -155,7 +155,7 @@ class OnnxSamHQ:
             shape = (images, 0, 3 if multimask_output and not hq_token_only else 1)
             side = self.metadata.mask_size
             return np.zeros((*shape, side, side), dtype=np.float32), np.zeros(shape, dtype=np.float32)
-        at_once = max(1, _MASK_PIXELS_AT_ONCE // (images * self.metadata.mask_size**2))
+        at_once = max(1, MASK_PIXELS_AT_ONCE // (images * self.metadata.mask_size**2))
         parts = [
             self.decoder.run(
                 ["pred_masks", "iou_scores"],

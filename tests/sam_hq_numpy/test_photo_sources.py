@@ -184,7 +184,7 @@ def test_too_many_pixels_are_refused_before_any_way_in_decodes_them(tmp_path):
 
 
 def test_a_download_ends_where_no_photo_of_the_limit_is_as_large(server, monkeypatch):
-    monkeypatch.setattr("sam_hq_numpy.photo_sources._METADATA_BYTES", 100)
+    monkeypatch.setattr("sam_hq_numpy.photo_sources.METADATA_BYTES", 100)
     with pytest.raises(ImageDownloadError, match="gives more than 180 bytes"):
         load_rgb(server + "clear.png", max_pixels=10)
 

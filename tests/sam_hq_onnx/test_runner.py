@@ -173,7 +173,7 @@ def test_an_hq_token_trained_on_the_sum_alone_is_said(runner, photos):
 def test_many_objects_are_decoded_part_by_part(runner, photos, monkeypatch):
     boxes = [[[10 * n, 5 * n, 10 * n + 90, 5 * n + 80] for n in range(count)] for count in (7, 2)]
     together = runner.segment(photos[:2], input_boxes=boxes)
-    monkeypatch.setattr("sam_hq_onnx.runner._MASK_PIXELS_AT_ONCE", 2 * 2 * runner.metadata.mask_size**2)
+    monkeypatch.setattr("sam_hq_onnx.runner.MASK_PIXELS_AT_ONCE", 2 * 2 * runner.metadata.mask_size**2)
     calls, run = [], runner.decoder.run
     sizes = type(
         "Counted", (), {"run": lambda _, names, inputs: calls.append(inputs["has_box"].shape) or run(names, inputs)}
