@@ -69,9 +69,9 @@ def label_studio(tmp_path_factory):
     words += ["--username", "a@example.com", "--password", uuid.uuid4().hex]
     words += ["--user-token", LEGACY_TOKEN, "--enable-legacy-api-token"]
     quiet = {"COLLECT_ANALYTICS": "false", "LATEST_VERSION_CHECK": "false", "FEATURE_FLAGS_OFFLINE": "true"}
-    quiet["ML_BLOCK_LOCAL_IP"] = "false"  # else no backend on this machine may be connected
+    local = {"ML_BLOCK_LOCAL_IP": "false", "SSRF_PROTECTION_ENABLED": "false"}  # else it connects no backend here
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment = {**own, **quiet, "LABEL_STUDIO_BASE_DATA_DIR": str(folder)}
+    environment = {**own, **quiet, **local, "LABEL_STUDIO_BASE_DATA_DIR": str(folder)}
     with open(folder / "server.log", "wb") as log:
         process = subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
     try:
