@@ -94,7 +94,11 @@ def read_boxes(args: argparse.Namespace, images: Sequence[Path]) -> PromptSet:
     count = sum(map(len, prompts.objects.values()))
     absent = ", ".join(list(prompts.without_image)[:_NAMED])
     if prompts.without_image and not count and not prompts.objects:
-        raise ValueError(f"--boxes {args.boxes!r} is of none of the {len(images)} images, but of {absent}")
+        ids_alone = args.described_by is None and all(
+            name.removeprefix("image ").isdigit() for name in prompts.without_image
+        )
+        advice = "; name the COCO file that lists its images with --described-by" if ids_alone else ""
+        raise ValueError(f"--boxes {args.boxes!r} is of none of the {len(images)} images, but of {absent}{advice}")
     if args.on_bad == "raise" and (bad := _bad_boxes(prompts, images, args.max_pixels)):
         raise ValueError(f"--boxes {args.boxes!r} has {len(bad)} bad objects: {bad[0][0]}: {bad[0][1]}")
     if not args.quiet:

@@ -181,9 +181,9 @@ def _report(args: argparse.Namespace, summary: JobSummary) -> None:
         )
     for name, reason in summary.bad_prompts[:_NAMED]:
         print(f"sam-hq: skipped {name}: {reason}", file=sys.stderr)
-    if summary.bad_prompts:
-        print(f"skipped  {len(summary.bad_prompts)} objects, named in skipped.json")
     earlier = f", {summary.earlier} of earlier runs in this folder" if summary.earlier else ""
-    print(f"wrote    {Path(args.output) / COCO_NAME}: {summary.done} images, {len(summary.failures)} skipped{earlier}")
+    objects = f"; {len(summary.bad_prompts)} objects skipped, named in skipped.json" if summary.bad_prompts else ""
+    images = f"{summary.done} images, {len(summary.failures)} skipped{earlier}{objects}"
+    print(f"wrote    {Path(args.output) / COCO_NAME}: {images}")
     if summary.missing:
         print(f"sam-hq: {summary.missing} images are missing: files of the job were deleted meanwhile", file=sys.stderr)

@@ -33,6 +33,7 @@ def test_a_csv_to_masks_in_shards_and_again(directory, photos, tmp_path, capsys)
         assert main([*words, "--shard", shard]) == 0
     printed = capsys.readouterr()
     assert "3 objects of 2 categories in 2 of 3 images" in printed.out
+    assert "images, 0 skipped; 1 objects skipped, named in skipped.json" in printed.out
     assert "boxes.csv, line 4: a box without area" in printed.err
     coco = COCO(str(tmp_path / "out" / "annotations.json"))
     assert (len(coco.imgs), len(coco.anns)) == (3, 2)
@@ -41,6 +42,16 @@ def test_a_csv_to_masks_in_shards_and_again(directory, photos, tmp_path, capsys)
     assert main(words) == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "records").iterdir()} == records
     assert len(json.loads((tmp_path / "out" / "skipped.json").read_text())) == 1
+
+
+def test_detections_that_know_their_images_by_id_alone_want_a_list_of_images(photos, tmp_path, capsys):
+    detections = tmp_path / "detections.json"
+    detections.write_text(json.dumps([{"image_id": 1, "category_id": 3, "bbox": [1, 2, 30, 40], "score": 0.9}]))
+    assert main(["annotate", str(photos), "--boxes", str(detections), "--output", str(tmp_path / "out")]) == 2
+    assert "of none of the 3 images, but of image 1; name the COCO file" in capsys.readouterr().err
+    detections.write_text(json.dumps([{"file_name": "elsewhere.jpg", "category_id": 3, "bbox": [1, 2, 30, 40]}]))
+    assert main(["annotate", str(photos), "--boxes", str(detections), "--output", str(tmp_path / "out")]) == 2
+    assert "--described-by" not in capsys.readouterr().err
 
 
 def test_what_cannot_be_is_refused_before_torch_is_loaded(photos, tmp_path):
