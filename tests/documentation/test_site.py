@@ -1,5 +1,7 @@
 """The documentation builds without a warning, and no link in it or in the repository's pages leads nowhere."""
 
+import argparse
+import html
 import os
 import re
 import subprocess
@@ -11,6 +13,7 @@ from markdown_blocks import FENCE, pages
 from site_links import faults
 
 from conftest import REPOSITORY
+from sam_hq_cli.main import build_parser
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE_SPAN = re.compile(r"`[^`\n]+`")
@@ -41,7 +44,28 @@ def test_the_api_is_there(site):
     model = (site / "api" / "model.html").read_text(encoding="utf-8")
     for wanted in ("sam_hq.modeling_sam_hq.SamHQModel.forward", "Normalised, padded images", "Raises"):
         assert wanted in model
-    assert "sam-hq segment" in (site / "command_line.html").read_text(encoding="utf-8")
+
+
+def test_every_option_of_every_command_is_on_the_page_of_the_command_line(site):
+    page = html.unescape(re.sub(r"<[^>]+>", "", (site / "command_line.html").read_text(encoding="utf-8")))
+    (subparsers,) = (each for each in build_parser()._actions if isinstance(each, argparse._SubParsersAction))
+    for name, parser in subparsers.choices.items():
+        assert f"sam-hq {name}" in page
+        arguments = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+        assert not [option for action in arguments for option in action.option_strings if option not in page]
+
+
+@pytest.mark.parametrize("name", ["architecture", "coming_from", "command_line", "export", "troubleshooting", "why"])
+def test_words_fit_a_phone(site, chromium, name):
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    page.goto((site / f"{name}.html").as_uri())
+    page.wait_for_load_state()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    wide = (
+        "[...document.querySelectorAll('article :is(table, pre)')].filter(each => each.scrollWidth > each.clientWidth)"
+    )
+    assert page.evaluate(f"{wide}.map(each => each.innerText.slice(0, 60))") == []
+    page.close()
 
 
 def test_the_check_of_links_finds_what_is_broken(tmp_path):
