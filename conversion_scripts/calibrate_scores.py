@@ -22,7 +22,7 @@ from sam_hq.training.score_calibration import (
     recalibrate,
     score_objects,
 )
-from sam_hq_cli.masked_images import open_images
+from sam_hq_cli.labelled_data import open_images
 from sam_hq_cli.model_loading import load_model, load_processor
 from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions

@@ -54,6 +54,10 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--port must be from 0 to 65535, got {args.port}")
     if args.runtime and not args.static:
         raise ValueError("--runtime is for a page with the model inside: name one with --static DIR")
+    for photo in args.photos:
+        if not Path(photo).is_file():
+            kind = "is a folder; name images in it" if Path(photo).is_dir() else "is no image: there is no such file"
+            raise ValueError(f"PHOTO {photo!r} {kind}")
     if args.static:
         from sam_hq_cli.static_demo import run_static
 

@@ -73,7 +73,10 @@ def test_a_port_in_use_is_said_before_the_model_is_loaded(directory, capsys):
         (["--port", "70000"], "--port must be from 0 to 65535"),
         (["--max-pixels", "0"], "pixels must be at least 1"),
         (["--sessions", "0"], "most_sessions must be at least 1"),
-        (["nowhere.png"], "nowhere.png"),
+        (["nowhere.png"], "PHOTO 'nowhere.png' is no image: there is no such file"),
+        (["nowhere/*.jpg"], "PHOTO 'nowhere/*.jpg' is no image"),
+        (["docs/photos"], "PHOTO 'docs/photos' is a folder; name images in it"),
+        (["docs/photos", "--static", "page"], "PHOTO 'docs/photos' is a folder"),
         (["pyproject.toml"], "cannot offer 'pyproject.toml': the file is no photo"),
     ],
 )
