@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +92,10 @@ def kept_embeddings(place: str | None, source: str, size: tuple[int, ...]) -> Ph
 
     path = Path(place) / f"{image_key(Path(source))}.safetensors" if Path(place).is_dir() else Path(place)
     if not path.is_file():
-        raise ValueError(f"there are no embeddings at {str(path)!r}")
+        stem = glob.escape(path.stem.rpartition("-")[0])
+        moved = sorted(Path(place).glob(f"{stem}-*.safetensors")) if Path(place).is_dir() else []
+        advice = f"; {str(moved[0])!r} is of an image of this name elsewhere: name the file itself" if moved else ""
+        raise ValueError(f"there are no embeddings at {str(path)!r}{advice}")
     kept = PhotoEmbeddings.load(path)
     if tuple(kept.original_size) != tuple(size):
         raise ValueError(

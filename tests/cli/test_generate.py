@@ -97,7 +97,12 @@ def test_a_folder_with_a_bad_file(directory, photos, tmp_path, monkeypatch, caps
     (other,) = embeddings.glob("0-*.safetensors")
     assert main([*prompt, "--embeddings", str(other)]) == 2
     assert main([*prompt, "--embeddings", str(photos)]) == 2
-    assert "no embeddings" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "no embeddings" in printed
+    assert "elsewhere" not in printed
+    moved = shutil.copy(photos / "2.png", tmp_path)
+    assert main([prompt[0], str(moved), *prompt[2:], "--embeddings", str(embeddings)]) == 2
+    assert "is of an image of this name elsewhere: name the file itself" in capsys.readouterr().err
 
     (kept,) = embeddings.glob("2-*.safetensors")
     kept = PhotoEmbeddings.load(kept)
