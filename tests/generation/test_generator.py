@@ -30,7 +30,7 @@ class DiscModel:
 
     def __init__(self, **suited):
         self.embedded = []
-        self.config = SamHQConfig(mask_generation=suited)
+        self.config = SamHQConfig(vision_config={"image_size": FRAME}, mask_generation=suited)
 
     def named_parameters(self):
         return iter(())

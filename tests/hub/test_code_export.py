@@ -125,7 +125,7 @@ def test_the_code_is_flat_complete_and_needs_no_optional_library(directory):
         assert "from . import" not in text
         imported = {module.partition(".")[0] for module in imports_of(directory / f"{name}.py")}
         others = imported - code - set(sys.stdlib_module_names)
-        assert others <= {"numpy", "torch", "PIL", "transformers", "accelerate"}, name
+        assert others <= {"numpy", "torch", "PIL", "transformers", "accelerate", "safetensors"}, name
         assert not others & HEAVY
 
 
