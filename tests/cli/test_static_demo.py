@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from conftest import PHOTOS
 from sam_hq_cli.main import main
 from sam_hq_onnx.metadata import GraphMetadata
 
@@ -73,7 +74,7 @@ def test_a_torch_model_is_exported_on_the_way(served, tmp_path, monkeypatch, cap
     ("words", "message"),
     [
         (["--static", "{taken}"], "exists already"),
-        (["--static", "{new}", "nowhere.jpg"], "cannot offer 'nowhere.jpg'"),
+        (["--static", "{new}", "nowhere.jpg"], "PHOTO 'nowhere.jpg' is no image"),
         (["--static", "{new}", "--runtime", "{taken}"], "must hold the dist files"),
     ],
 )
@@ -91,9 +92,9 @@ def test_what_cannot_be_written_is_known_before_the_export(served, tmp_path, mon
     ("words", "message"),
     [
         (["--static", "{page}", "--model", "{exported}"], "is there already and is served as it is"),
-        (["--static", "{page}", "photo.jpg"], "is there already"),
+        (["--static", "{page}", str(PHOTOS / "crab.jpg")], "is there already"),
         (["--static", "{other}", "--model", "{exported}", "--runtime", "{exported}"], "must hold the dist files"),
-        (["--static", "{other}", "--model", "{exported}", "nowhere.jpg"], "cannot offer 'nowhere.jpg'"),
+        (["--static", "{other}", "--model", "{exported}", "nowhere.jpg"], "PHOTO 'nowhere.jpg' is no image"),
         (["--runtime", "{exported}"], "--runtime is for a page with the model inside"),
     ],
 )

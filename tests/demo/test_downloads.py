@@ -12,7 +12,6 @@ from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
 from demo_fixtures import HEIGHT, WIDTH
-from sam_hq.demo import photo_session as sessions
 from sam_hq.demo.downloads import (
     coco_json,
     cutout_png,
@@ -25,6 +24,7 @@ from sam_hq.demo.downloads import (
     polygons_json,
     yolo_zip,
 )
+from sam_hq.demo.prompted_photo import PromptedPhoto
 from sam_hq.demo.prompting import Answer
 from sam_hq_numpy.overlays import mask_edge, object_color
 
@@ -44,7 +44,7 @@ def masks(photo_session, monkeypatch):
         logits = 6.0 - np.hypot(columns - x, rows - y)
         return Answer(torch.tensor(logits)[None].float(), torch.zeros(1, 32, 32), torch.tensor([0.75]))
 
-    monkeypatch.setattr(sessions, "answered", blob)
+    monkeypatch.setattr(PromptedPhoto, "answer", blob)
     for _ in range(3):
         photo_session.add_point(1, 1)
         photo_session.keep()

@@ -61,7 +61,7 @@ def test_it_does_not_grow_with_the_points_in_threads_either(generator, monkeypat
             generator.generate(wide_photo(512), output_mode="coco_rle", points_per_crop=side, points_per_batch=36)
         peaks.append(counters[-1].peak)
     assert counters[0].largest > 0
-    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[1] < 2 * peaks[0]  # nine times the points; how far two threads overlap is chance
 
 
 @pytest.mark.parametrize("side", [512, 1024])
