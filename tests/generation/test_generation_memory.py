@@ -55,13 +55,13 @@ def test_it_does_not_grow_with_the_points_in_threads_either(generator, monkeypat
         return in_threads(call, items)
 
     monkeypatch.setattr("sam_hq.generation.crop_search.in_threads", counted)
-    for side in (6, 18):
+    for side in (6, 6, 6, 6, 18):  # how far two threads overlap is chance: the few points have four tries
         counters.append(ByteCounter())
         with counters[-1]:
             generator.generate(wide_photo(512), output_mode="coco_rle", points_per_crop=side, points_per_batch=36)
         peaks.append(counters[-1].peak)
     assert counters[0].largest > 0
-    assert peaks[1] < 2 * peaks[0]  # nine times the points; how far two threads overlap is chance
+    assert peaks[-1] < 1.2 * max(peaks[:-1])
 
 
 @pytest.mark.parametrize("side", [512, 1024])
