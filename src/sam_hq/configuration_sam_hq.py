@@ -119,7 +119,7 @@ class SamHQMaskDecoderConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         require_at_most_largest(self)
         require_positive(self, "num_attention_heads", "attention_downsample_rate", "mlp_dim", "num_hidden_layers")
-        require_positive(self, "iou_head_hidden_dim")
+        require_positive(self, "iou_head_hidden_dim", "iou_head_depth", "num_multimask_outputs")
         require_multiple("hidden_size", self.hidden_size, "the two upscalings", 8)
         require_multiple(
             "hidden_size",
@@ -129,8 +129,6 @@ class SamHQMaskDecoderConfig(PreTrainedConfig):
         )
         if self.iou_head_depth < 2:
             raise ValueError(f"iou_head_depth is {self.iou_head_depth}, but the head needs at least 2 layers")
-        if self.num_multimask_outputs < 1:
-            raise ValueError(f"num_multimask_outputs is {self.num_multimask_outputs}, but must be at least 1")
         layers = self.num_hidden_layers * (16 * self.hidden_size**2 + 2 * self.hidden_size * self.mlp_dim)
         require_few_weights(self, layers + self.iou_head_depth * self.iou_head_hidden_dim**2)
 
@@ -255,7 +253,7 @@ def _vision_config(part: dict | PreTrainedConfig | None) -> AnyVisionConfig:
         return part
     fields = _fields("vision_config", part)
     model_type = fields.pop("model_type", None) or SamHQVisionConfig.model_type
-    if model_type not in VISION_CONFIGS:
+    if not isinstance(model_type, str) or model_type not in VISION_CONFIGS:
         raise ValueError(f"vision_config is a {model_type!r}, but must be one of {sorted(VISION_CONFIGS)}")
     return VISION_CONFIGS[model_type](**fields)
 

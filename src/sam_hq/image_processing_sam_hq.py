@@ -12,7 +12,7 @@ from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import Unpack
 
 from sam_hq_numpy.nested_numbers import check_readable
-from sam_hq_numpy.number_limits import check_flag, check_number
+from sam_hq_numpy.number_limits import check_flag, check_number, shown
 from sam_hq_numpy.prompt_nesting import pad_stacks
 
 from .images.given_masks import binary_stacks
@@ -302,7 +302,7 @@ def _mask_list(masks: Any, valid_objects: Any) -> list[torch.Tensor]:
     try:
         marks = torch.as_tensor(valid_objects)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"valid_objects must be a tensor of truth values, got {str(valid_objects)[:80]}") from error
+        raise TypeError(f"valid_objects must be a tensor of truth values, got {shown(valid_objects, 80)}") from error
     if marks.dtype != torch.bool or marks.ndim != 2 or len(marks) != len(listed):
         raise ValueError(f"valid_objects must be ({len(listed)}, objects) bool, got {marks.dtype} {tuple(marks.shape)}")
     for i, (of_image, mark) in enumerate(zip(listed, marks, strict=True)):

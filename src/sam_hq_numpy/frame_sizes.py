@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from .number_limits import shown
+
 # More than any photo has; a size beyond it is a mistake, and would ask for all memory.
 MOST_PIXELS = 2**34
 
@@ -39,12 +41,10 @@ def size_pairs(name: str, sizes: Any, count: int | None = None) -> list[tuple[in
         pairs = []
     wanted = "" if count is None else f"{count} "
     if not pairs or len(pairs) != (count or len(pairs)) or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
-        raise ValueError(
-            f"{name} must be {wanted}pairs of height and width, whole numbers from 1, got {str(sizes)[:200]}"
-        )
+        raise ValueError(f"{name} must be {wanted}pairs of height and width, whole numbers from 1, got {shown(sizes)}")
     for height, width in pairs:
         if height * width > MOST_PIXELS:
-            raise ValueError(f"{name} must be of at most {MOST_PIXELS} pixels each, got {height} x {width}")
+            raise ValueError(f"{name} must be of at most {MOST_PIXELS} pixels each, got {shown((height, width))}")
     return [(height, width) for height, width in pairs]
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from .number_limits import shown
+
 if TYPE_CHECKING:
     import torch
 
@@ -72,7 +74,7 @@ def plain_numbers(value: Any, name: str, allow_bool: bool = False) -> np.ndarray
     except (OverflowError, ValueError) as error:
         raise ValueError(f"{name} is not a regular list of numbers: {error}") from error
     if numbers.dtype.kind not in ("biuf" if allow_bool else "iuf"):
-        raise TypeError(f"{name} must hold numbers, got {str(value)[:80]}")
+        raise TypeError(f"{name} must hold numbers, got {shown(value, 80)}")
     return numbers.astype(np.float64)
 
 

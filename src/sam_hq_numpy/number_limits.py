@@ -82,4 +82,17 @@ def check_flag(name: str, value: object) -> None:
         raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
-__all__ = ["check_flag", "check_number", "check_whole"]
+def shown(value: object, limit: int = 200) -> str:
+    """A value for an error message, however long it is or deep its lists are.
+
+    Args:
+        value: What came.
+        limit: Most characters.
+    """
+    try:
+        return str(value)[:limit]
+    except (RecursionError, ValueError):  # of many levels, or with a number of thousands of digits
+        return f"a {type(value).__name__} that is too long to be shown"
+
+
+__all__ = ["check_flag", "check_number", "check_whole", "shown"]

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .nested_numbers import MAX_LEVELS, check_readable, holds_a_number, is_array, is_empty, nesting_depth, plain_numbers
+from .number_limits import shown
 from .prompt_labels import PADDING_LABEL
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _entries(value: Any, name: str) -> list:
     if is_empty(value):
         return []
     if not (isinstance(value, list | tuple) or (is_array(value) and value.ndim)):
-        raise TypeError(f"{name} must be a list, an array or a tensor of objects, got {str(value)[:80]}")
+        raise TypeError(f"{name} must be a list, an array or a tensor of objects, got {shown(value, 80)}")
     return list(value)
 
 

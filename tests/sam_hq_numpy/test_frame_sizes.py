@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fuzzing import nested
 from sam_hq_numpy.frame_sizes import check_same_shape, resized_size, size_pairs
 
 
@@ -48,6 +49,8 @@ def test_another_images_size_is_refused_and_a_squashed_one_is_not():
         torch.ones(1, 2, device="meta"),
         torch.ones(1, 2, dtype=torch.complex64),
         [[[[480, 640]]]],
+        nested(1000),
+        [[10**5000, 1]],
     ],
 )
 def test_sizes_that_are_none_are_named(sizes):

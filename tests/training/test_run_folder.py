@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -87,6 +88,30 @@ def test_there_is_a_best_without_validation_and_states_run_no_code(tmp_path):
             trained(tmp_path).resume()
         assert not (tmp_path / "ran").exists(), victim.name
         victim.write_bytes(kept)
+
+
+def test_a_damaged_state_or_another_model_is_said(tmp_path):
+    torch.manual_seed(0)
+    trained(tmp_path).train(stop_after=1)
+    (state,) = RunFolder(tmp_path).states()
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the run in")
+        assert trained(tmp_path).resume() == 1
+    torch.manual_seed(1)
+    with pytest.warns(UserWarning, match=r"state_0000001' began with other weights than those given now"):
+        assert trained(tmp_path).resume() == 1
+    damaged = [path for path in state.iterdir() if path.suffix in (".safetensors", ".bin", ".json")]
+    damaged += list(state.glob("custom_checkpoint_*.pkl"))
+    assert len(damaged) >= 4
+    for path in damaged:
+        kept = path.read_bytes()
+        for share in (0, 0.5):
+            path.write_bytes(kept[: int(len(kept) * share)])
+            with pytest.raises(ValueError, match=str(state)):
+                trained(tmp_path).resume()
+        path.write_bytes(kept)
+    assert trained(tmp_path).resume() == 1
 
 
 class RunsCode:

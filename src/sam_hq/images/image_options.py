@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from transformers.processing_utils import ImagesKwargs
 
+from sam_hq_numpy.number_limits import shown
 from sam_hq_numpy.value_ranges import checked_input_range
 
 # The side of a frame, which is held in floating point: 3 GB already.
@@ -99,7 +100,7 @@ def size_dict(name: str, size: Any) -> dict[str, int]:
     allowed = ({"height", "width"},) if name == "pad_size" else ({"longest_edge"}, {"height", "width"})
     if set(size) not in allowed or min(size.values()) < 1:
         keys = " or ".join(str(sorted(option)) for option in allowed)
-        raise ValueError(f"{name} must be a dictionary of positive sizes with the keys {keys}, got {str(given)[:80]}")
+        raise ValueError(f"{name} must be a dictionary of positive sizes with the keys {keys}, got {shown(given, 80)}")
     if max(size.values()) > LARGEST_SIDE:
         raise ValueError(f"{name} must have sides of at most {LARGEST_SIDE} pixels, got {size}")
     return size

@@ -14,6 +14,7 @@ from sam_hq_numpy.atomic_writing import new_file
 
 STATE_NAME = "state_{step:07d}"
 SETTINGS_FILE = "settings.json"
+MODEL = "model"  # the setting that names the weights a run began with
 _OLD = ".old.partial"
 
 
@@ -138,7 +139,11 @@ def changed_settings(state: Path, now: dict[str, Any]) -> list[str]:
                 f"cannot resume from {str(state)!r}: its {name} is {before.get(name)}, but {now[name]} is asked "
                 "for; name a new output folder"
             )
-    return [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
+    return [
+        f"{name} {before.get(name)} -> {value}"
+        for name, value in now.items()
+        if before.get(name) != value and name != MODEL
+    ]
 
 
 def _step_of(line: str) -> float:

@@ -7,6 +7,7 @@ the tuned SAM parts are saved with the HQ parts, and one process is enough.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,11 +19,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object
+from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Subset
 
+from ..images.processor_fit import check_processor_fits
+from ..photo_embeddings import sampled_digest
 from .batches import TrainingBatches
 from .parts import parameter_groups, recompute_activations, select_parameters, with_lora
-from .run_folder import RunFolder, changed_settings, settings_of
+from .run_folder import MODEL, RunFolder, changed_settings, settings_of
 from .run_report import RunReport
 from .run_state import Progress, RunningMean, SwappedWeights
 from .settings import TrainingSettings
@@ -75,6 +79,7 @@ class Trainer:
             **settings.plain(),
             "training_images": _described(images),
             "validation_images": None if validation is None else _described(validation),
+            MODEL: sampled_digest(model.state_dict())[:16],
         }
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
@@ -117,16 +122,25 @@ class Trainer:
             The step that training resumes from.
 
         Raises:
-            ValueError: The state is of another model, or of settings that cannot resume from it.
+            ValueError: The state is damaged, of another model, or of settings that cannot resume from it.
+
+        Warns:
+            UserWarning: The run began with other weights than those of the model given now.
         """
         states = self.folder.states()
         if states:
+            if settings_of(states[-1]).get(MODEL, self.resume_settings[MODEL]) != self.resume_settings[MODEL]:
+                warnings.warn(
+                    f"the run in {str(states[-1])!r} began with other weights than those given now, which are ignored: "
+                    "it goes on with its own; name a new output folder to train the ones given",
+                    stacklevel=2,
+                )
             if changed := changed_settings(states[-1], self.resume_settings):
                 self.say.line(f"changed since {states[-1].name}: {', '.join(changed)}")
             try:
                 self.folder.check_state(states[-1])
                 self.accelerator.load_state(str(states[-1]))
-            except (RuntimeError, ValueError, KeyError, UnpicklingError) as error:
+            except (RuntimeError, ValueError, KeyError, EOFError, OSError, UnpicklingError, SafetensorError) as error:
                 raise ValueError(f"cannot resume from {str(states[-1])!r}, is it of another model? {error}") from error
             self.accelerator.step = 0  # states are saved between updates, whatever their accumulation
             if settings_of(states[-1]).get("validation_images") != self.resume_settings["validation_images"]:
@@ -282,12 +296,8 @@ class Trainer:
 
 
 def _common_size(model: Any, processor: Any) -> int:
-    size, pad = model.config.vision_config.image_size, processor.image_processor.pad_size
-    if (pad["height"], pad["width"]) != (size, size):
-        raise ValueError(
-            f"the processor pads to {pad['height']} x {pad['width']} pixels, but the model takes {size} x {size}"
-        )
-    return size
+    check_processor_fits(model.config, processor.image_processor)
+    return model.config.vision_config.image_size
 
 
 def _trainable(model: Any, settings: TrainingSettings) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..number_limits import shown
 from .prompts import ImageNames, ObjectPrompt, PromptSet, number
 
 _SPANNED = ("rectangle", "polygon", "mask")
@@ -71,7 +72,7 @@ def _prompt(kind: str, points: list[tuple[float, float]], name: str, category: i
 
 def _point(point: Any) -> tuple[float, float]:
     if not isinstance(point, list | tuple) or len(point) != 2:
-        raise ValueError(f"a point of {str(point)[:60]}, not of two numbers")
+        raise ValueError(f"a point of {shown(point, 60)}, not of two numbers")
     return number(point[0]), number(point[1])
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from ..number_limits import shown
+
 # Beyond this, coordinates overflow in the model's arithmetic.
 _LARGEST = 1e9
 
@@ -199,6 +201,6 @@ def corners(values: Any, as_size: bool = False) -> tuple[float, float, float, fl
         ValueError: If they are not four numbers.
     """
     if not isinstance(values, list | tuple) or len(values) != 4:
-        raise ValueError(f"a box of {str(values)[:60]}, not of four numbers")
+        raise ValueError(f"a box of {shown(values, 60)}, not of four numbers")
     x, y, x1, y1 = map(number, values)
     return (x, y, x + x1, y + y1) if as_size else (x, y, x1, y1)
