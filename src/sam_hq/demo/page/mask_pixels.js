@@ -67,25 +67,26 @@ export function paintMask(pixels, { mask, bounds }, width, height, color, edge, 
   if (!bounds) {
     return;
   }
+  // A pixel at a time, as one number: alpha, blue, green and red, from the highest byte down.
+  const words = new Uint32Array(pixels.buffer, pixels.byteOffset, pixels.length / 4);
   const [red, green, blue] = rgb(color);
-  const fill = Math.round(255 * opacity);
+  const colored = (alpha) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+  const [line, fill] = [colored(255), colored(Math.round(255 * opacity))];
+  const across = edge * width;
+  const dash = 4 * edge;
   for (let y = bounds[1]; y < bounds[3]; y++) {
-    const up = y - edge < 0 ? -1 : -edge * width;
-    const down = y + edge >= height ? -1 : edge * width;
-    for (let x = Math.max(left, bounds[0]); x < Math.min(right, bounds[2]); x++) {
+    const atBorder = y < edge || y + edge >= height;
+    const end = Math.min(right, bounds[2]);
+    for (let x = Math.max(left, bounds[0]); x < end; x++) {
       const here = y * width + x;
-      if (!mask[here]) {
+      if (mask[here] === 0) {
         continue;
       }
-      const onEdge = x < edge || x >= width - edge || up === -1 || down === -1 ||
-        !mask[here - edge] || !mask[here + edge] || !mask[here + up] || !mask[here + down];
-      const alpha = onEdge ? 255 : fill;
-      if (alpha >= pixels[4 * here + 3]) {
-        const dash = onEdge && dashed ? 255 * ((Math.floor(x / (4 * edge)) + Math.floor(y / (4 * edge))) % 2) : null;
-        pixels[4 * here] = dash ?? red;
-        pixels[4 * here + 1] = dash ?? green;
-        pixels[4 * here + 2] = dash ?? blue;
-        pixels[4 * here + 3] = alpha;
+      const onEdge = atBorder || x < edge || x + edge >= width ||
+        (mask[here - edge] & mask[here + edge] & mask[here - across] & mask[here + across]) === 0;
+      const word = !onEdge ? fill : !dashed ? line : (((x / dash) | 0) + ((y / dash) | 0)) & 1 ? 0xffffffff : 0xff000000;
+      if (word >>> 24 >= words[here] >>> 24) {
+        words[here] = word;
       }
     }
   }
