@@ -1,5 +1,6 @@
 """What the model answers: candidates, branches, caches, padding, gradients, and what it refuses."""
 
+import copy
 import warnings
 
 import pytest
@@ -349,6 +350,21 @@ def test_embeddings_kept_at_another_precision_are_taken_back():
             torch.testing.assert_close(outputs.iou_scores, expected.iou_scores, atol=0.05, rtol=0.05)
         with pytest.raises(TypeError, match="image_embeddings must hold floating point numbers"):
             model(image_embeddings=embeddings.long(), intermediate_embeddings=intermediate)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("part", ["vision_encoder", "mask_decoder", "prompt_encoder"])
+@PATHS
+def test_parts_may_have_precisions_of_their_own(shared, part, dtype, attn_implementation):
+    expected = ask(shared, input_boxes=BOXES, input_masks=MASKS)
+    mixed = copy.deepcopy(shared)
+    getattr(mixed, part).to(dtype)
+    with torch.no_grad():
+        features = mixed.get_hq_features(*mixed.get_image_embeddings(PIXELS))
+    assert features.dtype == mixed.mask_decoder.dtype
+    found = ask(mixed, attn_implementation, input_boxes=BOXES, input_masks=MASKS).pred_masks.float()
+    tolerance = (1e-4 if dtype == torch.float64 else 0.06) * expected.pred_masks.abs().max().item()
+    close(found, expected.pred_masks, atol=tolerance, rtol=0)
 
 
 def test_prompts_that_are_no_tensors_are_named():

@@ -1,8 +1,15 @@
+import copy
+
+import peft
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from sam_hq.photo_embeddings import PhotoEmbeddings
+from conftest import small_config, small_model
+from sam_hq.hub.conversion import processor_for
+from sam_hq.photo_embeddings import PhotoEmbeddings, encoder_digest
+from sam_hq.predictor import SamHQPredictor
 
 
 def test_other_files_are_refused(tmp_path):
@@ -13,3 +20,67 @@ def test_other_files_are_refused(tmp_path):
             PhotoEmbeddings.load(tmp_path / f"{name}.safetensors")
     with pytest.raises(FileNotFoundError):
         PhotoEmbeddings.load(tmp_path / "missing.safetensors")
+
+
+def write_data(model):
+    """As an average of weights is often brought into a model."""
+    for weight in model.parameters():
+        weight.data.copy_(1.1 * weight.data)
+
+
+def write_numpy(model):
+    model.vision_encoder.neck.conv1.weight.detach().numpy()[...] *= 1.5
+
+
+def write_hq_features(model):
+    model.mask_decoder.compress_vit_conv1.weight.data.mul_(1.5)
+
+
+def step_fused(model):
+    optimizer = torch.optim.AdamW(model.vision_encoder.parameters(), lr=1e-2, fused=True)
+    model.get_image_embeddings(torch.ones(1, 3, 128, 128))[0].square().mean().backward()
+    optimizer.step()
+
+
+def move_statistics(model):
+    model.train()
+    with torch.no_grad():
+        model.get_image_embeddings(torch.ones(1, 3, 128, 128))
+    model.eval()
+
+
+def write_in_inference(model):
+    with torch.inference_mode():
+        model.vision_encoder.neck.conv1.weight.mul_(1.5)
+
+
+@pytest.mark.parametrize(
+    "write", [write_data, write_numpy, write_hq_features, step_fused, move_statistics, write_in_inference]
+)
+def test_weights_written_to_in_any_way_make_other_embeddings(write):
+    model = small_model("tiny_vit")
+    predictor = SamHQPredictor(model, processor_for(small_config("tiny_vit")))
+    photo = Image.new("RGB", (120, 90), "red")
+    before = predictor.embed(photo)
+    write(model)
+    with pytest.raises(ValueError, match="other weights"):
+        predictor.predict(before, boxes=[10, 10, 80, 80])
+    after = predictor.embed(photo)
+    assert after.digest == encoder_digest(copy.deepcopy(model)) != before.digest
+    predictor.predict(after, boxes=[10, 10, 80, 80])
+
+
+def test_another_adapter_makes_other_embeddings():
+    model = small_model()
+    layers = peft.LoraConfig(r=2, target_modules=["qkv"], init_lora_weights=False)
+    wrapped = peft.get_peft_model(model, layers)
+    wrapped.add_adapter("second", layers)
+    digests = {encoder_digest(small_model())}
+    for name in ("default", "second"):
+        wrapped.set_adapter(name)
+        digests.add(encoder_digest(model))
+    with wrapped.disable_adapter():
+        digests.add(encoder_digest(model))
+    assert len(digests) == 4
+    wrapped.set_adapter("default")
+    assert encoder_digest(model) in digests

@@ -105,7 +105,8 @@ class SamHQModel(SamHQPreTrainedModel):
             ValueError: If the two do not belong together.
         """
         check_embeddings(self.config, image_embeddings, intermediate_embeddings)
-        return self.mask_decoder.hq_features(image_embeddings, intermediate_embeddings[0])
+        dtype = self.mask_decoder.dtype  # the encoder may have another
+        return self.mask_decoder.hq_features(image_embeddings.to(dtype), intermediate_embeddings[0].to(dtype))
 
     def get_prompt_embeddings(
         self,
@@ -193,15 +194,15 @@ class SamHQModel(SamHQPreTrainedModel):
         output_attentions: bool,
     ) -> tuple[SamHQVisionEncoderOutput, torch.Tensor, torch.Tensor]:
         """The encoder's outputs, empty for cached embeddings; image embeddings; and HQ features."""
+        encoded, dtype = SamHQVisionEncoderOutput(), self.mask_decoder.dtype
         if image_embeddings is None:
             encoded = self._encode(source, output_hidden_states, output_attentions)
-            image_embeddings, (early, *_) = encoded.embeddings()
-        else:  # they may have been kept at another precision than the model has now
-            encoded, dtype = SamHQVisionEncoderOutput(), self.mask_decoder.dtype
-            image_embeddings = image_embeddings.to(dtype)
-            if hq_features is not None:
-                return encoded, image_embeddings, hq_features.to(dtype)
-            early = cast(list[torch.Tensor], intermediate_embeddings)[0].to(dtype)
+            image_embeddings, intermediate_embeddings = encoded.embeddings()
+        # The encoder may have another precision than the decoder, and kept embeddings than the model has now.
+        image_embeddings = image_embeddings.to(dtype)
+        if hq_features is not None:
+            return encoded, image_embeddings, hq_features.to(dtype)
+        early = cast(list[torch.Tensor], intermediate_embeddings)[0].to(dtype)
         return encoded, image_embeddings, self.mask_decoder.hq_features(image_embeddings, early)
 
     def forward(

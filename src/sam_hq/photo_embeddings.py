@@ -3,9 +3,8 @@
 import hashlib
 import json
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from sam_hq_numpy.atomic_writing import new_file
 
@@ -23,10 +23,12 @@ from .modeling_sam_hq import SamHQModel
 _FORMAT = "sam_hq image embeddings 2"
 # Of every weight so many values, evenly spread: training moves all of a weight, and a ViT-H is read in milliseconds.
 _VALUES_PER_WEIGHT = 4096
-# What embeddings depend on, by the start of the weight's name.
-_ENCODING_PARTS = ("vision_encoder.", "mask_decoder.compress_vit_", "mask_decoder.encoder_")
+# So many are compared at every prompt, to see whether a weight was written to.
+_VALUES_COMPARED = 256
+# What embeddings depend on of the mask decoder, by the start of the layer's name.
+_HQ_FEATURE_LAYERS = ("compress_vit_", "encoder_")
 
-_digests: "weakref.WeakKeyDictionary[SamHQModel, tuple[Any, str]]" = weakref.WeakKeyDictionary()
+_digests: "weakref.WeakKeyDictionary[SamHQModel, tuple[Any, torch.Tensor, str]]" = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ def embed_images(
 
 
 def encoder_digest(model: SamHQModel) -> str:
-    """Name what embeddings depend on: the weights of the encoder and of the HQ features, whatever their precision.
+    """Name what embeddings depend on: the weights of the encoder and of the HQ features, in 32 bits or bfloat16.
 
     Args:
         model: The model.
@@ -134,39 +136,73 @@ def encoder_digest(model: SamHQModel) -> str:
     Returns:
         64 hexadecimal digits; empty if weights are offloaded, so cannot be read.
     """
-    weights = {
-        name: weight
-        for name, weight in chain(model.named_parameters(), model.named_buffers())
-        if name.startswith(_ENCODING_PARTS) and weight.is_floating_point()
-    }
+    weights, adapters = _encoding_weights(model)
     if not weights or any(weight.is_meta for weight in weights.values()):
         return ""
-    # Training counts a weight's version up; another weight lies elsewhere.
-    state = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights.values())
-    known_state, known = _digests.get(model, (None, ""))
-    if known_state == state:
+    # Another weight lies elsewhere, and most of what writes to one counts its version up. Fused optimizers, batch norms
+    # and what writes to `weight.data` do not, so that values are compared too.
+    places = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights.values())
+    state, values = (places, adapters), torch.cat(_samples(weights.values(), _VALUES_COMPARED))
+    known_state, known_values, known = _digests.get(model, (None, values, ""))
+    if known_state == state and known_values.dtype == values.dtype and torch.equal(known_values, values):
         return known
-    _digests[model] = state, sampled_digest(weights)
-    return _digests[model][1]
+    _digests[model] = state, values, sampled_digest(weights, adapters)
+    return _digests[model][2]
 
 
-def sampled_digest(weights: Mapping[str, torch.Tensor]) -> str:
-    """Name weights by a sample of their values, whatever their precision.
+def _encoding_weights(model: SamHQModel) -> tuple[dict[str, torch.Tensor], str]:
+    """The floating point weights that embeddings depend on, and which of PEFT's adapters act; cheap, as often asked."""
+    parameters: dict[str, torch.Tensor] = {}
+    buffers: dict[str, torch.Tensor] = {}
+    acting = []
+    layers = model.mask_decoder._modules.items()
+    waiting = [(f"mask_decoder.{name}.", layer) for name, layer in layers if name.startswith(_HQ_FEATURE_LAYERS)]
+    waiting = [*reversed(waiting), ("vision_encoder.", model.vision_encoder)]
+    while waiting:
+        prefix, module = waiting.pop()
+        own = module.__dict__
+        for kind, found in (("_parameters", parameters), ("_buffers", buffers)):
+            for name, weight in own[kind].items():
+                if weight is not None and weight.is_floating_point():
+                    found[prefix + name] = weight
+        if "_active_adapter" in own:
+            acting.append(f"{prefix}{own['_active_adapter']}{own.get('_disable_adapters')}{own.get('merged_adapters')}")
+        children = own["_modules"].items()
+        waiting.extend((f"{prefix}{name}.", child) for name, child in reversed(children) if child is not None)
+    return {**parameters, **buffers}, " ".join(acting)
+
+
+def sampled_digest(weights: Mapping[str, torch.Tensor], adapters: str = "") -> str:
+    """Name weights by a sample of their values; those that were rounded to bfloat16 have the same name.
 
     Args:
         weights: By their names, at least one.
+        adapters: What else they depend on.
 
     Returns:
         64 hexadecimal digits.
     """
-    digest = hashlib.sha256()
-    sample = []
+    digest = hashlib.sha256(adapters.encode())
     for name, weight in weights.items():
         digest.update(f"{name} {tuple(weight.shape)}".encode())
-        values = weight.detach().reshape(-1)
-        sample.append(values[:: max(1, len(values) // _VALUES_PER_WEIGHT)].to(torch.bfloat16))
-    digest.update(np.asarray(torch.cat(sample).view(torch.int16).cpu()).tobytes())
+    sample = torch.cat([values.to(torch.bfloat16) for values in _samples(weights.values(), _VALUES_PER_WEIGHT)])
+    digest.update(np.asarray(sample.view(torch.int16).cpu()).tobytes())
     return digest.hexdigest()
+
+
+@torch.no_grad()
+def _samples(weights: Iterable[torch.Tensor], count: int) -> list[torch.Tensor]:
+    """About `count` values of every weight, evenly spread, together on one device."""
+    samples: list[torch.Tensor] = []
+    for weight in weights:
+        total = weight.numel()
+        step = max(1, total // count)
+        if type(weight) in (torch.Tensor, nn.Parameter) and weight.is_contiguous():
+            values = weight.as_strided((-(-total // step),), (step,))  # one operation: there are hundreds of weights
+        else:
+            values = weight.detach().reshape(-1)[::step]
+        samples.append(values.to(samples[0].device) if samples else values)
+    return samples
 
 
 def check_maker(model: SamHQModel, embeddings: PhotoEmbeddings) -> None:

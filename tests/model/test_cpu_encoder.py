@@ -31,3 +31,14 @@ def test_a_depthwise_convolution_of_one_pixel_is_no_linear_layer():
     with torch.no_grad():
         wanted, found = encoder(pixel_values), cpu_encoder.encode(encoder, pixel_values)
     torch.testing.assert_close(found.to_tuple(), wanted.to_tuple(), atol=1e-5, rtol=1e-4)
+
+
+def test_in_double_precision_nothing_is_rounded_to_single():
+    model = small_model().double()
+    pixels = torch.randn(1, 3, 128, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = []
+    for fast in (True, False):
+        model.set_fast_path(fast)
+        with torch.no_grad():
+            found.append(model.get_image_embeddings(pixels)[0])
+    torch.testing.assert_close(*found, atol=1e-10, rtol=1e-8)

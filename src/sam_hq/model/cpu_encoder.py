@@ -75,7 +75,7 @@ def _encode_vit(
     if encoder.pos_embed is not None:
         hidden_states = hidden_states + encoder.pos_embed
     intermediate_embeddings, all_hidden_states = [], [hidden_states]
-    hidden_states = hidden_states.float()
+    hidden_states = hidden_states.to(_wide(dtype))
     for module in encoder.layers:
         layer = cast(SamHQVisionLayer, module)
         hidden_states = _vit_layer(layer, hidden_states)
@@ -109,9 +109,14 @@ def _vit_layer(layer: SamHQVisionLayer, hidden_states: torch.Tensor) -> torch.Te
 
 
 def _normalised(norm: nn.LayerNorm, features: torch.Tensor) -> torch.Tensor:
-    """A layer norm in 32 bits, in the dtype of its weights afterwards."""
-    weight, bias = norm.weight.float(), norm.bias.float()
+    """A layer norm in 32 bits or more, in the dtype of its weights afterwards."""
+    weight, bias = norm.weight.to(features.dtype), norm.bias.to(features.dtype)
     return F.layer_norm(features, norm.normalized_shape, weight, bias, norm.eps).to(norm.weight.dtype)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """What sums and softmax are kept in: 32 bits, or 64 where the weights have them."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _global_attention(attention: SamHQVisionAttention, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -123,14 +128,14 @@ def _global_attention(attention: SamHQVisionAttention, hidden_states: torch.Tens
     query = query * attention.scale
     count, heads, tokens, head_dim = query.shape
     size = attention.grid_size
-    step = max(1, SCORES_AT_ONCE // tokens)
+    step, wide = max(1, SCORES_AT_ONCE // tokens), _wide(query.dtype)
     attended = torch.empty(count, tokens, heads, head_dim, dtype=query.dtype, device=query.device)
     for index in range(count):
         for head in range(heads):
             keys, values = key[index, head].t().contiguous(), value[index, head].contiguous()
             for start in range(0, tokens, step):
                 rows = slice(start, start + step)
-                scores = (query[index, head, rows] @ keys).float().unflatten(-1, (size, size))
+                scores = (query[index, head, rows] @ keys).to(wide).unflatten(-1, (size, size))
                 scores += by_row[index, head, rows, :, None]
                 scores += by_column[index, head, rows, None, :]
                 attended[index, rows, head] = scores.flatten(-2).softmax(dim=-1).to(values.dtype) @ values
