@@ -6,8 +6,10 @@ import warnings
 import pytest
 import torch
 
-from conftest import BACKBONES, small_model
+from conftest import BACKBONES, small_config, small_model
+from sam_hq.configuration_sam_hq import SamHQVisionConfig
 from sam_hq.model.losses import mask_loss
+from sam_hq.modeling_sam_hq import SamHQEfficientNetModel, SamHQModel, SamHQTinyVitModel, SamHQVisionModel
 from sam_hq.training.parts import recompute_activations
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -438,3 +440,25 @@ def test_an_hq_token_trained_on_the_sum_alone_is_said(model):
     with torch.no_grad(), pytest.warns(UserWarning, match="hq_token_only=True, but .* only as a correction") as said:
         model(pixels, input_boxes=box, hq_token_only=True)
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("model_class", [SamHQModel, SamHQVisionModel, SamHQTinyVitModel, SamHQEfficientNetModel])
+def test_each_model_takes_its_own_configuration(model_class):
+    whole = small_config()
+    others = [whole, whole.prompt_encoder_config, whole.to_dict(), None, model_class.config_class]
+    others += [small_config(backbone).vision_config for backbone in BACKBONES]
+    taken = [type(model_class(other)) for other in others if isinstance(other, model_class.config_class)]
+    assert taken == [model_class]
+    for other in others:
+        if not isinstance(other, model_class.config_class):
+            with pytest.raises(TypeError, match=f"config must be an instance of {model_class.config_class.__name__}"):
+                model_class(other)
+
+
+def test_a_derived_configuration_builds_the_encoder_of_its_base():
+    class Derived(SamHQVisionConfig):
+        pass
+
+    config = small_config().vision_config
+    derived = SamHQVisionModel(Derived(**config.to_dict()))
+    assert type(derived.vision_encoder) is type(SamHQVisionModel(config).vision_encoder)

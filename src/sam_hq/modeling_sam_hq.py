@@ -30,11 +30,11 @@ from .model.outputs import SamHQImageSegmentationOutput, SamHQVisionEncoderOutpu
 from .model.prompt_encoder import SamHQPositionalEmbedding, SamHQPromptEncoder
 from .model.prompt_validation import validate_prompts
 from .vision_modeling import (
-    VISION_ENCODERS,
     SamHQEfficientNetModel,
     SamHQPreTrainedModel,
     SamHQTinyVitModel,
     SamHQVisionModel,
+    build_vision_encoder,
 )
 
 
@@ -50,7 +50,7 @@ class SamHQModel(SamHQPreTrainedModel):
     def __init__(self, config: SamHQConfig):
         super().__init__(config)
         self.shared_image_embedding = SamHQPositionalEmbedding(config.vision_config.num_pos_feats)
-        self.vision_encoder = VISION_ENCODERS[type(config.vision_config)](config.vision_config)
+        self.vision_encoder = build_vision_encoder(config.vision_config)
         self.prompt_encoder = SamHQPromptEncoder(config.prompt_encoder_config)
         self.mask_decoder = SamHQMaskDecoder(config.mask_decoder_config)
         remember_layout(self.vision_encoder)

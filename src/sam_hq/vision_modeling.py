@@ -37,6 +37,15 @@ VISION_ENCODERS = {
 }
 
 
+def build_vision_encoder(config: AnyVisionConfig) -> nn.Module:
+    """Build the encoder of a configuration, or of a class derived from one.
+
+    Args:
+        config: Configuration of the encoder.
+    """
+    return next(VISION_ENCODERS[kind] for kind in type(config).__mro__ if kind in VISION_ENCODERS)(config)
+
+
 class SamHQPreTrainedModel(PreTrainedModel):
     """What the models have in common: loading, saving, new weights, and the ways of computing the same.
 
@@ -64,6 +73,9 @@ class SamHQPreTrainedModel(PreTrainedModel):
     _keep_in_fp32_modules_strict = ["shared_image_embedding"]  # noqa: RUF012
 
     def __init__(self, config: Any, *inputs: Any, **kwargs: Any):
+        if not isinstance(config, self.config_class):
+            got = config.__name__ if isinstance(config, type) else type(config).__name__
+            raise TypeError(f"config must be an instance of {self.config_class.__name__}, got {got}")
         for part in (config, *(getattr(config, name) for name in config.sub_configs)):
             name = getattr(part, "hidden_act", None)
             if name is not None and name not in ACT2FN:
@@ -228,7 +240,7 @@ class SamHQVisionModel(SamHQPreTrainedModel):
 
     def __init__(self, config: AnyVisionConfig):
         super().__init__(config)
-        self.vision_encoder = VISION_ENCODERS[type(config)](config)
+        self.vision_encoder = build_vision_encoder(config)
         remember_layout(self.vision_encoder)
         self.post_init()
 
@@ -301,4 +313,11 @@ def _check_finite(model: nn.Module, place: str) -> None:
         raise ValueError(f"the weights of {place!r} are damaged; {len(broken)} not finite: {names}")
 
 
-__all__ = ["VISION_ENCODERS", "SamHQEfficientNetModel", "SamHQPreTrainedModel", "SamHQTinyVitModel", "SamHQVisionModel"]
+__all__ = [
+    "VISION_ENCODERS",
+    "SamHQEfficientNetModel",
+    "SamHQPreTrainedModel",
+    "SamHQTinyVitModel",
+    "SamHQVisionModel",
+    "build_vision_encoder",
+]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sam_hq import SamHQModel, SamHQProcessor
 
 _NAMES_SHOWN = 5
+_SECONDS_FOR_THE_HUB = 10.0
 _EXPORTED = ("sam_hq.json", "encoder.onnx", "decoder.onnx", "encoder.pt2", "decoder.pt2")
 
 
@@ -21,8 +22,8 @@ def model_name(asked: str | None) -> str:
         asked: The value of --model.
 
     Raises:
-        ValueError: If none was asked for and this installation has no embedded checkpoint, or if it is a file, a path
-            where there is no directory, or a directory with an exported model.
+        ValueError: If none was asked for and this installation has no embedded checkpoint, or if it is a file, neither
+            a directory nor a model on the Hub, or a directory with an exported model.
     """
     import sam_hq
 
@@ -33,10 +34,34 @@ def model_name(asked: str | None) -> str:
             raise ValueError(f"model is {asked!r}, but there is no such directory")
         if is_exported(asked):
             raise ValueError(f"model is {asked!r}, which sam-hq export wrote; name the model that it was made from")
+        if not Path(asked).is_dir():
+            _check_on_hub(asked)
         return asked
     if not Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir():
         raise ValueError("this installation has no embedded checkpoint; name a model with --model DIR_OR_ID")
     return sam_hq.EMBEDDED_CHECKPOINT
+
+
+def _check_on_hub(name: str) -> None:
+    """Refuse what the Hub does not know, by one question; loading asks for one file after the other, with retries."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    try:
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            HfApi().model_info(name, timeout=_SECONDS_FOR_THE_HUB)
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        if not isinstance(error, GatedRepoError):
+            raise ValueError(
+                f"model is {name!r}, but there is no such directory, nor such a model on the Hub"
+            ) from error
+    except HfHubHTTPError:
+        return  # the Hub is there, and loading says what it has against the name
+    except Exception as error:  # those of connections belong to whatever library the Hub's client uses
+        raise ValueError(
+            f"model is {name!r}, but there is no such directory, and the Hub cannot be asked for it: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def is_exported(name: str) -> bool:

@@ -129,7 +129,7 @@ def test_bad_data_in_another_process_is_one_line_too(data, capsys):
         (["--config", "b", "--steps", "0"], "steps must be at least 1"),
         (["--config", "b", "--prompt-shares", "box=much"], "KIND=SHARE"),
         (["--prompt-shares", "box=0.5", "box=1"], "box more than once"),
-        (["--model", "nowhere"], "cannot load the model of 'nowhere'"),
+        (["--model", "nowhere"], "model is 'nowhere', but there is no such directory"),
         (["--validation-images", "photos"], "'photos' needs --validation"),
         (["--image-size", "-64"], "image_size is -64, which is not a positive multiple of"),
         (["--config", "b", "--data", "nowhere"], "nowhere"),
