@@ -1,7 +1,8 @@
-import subprocess
+import runpy
 import sys
 
 import huggingface_hub
+import pytest
 import torch
 
 import sam_hq
@@ -26,21 +27,21 @@ def test_plain_sam_is_said_loudly(tmp_path, capsys):
     assert "plain SAM checkpoint" in error
 
 
-def test_the_script_is_the_same_command(tmp_path):
+def test_the_script_is_the_same_command(tmp_path, capsys, monkeypatch):
     torch.save(small_authors_weights(), tmp_path / "small.pth")
-    script = REPOSITORY / "conversion_scripts" / "convert_sam_hq.py"
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, script, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
-        )
+        monkeypatch.setattr(sys, "argv", ["convert_sam_hq.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(REPOSITORY / "conversion_scripts" / "convert_sam_hq.py"), run_name="__main__")
+        return end.value.code, *capsys.readouterr()
 
-    done = run(tmp_path / "small.pth", tmp_path / "out")
-    assert (done.returncode, "custom" in done.stdout) == (0, True), done.stderr
+    status, printed, error = run(tmp_path / "small.pth", tmp_path / "out")
+    assert (status, "custom" in printed) == (0, True), error
     assert (tmp_path / "out" / "model.safetensors").is_file()
-    wrong = run(tmp_path / "small.pth", tmp_path / "out2", "--variant", "vit_h")
-    assert wrong.returncode == 2
-    assert wrong.stderr.startswith("sam-hq: error: variant is 'vit_h', but the weights of")
+    status, _, error = run(tmp_path / "small.pth", tmp_path / "out2", "--variant", "vit_h")
+    assert status == 2
+    assert error.startswith("sam-hq: error: variant is 'vit_h', but the weights of")
     assert not (tmp_path / "out2").exists()
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -20,6 +21,7 @@ from sam_hq_onnx import GraphMetadata, OnnxSamHQ
 onnx = pytest.importorskip("onnx", reason="needs the extra `onnx`")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
 GENERATOR = np.random.default_rng(0)
+EMBEDDINGS = ("image_embeddings", "hq_features")
 
 
 @pytest.fixture(scope="module", params=kinds())
@@ -45,7 +47,25 @@ def random_prompts(images, objects, points, mask_size, image_size):
     }
 
 
-def torch_answer(model, pixel_values, prompts, multimask_output=True, hq_token_only=False):
+@pytest.fixture(scope="module")
+def embedded(kind, runner):
+    """Random images by their number, encoded once each: by torch and by the graph, named as both take them."""
+    model, _ = model_and_processor(kind)
+    side = runner.metadata.image_size
+
+    @functools.cache
+    def encode(images):
+        pixel_values = GENERATOR.normal(0, 1, (images, 3, side, side)).astype(np.float32)
+        with torch.no_grad():
+            embeddings, intermediate = model.get_image_embeddings(torch.from_numpy(pixel_values))
+            by_torch = embeddings, model.get_hq_features(embeddings, intermediate)
+        by_graph = runner.encoder.run(EMBEDDINGS, {"pixel_values": pixel_values})
+        return dict(zip(EMBEDDINGS, by_torch, strict=True)), dict(zip(EMBEDDINGS, by_graph, strict=True))
+
+    return encode
+
+
+def torch_answer(model, embeddings, prompts, multimask_output=True, hq_token_only=False):
     """What torch says to decoder inputs in which all objects have the same kinds of prompts."""
     given = {}
     if (prompts["input_labels"] != -10).any():
@@ -54,22 +74,13 @@ def torch_answer(model, pixel_values, prompts, multimask_output=True, hq_token_o
         if prompts[mark].all():
             given[name] = torch.from_numpy(prompts[name])
     with torch.no_grad():
-        outputs = model(
-            pixel_values=torch.from_numpy(pixel_values),
-            multimask_output=multimask_output,
-            hq_token_only=hq_token_only,
-            **given,
-        )
+        outputs = model(**embeddings, multimask_output=multimask_output, hq_token_only=hq_token_only, **given)
     return outputs.pred_masks.numpy(), outputs.iou_scores.numpy()
 
 
-def graph_answer(runner, pixel_values, prompts, multimask_output=True, hq_token_only=False):
-    embeddings = runner.encoder.run(["image_embeddings", "hq_features"], {"pixel_values": pixel_values})
-    names = ["image_embeddings", "hq_features"]
+def graph_answer(runner, embeddings, prompts, multimask_output=True, hq_token_only=False):
     flags = {"multimask_output": np.array(multimask_output), "hq_token_only": np.array(hq_token_only)}
-    return runner.decoder.run(
-        ["pred_masks", "iou_scores"], {**dict(zip(names, embeddings, strict=True)), **prompts, **flags}
-    )
+    return runner.decoder.run(["pred_masks", "iou_scores"], {**embeddings, **prompts, **flags})
 
 
 def check_equal(found, wanted):
@@ -83,7 +94,7 @@ def check_equal(found, wanted):
 @pytest.mark.parametrize("with_boxes", [True, False])
 @pytest.mark.parametrize("with_masks", [True, False])
 def test_any_number_of_images_objects_and_points_of_every_kind(
-    kind, runner, images, objects, points, with_points, with_boxes, with_masks
+    kind, runner, embedded, images, objects, points, with_points, with_boxes, with_masks
 ):
     model, _ = model_and_processor(kind)
     if not (with_points or with_boxes or with_masks):
@@ -93,28 +104,28 @@ def test_any_number_of_images_objects_and_points_of_every_kind(
     if not with_points:
         prompts["input_labels"][:] = -10
     prompts["has_box"][:], prompts["has_mask"][:] = with_boxes, with_masks
-    pixel_values = GENERATOR.normal(0, 1, (images, 3, side, side)).astype(np.float32)
+    by_torch, by_graph = embedded(images)
     for flags in ((True, False), (False, False), (True, True), (False, True)):
-        found = graph_answer(runner, pixel_values, prompts, *flags)
+        found = graph_answer(runner, by_graph, prompts, *flags)
         assert found[0].shape[2] == (3 if flags == (True, False) else 1)
-        check_equal(found, torch_answer(model, pixel_values, prompts, *flags))
+        check_equal(found, torch_answer(model, by_torch, prompts, *flags))
 
 
-def test_objects_of_different_kinds_in_one_call_are_what_each_is_alone(kind, runner):
+def test_objects_of_different_kinds_in_one_call_are_what_each_is_alone(kind, runner, embedded):
     side = runner.metadata.image_size
     prompts = random_prompts(1, 4, 3, runner.metadata.mask_size, side)
     prompts["input_labels"][0] = [[1, 0, -10], [-10, -10, -10], [-1, -10, -10], [-10, -10, -10]]
     prompts["has_box"][0] = [False, True, True, False]
     prompts["has_mask"][0] = [False, True, False, False]
-    pixel_values = GENERATOR.normal(0, 1, (1, 3, side, side)).astype(np.float32)
-    masks, scores = graph_answer(runner, pixel_values, prompts)
+    by_torch, by_graph = embedded(1)
+    masks, scores = graph_answer(runner, by_graph, prompts)
     for index, count in enumerate((2, 1, 1, 1)):
         alone = {name: values[:, index : index + 1] for name, values in prompts.items()}
         alone["input_points"] = alone["input_points"][:, :, :count]
         alone["input_labels"] = alone["input_labels"][:, :, :count]
-        found = graph_answer(runner, pixel_values, alone)
+        found = graph_answer(runner, by_graph, alone)
         check_equal(found, (masks[:, index : index + 1], scores[:, index : index + 1]))
-        check_equal(found, torch_answer(model_and_processor(kind)[0], pixel_values, alone))
+        check_equal(found, torch_answer(model_and_processor(kind)[0], by_torch, alone))
 
 
 def test_the_files_describe_themselves(kind, exports):

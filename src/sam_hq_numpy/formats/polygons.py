@@ -70,7 +70,7 @@ def outline(mask: RunLengthMask, tolerance: float = DEFAULT_TOLERANCE) -> Outlin
     """
     pixels, exact, corner = _traced(mask, tolerance)
     while tolerance >= _FINEST_TOLERANCE:
-        polygons = [_simplified(polygon, tolerance) for polygon in exact]
+        polygons = _simplified(exact, tolerance)
         filled = fill([ring for polygon in polygons for ring in polygon.rings], pixels.shape)
         union = int(np.count_nonzero(filled | pixels))
         iou = int(np.count_nonzero(filled & pixels)) / union if union else 1.0
@@ -92,7 +92,7 @@ def centre_outline(mask: RunLengthMask, tolerance: float = DEFAULT_TOLERANCE) ->
     tolerance = outline(mask, tolerance).tolerance
     _, exact, corner = _traced(mask, tolerance)
     inner = [Polygon(_inset(polygon.shell), tuple(map(_inset, polygon.holes))) for polygon in exact]
-    return [_moved(_simplified(polygon, tolerance), corner) for polygon in inner]
+    return [_moved(polygon, corner) for polygon in _simplified(inner, tolerance)]
 
 
 def one_ring(rings: Sequence[np.ndarray]) -> np.ndarray:
@@ -123,9 +123,11 @@ def fill(rings: Sequence[np.ndarray], size: Sequence[int]) -> np.ndarray:
         `(H, W)` boolean.
     """
     height, width = size
-    starts = np.concatenate([*rings, np.zeros((0, 2))]).astype(np.float64)
-    ends = np.concatenate([*(np.roll(ring, -1, axis=0) for ring in rings), np.zeros((0, 2))]).astype(np.float64)
-    (x0, y0), (x1, y1) = starts.T, ends.T
+    vertices = np.concatenate([*rings, np.zeros((0, 2))]).astype(np.float64)
+    lengths = np.array([len(ring) for ring in rings if len(ring)], dtype=np.int64)
+    following, lasts = np.arange(1, len(vertices) + 1), np.cumsum(lengths) - 1
+    following[lasts] -= lengths
+    (x0, y0), (x1, y1) = vertices.T, vertices[following].T
     # An edge crosses the rows whose centre y + 0.5 lies in [its upper end, its lower end).
     first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)
     counts = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(np.int64) - first
@@ -224,43 +226,52 @@ def _inset(ring: np.ndarray) -> np.ndarray:
     return ring + (inwards + np.roll(inwards, 1, axis=0) - 1) // 2
 
 
-def _simplified(polygon: Polygon, tolerance: float) -> Polygon:
-    return Polygon(
-        _simplified_ring(polygon.shell, tolerance), tuple(_simplified_ring(hole, tolerance) for hole in polygon.holes)
-    )
+def _simplified(polygons: Sequence[Polygon], tolerance: float) -> list[Polygon]:
+    rings = iter(_simplified_rings([ring for polygon in polygons for ring in polygon.rings], tolerance))
+    return [Polygon(next(rings), tuple(next(rings) for _ in polygon.holes)) for polygon in polygons]
 
 
-def _simplified_ring(ring: np.ndarray, tolerance: float) -> np.ndarray:
-    """Douglas and Peucker: as few of the vertices as leave none of the others further away than the tolerance."""
-    if tolerance == 0:
-        return ring
-    closed = np.concatenate([ring, ring[:1]]).astype(np.float64)
+def _simplified_rings(rings: Sequence[np.ndarray], tolerance: float) -> Sequence[np.ndarray]:
+    """Douglas and Peucker: as few of the vertices as leave none of the others further away than the tolerance.
+
+    All stretches of all rings between two kept vertices are looked at in one go, and split together.
+    """
+    if tolerance == 0 or not rings:
+        return rings
+    closed = np.concatenate([part for ring in rings for part in (ring, ring[:1])]).astype(np.float64)
+    stops = np.cumsum([len(ring) + 1 for ring in rings])
+    firsts = np.r_[0, stops[:-1]]
     kept = np.zeros(len(closed), dtype=bool)
-    far = int(np.argmax(((closed - closed[0]) ** 2).sum(1)))
-    kept[[0, far, -1]] = True
-    pending = [(0, far), (far, len(ring))]
-    while pending:
-        start, end = pending.pop()
-        if end - start < 2:
-            continue
-        distances = _distances(closed[start + 1 : end], closed[start], closed[end])
-        worst = int(np.argmax(distances))
-        if distances[worst] > tolerance:
-            middle = start + 1 + worst
-            kept[middle] = True
-            pending += [(start, middle), (middle, end)]
-    simplified = ring[kept[:-1]]
-    return simplified if len(simplified) >= 3 else ring
+    kept[firsts] = kept[stops - 1] = True
+    squared = ((closed - np.repeat(closed[firsts], np.diff(stops, prepend=0), axis=0)) ** 2).sum(1)
+    kept[_largest(squared, firsts)[0]] = True
+    pending = np.flatnonzero(~kept)
+    while len(pending):
+        ends, stretch = np.flatnonzero(kept), (np.cumsum(kept) - 1)[pending]
+        distances = _distances(closed[pending], closed[ends[stretch]], closed[ends[stretch + 1]])
+        starts = np.flatnonzero(np.diff(stretch, prepend=-1))
+        worst, sizes = _largest(distances, starts)
+        splits = distances[worst] > tolerance
+        kept[pending[worst[splits]]] = True
+        pending = pending[np.repeat(splits, sizes)]
+        pending = pending[~kept[pending]]
+    simplified = [ring[kept[first:][: len(ring)]] for ring, first in zip(rings, firsts, strict=True)]
+    return [new if len(new) >= 3 else ring for new, ring in zip(simplified, rings, strict=True)]
 
 
-def _distances(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """From points to the line from `start` to `end`."""
-    along = end - start
-    length = float(along @ along)
-    if length == 0:
-        return np.hypot(*(points - start).T)
-    share = np.clip((points - start) @ along / length, 0, 1)
-    return np.hypot(*(points - start - share[:, None] * along).T)
+def _largest(values: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the first of the largest values of each group is, groups beginning at `starts`; and the groups' sizes."""
+    sizes = np.diff(starts, append=len(values))
+    at = np.flatnonzero(values == np.repeat(np.maximum.reduceat(values, starts), sizes))
+    return at[np.searchsorted(at, starts)], sizes
+
+
+def _distances(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """From each point (N, 2) to its line from start to end (N, 2 each)."""
+    along, offsets = ends - starts, points - starts
+    length = (along**2).sum(1)
+    share = np.clip((offsets * along).sum(1) / np.where(length == 0, 1, length), 0, 1)
+    return np.hypot(*(offsets - share[:, None] * along).T)
 
 
 def _nearest(ring: np.ndarray, other: np.ndarray) -> tuple[int, int]:
