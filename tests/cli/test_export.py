@@ -58,10 +58,10 @@ def test_the_onnx_format_is_the_library_s(directory, exports, tmp_path, capsys, 
 
 
 def test_ranges_measured_on_images(directory, exports, tmp_path, capsys, monkeypatch):
-    # The graphs in single precision are at hand: tracing them again takes long.
+    traced = exports("vit").directory  # tracing the model again would take long
     monkeypatch.setattr("sam_hq.export.onnx.traced_encoder", lambda _: "encoder.onnx")
     monkeypatch.setattr("sam_hq.export.onnx.traced_decoder", lambda _: "decoder.onnx")
-    monkeypatch.setattr("sam_hq.export.onnx.graph_program", lambda name, *_: exports("vit").directory / name)
+    monkeypatch.setattr("sam_hq.export.onnx.graph_program", lambda name, *_: traced / name)
     monkeypatch.setattr("sam_hq.export.onnx.write_graph", lambda graph, path, _: shutil.copyfile(graph, path))
     folder = tmp_path / "photos"
     folder.mkdir()
