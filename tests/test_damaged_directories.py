@@ -28,7 +28,16 @@ def cut(folder, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
-def as_pickle(folder, share):
+def stored_as(folder, dtype, kept=lambda name: True, index=False):
+    """As 8-bit weights are stored, whose scales are elsewhere."""
+    weights = load_file(folder / "model.safetensors")
+    weights = {name: value.mul(30).to(dtype) if kept(name) else value for name, value in weights.items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    if index:
+        sharded(folder, json.dumps)
+
+
+def as_pickle(folder, share=1.0):
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(weights, folder / "pytorch_model.bin")
@@ -56,10 +65,21 @@ DAMAGED = {
         folder, lambda given: json.dumps({**given, "weight_map": {**given["weight_map"], "a.b": "gone.safetensors"}})
     ),
     "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "8 bits": lambda folder: stored_as(folder, torch.int8),
+    "8 bits in shards": lambda folder: stored_as(folder, torch.uint8, index=True),
+    "8 bits in a pickle": lambda folder: (stored_as(folder, torch.int8), as_pickle(folder)),
+    "whole numbers in one": lambda folder: stored_as(folder, torch.int64, lambda name: name.endswith("lin1.weight")),
+    "truth values": lambda folder: stored_as(folder, torch.bool, lambda name: "hq_mask_mlp" in name),
+    "complex numbers": lambda folder: stored_as(folder, torch.complex64, lambda name: "hq_mask_mlp" in name),
     "NaN": lambda folder: change(folder, mask_decoder__hq_token__weight=torch.nan),
     "infinity in a buffer": lambda folder: change(folder, shared_image_embedding__positional_embedding=torch.inf),
 }
-NAMED = {"NaN": "1 not finite: mask_decoder.hq_token", "infinity in a buffer": "1 not finite: shared_image_embedding"}
+NAMED = {
+    **dict.fromkeys(("8 bits", "8 bits in shards", "8 bits in a pickle"), "must be floating point numbers"),
+    **dict.fromkeys(("whole numbers in one", "truth values", "complex numbers"), "must be floating point numbers"),
+    "NaN": "1 not finite: mask_decoder.hq_token",
+    "infinity in a buffer": "1 not finite: shared_image_embedding",
+}
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
@@ -85,6 +105,20 @@ def test_whole_shards_and_other_precisions_load(directory, tmp_path):
         assert found.keys() == wanted.keys()
         for key, value in wanted.items():
             torch.testing.assert_close(found[key], value, rtol=tolerance, atol=tolerance)
+
+
+def test_eight_bits_are_refused_in_a_state_dict_too(directory):
+    weights = {name: value.to(torch.int8) for name, value in load_file(directory / "model.safetensors").items()}
+    with pytest.raises(ValueError, match=r"state_dict that was given holds torch\.int8"):
+        SamHQModel.from_pretrained(None, config=small_model().config, state_dict=weights, dtype=torch.float32)
+
+
+def test_negative_variances_are_refused(tmp_path):
+    model = small_model("tiny_vit")
+    model.vision_encoder.patch_embed.conv1.norm.running_var[0] = -1
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"1 with negative variances: vision_encoder\.patch_embed\.conv1"):
+        SamHQModel.from_pretrained(tmp_path)
 
 
 def test_an_encoder_alone_is_looked_at_too(tmp_path):

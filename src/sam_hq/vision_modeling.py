@@ -21,6 +21,7 @@ from .configuration_sam_hq import (
 from .model.cpu_encoder import encode, encodes
 from .model.fast_path import may_run, remember_layout
 from .model.forward_validation import check_pixel_values
+from .model.loaded_weights import check_stored_dtypes, check_values
 from .model.outputs import SamHQVisionEncoderOutput
 from .model.prompt_encoder import SamHQPositionalEmbedding
 from .model.vision_efficientnet import SamHQEfficientNetEncoder
@@ -28,7 +29,6 @@ from .model.vision_tiny_vit import SamHQTinyVitEncoder, TinyVitAttention
 from .model.vision_vit import SamHQVisionAttention, SamHQVisionEncoder
 
 _DAMAGED = (SafetensorError, json.JSONDecodeError, pickle.UnpicklingError, EOFError, KeyError, RuntimeError)
-_NAMES_SHOWN = 5
 
 VISION_ENCODERS = {
     SamHQVisionConfig: SamHQVisionEncoder,
@@ -96,7 +96,7 @@ class SamHQPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: If there is no such model, or a file of it is missing.
-            ValueError: If a file is damaged, or a weight is NaN or infinite.
+            ValueError: If a file is damaged, or a weight is NaN, infinite, or stored as no floating point numbers.
             RuntimeError: If a weight has another shape than the configuration says.
         """
         place = str(pretrained_model_name_or_path)
@@ -107,7 +107,17 @@ class SamHQPreTrainedModel(PreTrainedModel):
             if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
                 raise
             raise ValueError(f"cannot load the weights of {place!r}: {type(error).__name__}: {error}") from error
-        _check_finite(loaded[0] if isinstance(loaded, tuple) else loaded, place)
+        check_values(loaded[0] if isinstance(loaded, tuple) else loaded, place)
+        return loaded
+
+    @classmethod
+    def _load_pretrained_model(
+        cls, model: Any, state_dict: Any, checkpoint_files: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As transformers', which casts whatever numbers it finds: 8 bits without their scale would become weights."""
+        loaded = super()._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
+        if getattr(model.config, "quantization_config", None) is None:
+            check_stored_dtypes(model, state_dict, checkpoint_files)
         return loaded
 
     @torch.no_grad()
@@ -294,23 +304,6 @@ class SamHQEfficientNetModel(SamHQVisionModel):
     """
 
     config_class: Any = SamHQEfficientNetConfig
-
-
-def _check_finite(model: nn.Module, place: str) -> None:
-    """Refuse weights that are NaN or infinite, without a copy of any; what lies elsewhere or is wrapped is not read."""
-    broken = [
-        name
-        for name, value in model.state_dict().items()
-        if type(value) is torch.Tensor
-        and value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-        and value.numel()
-        and not value.is_meta
-        and not all(bound.isfinite() for bound in torch.aminmax(value))
-    ]
-    if broken:
-        more = f" and {len(broken) - _NAMES_SHOWN} more" if len(broken) > _NAMES_SHOWN else ""
-        names = ", ".join(broken[:_NAMES_SHOWN]) + more
-        raise ValueError(f"the weights of {place!r} are damaged; {len(broken)} not finite: {names}")
 
 
 __all__ = [

@@ -1,0 +1,85 @@
+"""What is checked of weights that were loaded, before anything is computed with them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+_NAMES_SHOWN = 5
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_values(model: nn.Module, place: str) -> None:
+    """Refuse weights with impossible values, without a copy of any; what lies elsewhere or is wrapped is not read.
+
+    Args:
+        model: The model.
+        place: Where they come from.
+
+    Raises:
+        ValueError: If a weight is NaN or infinite, or a variance negative.
+    """
+    bounds = {
+        name: torch.aminmax(value)
+        for name, value in model.state_dict().items()
+        if type(value) is torch.Tensor and value.dtype in _FLOATING and value.numel() and not value.is_meta
+    }
+    broken = [name for name, (low, high) in bounds.items() if not (low.isfinite() and high.isfinite())]
+    negative = [name for name, (low, _) in bounds.items() if name.endswith("running_var") and low < 0]
+    for fault, names in (("not finite", broken), ("with negative variances", negative)):
+        if names:
+            raise ValueError(f"the weights of {place!r} are damaged; {len(names)} {fault}: {_listed(names)}")
+
+
+def check_stored_dtypes(
+    model: nn.Module, state_dict: Mapping[str, Any] | None, checkpoint_files: Sequence[str] | None
+) -> None:
+    """Refuse floating point weights that are stored as anything else, as those of 8 bits are, beside their scales.
+
+    Args:
+        model: The model that they were loaded into.
+        state_dict: The weights, or None.
+        checkpoint_files: Where they lie else.
+
+    Raises:
+        ValueError: If one is stored as whole numbers, truth values or complex numbers.
+    """
+    floating = {name for name, value in model.state_dict().items() if value.is_floating_point()}
+    stored = [("the state_dict that was given", state_dict)] if state_dict is not None else _stored(checkpoint_files)
+    for source, weights in stored:
+        others = {
+            name: value.dtype
+            for name, value in weights.items()
+            if name in floating and isinstance(value, torch.Tensor) and not value.is_floating_point()
+        }
+        if others:
+            kinds = ", ".join(sorted({str(dtype) for dtype in others.values()}))
+            raise ValueError(
+                f"{source} holds {kinds} for {len(others)} weights that must be floating point numbers: "
+                f"{_listed([*others])}; weights of a quantised model cannot be loaded"
+            )
+
+
+def _stored(checkpoint_files: Sequence[str] | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every file and its tensors, of those of safetensors one value alone."""
+    for path in map(str, checkpoint_files or ()):
+        if not path.endswith(".safetensors"):
+            yield repr(path), torch.load(path, map_location="meta", weights_only=True)
+            continue
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            yield (
+                repr(path),
+                {name: value[:0] if value.get_shape() else file.get_tensor(name) for name, value in slices.items()},
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMES_SHOWN]) + (
+        f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    )
+
+
+__all__ = ["check_stored_dtypes", "check_values"]
