@@ -227,7 +227,7 @@ class SamHQPreTrainedModel(PreTrainedModel):
     def _encode(
         self, pixel_values: torch.Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> SamHQVisionEncoderOutput:
-        encoder = cast(SamHQVisionEncoder | SamHQTinyVitEncoder | SamHQEfficientNetEncoder, self.vision_encoder)
+        encoder = cast("SamHQVisionEncoder | SamHQTinyVitEncoder | SamHQEfficientNetEncoder", self.vision_encoder)
         check_pixel_values(pixel_values, encoder.config)
         if encodes(encoder) and not output_attentions and self.takes_fast_path(encoder):
             return encode(encoder, pixel_values, output_hidden_states)

@@ -32,7 +32,10 @@ MODES = [
 ]
 DTYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "?", "c8", "O", "U1", "M8[s]", "V4", ">f4"]
 SIDES = [0, 1, 2, 3, 4, 5, 17, 40]
-FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "DDS", "SGI", "PCX", "JPEG2000", "QOI"]
+FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "DDS", "SGI", "PCX", "JPEG2000"]
+Image.init()
+if "QOI" in Image.SAVE:  # Pillow 10 only reads it
+    FORMATS.append("QOI")
 
 
 def check(prepared: dict | None, about: str) -> None:

@@ -8,7 +8,8 @@ from sam_hq.configuration_sam_hq import SamHQConfig, SamHQVisionConfig
 from sam_hq.model import vision_vit
 from sam_hq.model.layers import merge_windows, split_windows
 from sam_hq.model.vision_vit import SamHQVisionAttention
-from sam_hq.modeling_sam_hq import VISION_ENCODERS, SamHQModel
+from sam_hq.modeling_sam_hq import SamHQModel
+from sam_hq.vision_modeling import VISION_ENCODERS
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -1,4 +1,5 @@
 import pytest
+from PIL import Image
 
 from sam_hq_numpy.listing import image_key, list_images
 
@@ -43,13 +44,21 @@ def test_an_input_that_stands_for_nothing_is_refused(folder, missing):
 
 
 def test_what_is_skipped_is_counted_and_named(folder):
-    for name in ("notes.md", "more.txt", "photo.AVIF", "old.tga", "x.jfif", "kitten.segmented.jpg"):
+    for name in ("notes.md", "more.txt", "photo.WebP", "old.tga", "x.JFIF", "kitten.segmented.jpg"):
         (folder / name).touch()
     listing = list_images([folder])
-    assert {"photo.AVIF", "old.tga", "x.jfif"} <= {path.name for path in listing.images}
+    assert {"photo.WebP", "old.tga", "x.JFIF"} <= {path.name for path in listing.images}
     assert listing.skipped == {".txt": 2, ".md": 1}
     assert listing.own == 1
     assert listing.warnings()[0] == "skipped 3 files that are no images: 2 .txt, 1 .md"
+
+
+def test_avif_is_an_image_where_pillow_reads_it(folder):
+    (folder / "photo.AVIF").touch()
+    listing = list_images([folder])
+    reads = ".avif" in Image.registered_extensions()  # from Pillow 11.3
+    assert ("photo.AVIF" in {path.name for path in listing.images}) == reads
+    assert listing.skipped.get(".avif", 0) == (not reads)
 
 
 def test_keys_fit_into_file_names(folder):

@@ -13,7 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from onnxruntime.quantization import TensorsData
+    from onnxruntime.quantization.calibrate import TensorsData
 
 
 def layers_with_weights(graph: "ModelProto", operators: Collection[str]) -> list[str]:
@@ -42,7 +42,7 @@ def activation_ranges(
         ValueError: If there are no feeds, or something measured is not finite.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
     graph = onnx.load(str(path))
     of_layers = [node for node in graph.graph.node if node.name in layers]

@@ -208,7 +208,7 @@ def traced_encoder(model: SamHQModel) -> torch.export.ExportedProgram:
         model: The model; left as it is.
     """
     side, channels = model.config.vision_config.image_size, model.config.vision_config.num_channels
-    images = torch.export.Dim("images")
+    images = torch.export.Dim("images", min=1)
     example = (torch.zeros(2, channels, side, side),)
     return torch.export.export(EncoderGraph(model).eval(), example, dynamic_shapes=({0: images},), strict=False)
 
@@ -226,7 +226,8 @@ def traced_decoder(model: SamHQModel) -> torch.export.ExportedProgram:
         prompt_config.hidden_size,
         prompt_config.mask_input_size,
     )
-    images, prompts, points = (torch.export.Dim(name) for name in ("images", "prompts", "points"))
+    # Without a least number, torch 2.9 cannot load the program it saved.
+    images, prompts, points = (torch.export.Dim(name, min=1) for name in ("images", "prompts", "points"))
     per_object, per_point = {0: images, 1: prompts}, {0: images, 1: prompts, 2: points}
     dynamic = dict.fromkeys(DECODER_INPUTS, per_object) | {
         "image_embeddings": {0: images},

@@ -144,6 +144,7 @@ class ImageJob(ABC, Generic[Found]):
             process_index: The share whose failures are wanted.
             process_count: How many shares there are.
         """
+        self.journal.clean()  # of processes that were killed after this one began
         done, earlier = self.journal.write_coco(self.images, self.image_ids)
         share = self.images[process_index::process_count]
         failures = self.journal.failures(share)

@@ -117,6 +117,11 @@ class JobJournal:
             aside.write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
         (self._failures / f"{image_key(image)}.json").unlink(missing_ok=True)
 
+    def clean(self) -> None:
+        """Remove what killed processes left half-written."""
+        with self.claims.of_folder():
+            self._clean()
+
     def fail(self, image: Path, reason: str) -> None:
         """Note that an image cannot be used; a job that is resumed tries it again.
 
@@ -217,7 +222,7 @@ class JobJournal:
             aside.write_text(json.dumps(self._about, indent=1), encoding="utf-8")
 
     def _clean(self) -> None:
-        """Remove what killed processes left half-written: what is not claimed."""
+        """`clean` for who holds the claim on the folder: what is written aside and not claimed is removed."""
         for path in self.folder.rglob(".*.partial*"):
             name = _PARTIAL.fullmatch(path.name)
             if name is None:

@@ -170,7 +170,7 @@ def check_mask_labels(labels: torch.Tensor, batch_size: int, count: int, check_v
 def are_for_no_object(*prompts: torch.Tensor | None) -> bool:
     """Whether prompts were given, and all of them are (images, 0, ...): there are no masks then."""
     given = [prompt for prompt in prompts if prompt is not None]
-    return bool(given) and all(
+    return len(given) > 0 and all(
         isinstance(prompt, torch.Tensor) and prompt.ndim > 1 and prompt.shape[1] == 0 for prompt in given
     )
 

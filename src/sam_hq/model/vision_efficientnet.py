@@ -146,9 +146,18 @@ class SamHQEfficientNetEncoder(nn.Module):
         """What `forward` returns, from the maps of `feature_maps`."""
         stride4, stride8, stride16, stride32 = (maps[stage].permute(0, 3, 1, 2) for stage in (2, 3, 5, 7))
         fused = self.fusion(stride16, stride32)
-        early = torch.cat([F.pixel_unshuffle(self.fine(stride4), 4), F.pixel_unshuffle(stride8, 2)], dim=1)
+        early = torch.cat([_cells(self.fine(stride4), 4), _cells(stride8, 2)], dim=-1)
         return SamHQVisionEncoderOutput(
             last_hidden_state=self.neck(fused.permute(0, 2, 3, 1)),
-            intermediate_embeddings=[early.permute(0, 2, 3, 1).contiguous()],
+            intermediate_embeddings=[early],
             hidden_states=tuple(maps) if output_hidden_states else None,
         )
+
+
+def _cells(features: torch.Tensor, side: int) -> torch.Tensor:
+    """Cells of side x side pixels as vectors: (B, C, H, W) to (B, H / side, W / side, C * side * side).
+
+    In the order of `F.pixel_unshuffle`, which onnxscript 0.5 exports in another one.
+    """
+    cells = features.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # (B, C, h, side, w, side)
+    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3)
