@@ -37,7 +37,7 @@ VISION_ENCODERS = {
 }
 
 
-def build_vision_encoder(config: AnyVisionConfig) -> nn.Module:
+def build_vision_encoder(config: AnyVisionConfig) -> Any:
     """Build the encoder of a configuration, or of a class derived from one.
 
     Args:
