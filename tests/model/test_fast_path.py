@@ -1,6 +1,7 @@
 """The CPU engine answers where calling the modules would say the same, and steps back wherever it would not."""
 
 import copy
+import pickle
 
 import peft
 import pytest
@@ -202,6 +203,67 @@ def test_changed_layers_act(model, change):
     change(next(layer for layer in model.vision_encoder.modules() if type(layer) is nn.Conv2d))
     change(model.mask_decoder.transformer.layers[1].cross_attn_token_to_image.v_proj)
     assert_the_modules_answer(model)
+
+
+def setting(kind, **values):
+    """Gives every layer of a kind another setting than it was built with."""
+
+    def change(part):
+        for layer in part.modules():
+            if isinstance(layer, kind):
+                for name, value in values.items():
+                    setattr(layer, name, value)
+
+    return change
+
+
+def dilate(part):
+    layer = getattr(part, "mask_conv1", None) or next(each for each in part.modules() if type(each) is nn.Conv2d)
+    layer.dilation = (2, 2)
+    layer.padding = (layer.kernel_size[0] - 1, layer.kernel_size[1] - 1)
+
+
+def patch_method(name):
+    def change(part):
+        for module in part.modules():
+            if hasattr(type(module), name):
+                usual = getattr(module, name)
+                setattr(module, name, lambda *inputs, usual=usual: usual(*(1.5 * value for value in inputs)))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        setting(nn.Conv2d, padding_mode="circular"),
+        setting(nn.BatchNorm2d, track_running_stats=False, running_mean=None, running_var=None),
+        setting((nn.Linear, nn.LayerNorm, nn.Conv2d, nn.ConvTranspose2d), bias=None),
+        setting(nn.LayerNorm, eps=0.5),
+        patch_method("render"),
+        patch_method("heads"),
+        dilate,
+    ],
+    ids=["padding mode", "no statistics", "no bias", "eps", "patched rendering", "patched heads", "dilation"],
+)
+def test_settings_and_methods_changed_later_act(model, change):
+    usual, before = answer(model), engine_runs(model)
+    change(model.mask_decoder)
+    change(model.vision_encoder)
+    found, runs = answer(model), engine_runs(model)
+    model.set_fast_path(False)
+    torch.testing.assert_close(found, answer(model), atol=1e-5, rtol=1e-4)
+    assert runs != before or torch.equal(found, usual)  # a ViT has no batch norms
+
+
+def test_settings_given_back_let_the_engine_run_again(model):
+    layer = model.mask_decoder.mask_conv1
+    layer.padding_mode = "circular"
+    assert engine_runs(model) == (True, False)
+    layer.padding_mode = "zeros"
+    assert engine_runs(model) == (True, True)
+    model.requires_grad_(False)
+    assert engine_runs(pickle.loads(pickle.dumps(model))) == (True, True)
 
 
 def test_replaced_layers_act(model):

@@ -6,6 +6,7 @@ do nothing but apply those weights: everything else, and every other device, tak
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,13 +20,59 @@ _GLOBAL_HOOKS = (
 )
 
 
+@dataclass(frozen=True)
+class _Built:
+    """A layer as it was built.
+
+    Attributes:
+        kind: Its class.
+        forward: That class's `forward`.
+        weights: Names of its parameters.
+        left_out: Whether each of them is None.
+        buffers: Names of its buffers, and whether each is None.
+        names: Of its settings: numbers, texts and tuples of them, such as a convolution's `padding_mode`.
+        settings: Their values.
+        methods: Names of its methods, one of which a patch may have put on the layer itself.
+    """
+
+    kind: type
+    forward: Any
+    weights: tuple[str, ...]
+    left_out: tuple[bool, ...]
+    buffers: tuple[tuple[str, bool], ...]
+    names: tuple[str, ...]
+    settings: tuple[Any, ...]
+    methods: frozenset[str]
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> "_Built":
+        kind, own = type(layer), layer.__dict__
+        settings = {
+            name: value
+            for name, value in own.items()
+            if isinstance(value, bool | int | float | str | tuple | None) and name[0] != "_" and name != "training"
+        }
+        classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
+        methods = {name for each in classes for name, value in vars(each).items() if callable(value)}
+        return cls(
+            kind,
+            kind.forward,
+            tuple(own["_parameters"]),
+            tuple(weight is None for weight in own["_parameters"].values()),
+            tuple((name, value is None) for name, value in own["_buffers"].items()),
+            tuple(settings),
+            tuple(settings.values()),
+            frozenset(methods | {"forward"}),
+        )
+
+
 def remember_layout(part: nn.Module) -> None:
-    """Note the layers of a part as they were built, for `may_run` to notice those that are replaced later.
+    """Note the layers of a part as they were built, for `may_run` to notice those that are changed later.
 
     Args:
         part: A vision encoder or a mask decoder, just built.
     """
-    layout: Any = tuple((type(layer), type(layer).forward, tuple(layer._parameters)) for layer in _layers(part))
+    layout: Any = tuple(map(_Built.of, _layers(part)))
     part.layout = layout
 
 
@@ -33,8 +80,8 @@ def may_run(part: nn.Module) -> bool:
     """Whether the engine gives what calling a part would give. Cheap, since it is asked at every call.
 
     That is in inference (no autograd, no autocast, evaluation mode), on a CPU, not while a graph is compiled or
-    exported, with the attention that is the default, and where every layer is as it was built: of the same class,
-    without hooks or parametrisations, its weights ordinary parameters that are present.
+    exported, with the attention that is the default, and where every layer is as it was built: of the same class with
+    the same settings and methods, without hooks or parametrisations, its weights ordinary parameters that are present.
 
     Args:
         part: A vision encoder or a mask decoder that `remember_layout` has seen.
@@ -51,20 +98,26 @@ def may_run(part: nn.Module) -> bool:
     return len(layers) == len(layout) and all(map(_is_as_built, layers, layout))
 
 
-def _is_as_built(layer: nn.Module, built: tuple[type, Any, tuple[str, ...]]) -> bool:
-    kind, forward, names = built
+def _is_as_built(layer: nn.Module, built: _Built) -> bool:
     own = layer.__dict__
-    if type(layer) is not kind or kind.forward is not forward or "forward" in own:
+    if type(layer) is not built.kind or built.kind.forward is not built.forward:
         return False
     if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
         return False
-    weights = own["_parameters"]
-    if own["training"] or own.get("_compiled_call_impl") is not None or tuple(weights) != names:
+    if own["training"] or own.get("_compiled_call_impl") is not None or not own.keys().isdisjoint(built.methods):
         return False
-    for weight in weights.values():
-        if weight is not None and (type(weight) is not nn.Parameter or not weight.is_cpu):
+    if tuple(map(own.get, built.names)) != built.settings:
+        return False
+    weights, buffers = own["_parameters"], own["_buffers"]
+    if tuple(weights) != built.weights:
+        return False
+    for weight, was_left_out in zip(weights.values(), built.left_out, strict=True):
+        if weight is None or was_left_out:
+            if weight is not None or not was_left_out:
+                return False
+        elif type(weight) is not nn.Parameter or not weight.is_cpu:
             return False
-    return True
+    return not buffers or tuple((name, value is None) for name, value in buffers.items()) == built.buffers
 
 
 def _layers(part: nn.Module) -> Iterator[nn.Module]:
