@@ -26,6 +26,7 @@ from sam_hq_cli.labelled_data import open_images
 from sam_hq_cli.model_loading import load_model, load_processor
 from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
+from sam_hq_numpy.number_limits import counted
 
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.88, 0.95)
 
@@ -58,7 +59,7 @@ def calibrate(
         ours = others.chosen(others.kinds == kind)
         for name, correction in (("as it is", None), ("corrected", lines)):
             values = ", ".join(f"{key} {value:.3f}" for key, value in quality(ours, correction).items())
-            print(f"{kind}, {name} ({len(ours.photos)} objects): {values}")
+            print(f"{kind}, {name} ({counted(len(ours.photos), 'object')}): {values}")
     print(f"prompted with points, stability offset {options.stability_score_offset:g}, score and stability at least")
     for threshold, good, bad in passing_shares(others.chosen(others.kinds != "box"), lines, THRESHOLDS):
         print(f"  {threshold:.2f}: {good:.3f} of the good masks pass, {bad:.3f} of the others")

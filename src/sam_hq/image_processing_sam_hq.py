@@ -12,7 +12,7 @@ from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import Unpack
 
 from sam_hq_numpy.nested_numbers import check_readable
-from sam_hq_numpy.number_limits import check_flag, check_number, shown
+from sam_hq_numpy.number_limits import check_flag, check_number, counted, shown
 from sam_hq_numpy.prompt_nesting import pad_stacks
 
 from .images.given_masks import binary_stacks
@@ -307,6 +307,6 @@ def _mask_list(masks: Any, valid_objects: Any) -> list[torch.Tensor]:
         raise ValueError(f"valid_objects must be ({len(listed)}, objects) bool, got {marks.dtype} {tuple(marks.shape)}")
     for i, (of_image, mark) in enumerate(zip(listed, marks, strict=True)):
         if len(of_image) != len(mark):
-            raise ValueError(f"valid_objects has {len(mark)} objects per image, masks[{i}] has {len(of_image)}")
+            raise ValueError(f"valid_objects has {counted(len(mark), 'object')} per image, masks[{i}] has {len(of_image)}")
         listed[i] = of_image[mark.to(of_image.device)]
     return listed

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from sam_hq_numpy.nested_numbers import nesting_depth
-from sam_hq_numpy.number_limits import check_flag, check_whole
+from sam_hq_numpy.number_limits import check_flag, check_whole, counted
 
 from .images.image_loading import flat_image_list
 from .images.mask_frames import low_res_masks_to_photo
@@ -282,7 +282,7 @@ class SamHQPredictor:
 def _prompts_of_images(prompts: dict[str, Any], count: int) -> list[dict[str, Any]]:
     for name, prompt in prompts.items():
         if prompt is not None and (not hasattr(prompt, "__len__") or len(prompt) != count):
-            raise ValueError(f"{name} must be a list with an entry for each of {count} images")
+            raise ValueError(f"{name} must be a list with an entry for each of {counted(count, 'image')}")
     return [{name: None if prompt is None else prompt[i] for name, prompt in prompts.items()} for i in range(count)]
 
 

@@ -86,6 +86,7 @@ def read_boxes(args: argparse.Namespace, images: Sequence[Path]) -> PromptSet:
     Raises:
         ValueError: If it is not understood, none of it is of these images, or a box is bad and --on-bad is raise.
     """
+    from sam_hq_numpy.number_limits import counted
     from sam_hq_numpy.prompt_files.reading import read_prompts
 
     if args.batch_size < 1 or args.objects_per_batch < 1:
@@ -98,14 +99,15 @@ def read_boxes(args: argparse.Namespace, images: Sequence[Path]) -> PromptSet:
             name.removeprefix("image ").isdigit() for name in prompts.without_image
         )
         advice = "; name the COCO file that lists its images with --described-by" if ids_alone else ""
-        raise ValueError(f"--boxes {args.boxes!r} is of none of the {len(images)} images, but of {absent}{advice}")
+        raise ValueError(f"--boxes {args.boxes!r} is of none of {counted(len(images), 'image')}, but of {absent}{advice}")
     if args.on_bad == "raise" and (bad := _bad_boxes(prompts, images, args.max_pixels)):
-        raise ValueError(f"--boxes {args.boxes!r} has {len(bad)} bad objects: {bad[0][0]}: {bad[0][1]}")
+        raise ValueError(f"--boxes {args.boxes!r} has {counted(len(bad), 'bad object')}: {bad[0][0]}: {bad[0][1]}")
     if not args.quiet:
-        where = f"{sum(map(bool, prompts.objects.values()))} of {len(images)} images"
-        print(f"boxes    {count} objects of {len(prompts.categories)} categories in {where}")
+        where = f"{sum(map(bool, prompts.objects.values()))} of {counted(len(images), 'image')}"
+        kinds = counted(len(prompts.categories), "category", "categories")
+        print(f"boxes    {counted(count, 'object')} of {kinds} in {where}")
     if prompts.without_image:
-        print(f"sam-hq: {len(prompts.without_image)} images with objects are not among them: {absent}", file=sys.stderr)
+        print(f"sam-hq: not among them: {counted(len(prompts.without_image), 'image')} with objects: {absent}", file=sys.stderr)
     return prompts
 
 

@@ -172,18 +172,18 @@ def run_job(args: argparse.Namespace, state: Any, make: Callable[[], ImageJob]) 
 
 def _report(args: argparse.Namespace, summary: JobSummary) -> None:
     from sam_hq.jobs.journal import COCO_NAME
+    from sam_hq_numpy.number_limits import counted
 
     for image, reason in summary.failures.items():
         print(f"sam-hq: skipped {image}: {reason}", file=sys.stderr)
     for changed, count in summary.again.items():
-        print(
-            f"again    {count} {'image' if count == 1 else 'images'} {_CHANGED.get(changed, f'with other {changed}')}"
-        )
+        print(f"again    {counted(count, 'image')} {_CHANGED.get(changed, f'with other {changed}')}")
     for name, reason in summary.bad_prompts[:_NAMED]:
         print(f"sam-hq: skipped {name}: {reason}", file=sys.stderr)
     earlier = f", {summary.earlier} of earlier runs in this folder" if summary.earlier else ""
-    objects = f"; {len(summary.bad_prompts)} objects skipped, named in skipped.json" if summary.bad_prompts else ""
-    images = f"{summary.done} images, {len(summary.failures)} skipped{earlier}{objects}"
+    objects = f"; {counted(len(summary.bad_prompts), 'object')} skipped, named in skipped.json" if summary.bad_prompts else ""
+    images = f"{counted(summary.done, 'image')}, {len(summary.failures)} skipped{earlier}{objects}"
     print(f"wrote    {Path(args.output) / COCO_NAME}: {images}")
     if summary.missing:
-        print(f"sam-hq: {summary.missing} images are missing: files of the job were deleted meanwhile", file=sys.stderr)
+        missing = counted(summary.missing, "image")
+        print(f"sam-hq: {missing} missing: files of the job were deleted meanwhile", file=sys.stderr)

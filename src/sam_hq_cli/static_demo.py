@@ -51,10 +51,10 @@ def _write(args: argparse.Namespace) -> None:
     exported_already = args.model is not None and is_exported(args.model)
     name = args.model if exported_already else model_name(args.model)
     shown = Path(name).resolve().name if Path(name).is_dir() else name
+    check_static_demo(args.static, args.photos, args.runtime)
     if exported_already:
         write_static_demo(args.static, name, shown, args.photos, args.runtime)
         return
-    check_static_demo(args.static, args.photos, args.runtime)
     with tempfile.TemporaryDirectory() as work:
         exported = Path(work) / "exported"
         _export(name, exported)

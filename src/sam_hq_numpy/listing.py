@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from .number_limits import counted
 from .photo_files import image_suffixes
 
 # The file that makes a folder one of `sam-hq generate` or `sam-hq annotate`, and the folders of pictures it may hold.
@@ -38,9 +39,9 @@ class ImageListing:
         said = []
         if self.skipped:
             kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in self.skipped.most_common())
-            said.append(f"skipped {self.skipped.total()} files that are no images: {kinds}")
+            said.append(f"skipped {counted(self.skipped.total(), 'file')} of other kinds: {kinds}")
         if self.own:
-            said.append(f"skipped {self.own} pictures that jobs of sam-hq wrote")
+            said.append(f"skipped {counted(self.own, 'picture')} that jobs of sam-hq wrote")
         return said
 
 

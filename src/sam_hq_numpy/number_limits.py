@@ -1,9 +1,20 @@
-"""Numbers that callers pass, refused by the argument's name where they cannot be meant."""
+"""Numbers that callers pass, refused by the argument's name where they cannot be meant; and counts in words."""
 
 import math
 from numbers import Integral, Real
 
 import numpy as np
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun, such as "1 image" and "2 images".
+
+    Args:
+        count: The count.
+        noun: The noun, singular.
+        plural: Its plural, where that is not the noun and an s.
+    """
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def check_whole(name: str, value: object, at_least: int, at_most: float = math.inf, optional: bool = False) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from sam_hq_numpy.number_limits import counted
 from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, PADDING_LABEL, POINT_LABELS, ROUGH_MASK_LOGIT
 from sam_hq_numpy.prompt_nesting import (
     boxes_per_image,
@@ -115,7 +116,7 @@ def _mask_stacks(input_masks: Any, batch_size: int, mask_size: int) -> list[np.n
     if not isinstance(input_masks, list | tuple) and not (isinstance(input_masks, np.ndarray) and input_masks.ndim):
         raise TypeError(f"input_masks must be {wanted}, got {input_masks!r}")
     if len(input_masks) != batch_size:
-        raise ValueError(f"input_masks must be {wanted}, for {batch_size} images, got {len(input_masks)}")
+        raise ValueError(f"input_masks must be {wanted}, for {counted(batch_size, 'image')}, got {len(input_masks)}")
     return [_mask_stack(f"input_masks[{i}]", of_image, mask_size) for i, of_image in enumerate(input_masks)]
 
 

@@ -33,7 +33,7 @@ def test_a_csv_to_masks_in_shards_and_again(directory, photos, tmp_path, capsys)
         assert main([*words, "--shard", shard]) == 0
     printed = capsys.readouterr()
     assert "3 objects of 2 categories in 2 of 3 images" in printed.out
-    assert "images, 0 skipped; 1 objects skipped, named in skipped.json" in printed.out
+    assert "images, 0 skipped; 1 object skipped, named in skipped.json" in printed.out
     assert "boxes.csv, line 4: a box without area" in printed.err
     coco = COCO(str(tmp_path / "out" / "annotations.json"))
     assert (len(coco.imgs), len(coco.anns)) == (3, 2)

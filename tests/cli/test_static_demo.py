@@ -74,7 +74,7 @@ def test_a_torch_model_is_exported_on_the_way(served, tmp_path, monkeypatch, cap
     ("words", "message"),
     [
         (["--static", "{taken}"], "exists already"),
-        (["--static", "{new}", "nowhere.jpg"], "PHOTO 'nowhere.jpg' is no image"),
+        (["--static", "{new}", "{text}"], "cannot offer 'text.jpg': cannot identify image file"),
         (["--static", "{new}", "--runtime", "{taken}"], "must hold the dist files"),
     ],
 )
@@ -82,7 +82,8 @@ def test_what_cannot_be_written_is_known_before_the_export(served, tmp_path, mon
     monkeypatch.setattr("sam_hq.export.onnx.export_onnx", lambda *_: pytest.fail("the export has begun"))
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
-    places = {"taken": tmp_path / "taken", "new": tmp_path / "new"}
+    (tmp_path / "text.jpg").write_text("no photo")
+    places = {"taken": tmp_path / "taken", "new": tmp_path / "new", "text": tmp_path / "text.jpg"}
     assert main(["demo", "--port", "0", *(word.format(**places) for word in words)]) == 2
     assert message in capsys.readouterr().err
     assert not served
@@ -94,7 +95,6 @@ def test_what_cannot_be_written_is_known_before_the_export(served, tmp_path, mon
         (["--static", "{page}", "--model", "{exported}"], "is there already and is served as it is"),
         (["--static", "{page}", str(PHOTOS / "crab.jpg")], "is there already"),
         (["--static", "{other}", "--model", "{exported}", "--runtime", "{exported}"], "must hold the dist files"),
-        (["--static", "{other}", "--model", "{exported}", "nowhere.jpg"], "PHOTO 'nowhere.jpg' is no image"),
         (["--runtime", "{exported}"], "--runtime is for a page with the model inside"),
     ],
 )

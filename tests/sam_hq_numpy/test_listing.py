@@ -50,7 +50,7 @@ def test_what_is_skipped_is_counted_and_named(folder):
     assert {"photo.WebP", "old.tga", "x.JFIF"} <= {path.name for path in listing.images}
     assert listing.skipped == {".txt": 2, ".md": 1}
     assert listing.own == 1
-    assert listing.warnings()[0] == "skipped 3 files that are no images: 2 .txt, 1 .md"
+    assert listing.warnings()[0] == "skipped 3 files of other kinds: 2 .txt, 1 .md"
 
 
 def test_avif_is_an_image_where_pillow_reads_it(folder):

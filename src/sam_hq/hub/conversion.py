@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from sam_hq_numpy.atomic_writing import new_directory
+from sam_hq_numpy.number_limits import counted
 
 from ..configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
 from ..image_processing_sam_hq import SamHQImageProcessor
@@ -170,7 +171,7 @@ def infer_config(weights: Mapping[str, torch.Tensor]) -> tuple[str, SamHQConfig]
     if _VIT_PATCHES not in weights:
         raise ValueError(
             f"not a SAM checkpoint: neither {_VIT_PATCHES!r} nor {_TINY_VIT_PATCHES!r} of a known width is there; "
-            f"it holds {len(weights)} tensors: {listed_names(list(weights), 3)}"
+            f"it holds {counted(len(weights), 'tensor')}: {listed_names(list(weights), 3)}"
         )
     return CUSTOM_VARIANT, _config_from_shapes(weights)
 

@@ -11,7 +11,7 @@ from typing import Any
 from sam_hq_numpy.atomic_writing import new_file
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.mask_rle import RunLengthMask
-from sam_hq_numpy.number_limits import check_whole
+from sam_hq_numpy.number_limits import check_whole, counted
 from sam_hq_numpy.prompt_files.prompts import ObjectPrompt, PromptSet
 
 from ..predictor import SamHQPredictor
@@ -128,7 +128,7 @@ class AnnotationJob(ImageJob[Annotated]):
         done = [image for image in self.images if self.journal.is_recorded(image)]
         of_images = (each for image in done for each in self.journal.read_record(image)["skipped"])
         bad = [*self.prompts.bad, *((name, reason) for name, reason in of_images)]
-        bad += [(name, f"{count} objects, but no such image") for name, count in self.prompts.without_image.items()]
+        bad += [(name, f"{counted(count, 'object')}, but no such image") for name, count in self.prompts.without_image.items()]
         with new_file(self.journal.folder / SKIPPED_NAME) as aside:
             aside.write_text(json.dumps([{"object": name, "reason": reason} for name, reason in bad], indent=1))
         return JobSummary(**{**vars(summary), "bad_prompts": bad})

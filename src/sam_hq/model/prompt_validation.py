@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from sam_hq_numpy.number_limits import counted
 from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, POINT_LABELS
 from sam_hq_numpy.prompt_warnings import warn_about_prompt
 
@@ -135,7 +136,7 @@ def check_counts(batch_size: int, **prompts: torch.Tensor | None) -> int:
     given = {name: prompt for name, prompt in prompts.items() if prompt is not None}
     for name, prompt in given.items():
         if prompt.shape[0] != batch_size:
-            raise ValueError(f"{name} is for {prompt.shape[0]} images, but there are {batch_size}")
+            raise ValueError(f"{name} is for {counted(prompt.shape[0], 'image')}, but there are {batch_size}")
     counts = {name: prompt.shape[1] for name, prompt in given.items()}
     # Compared one by one: the symbolic counts of an export cannot be put into a set.
     if any(count != first for first, count in itertools.pairwise(counts.values())):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sam_hq_numpy.number_limits import check_number
+from sam_hq_numpy.number_limits import check_number, counted
 from sam_hq_numpy.overlays import NEGATIVE, POSITIVE, object_color
 
 from .inputs import flat_numbers
@@ -39,7 +39,10 @@ class DrawnPrompts:
         self.points = flat_numbers("points", points, 2)
         self.labels = np.ones(len(self.points)) if labels is None else flat_numbers("labels", labels, 1)[:, 0]
         if len(self.labels) != len(self.points):
-            raise ValueError(f"every point needs a label, got {len(self.points)} points and {len(self.labels)} labels")
+            raise ValueError(
+                f"every point needs a label, got {counted(len(self.points), 'point')} and "
+                f"{counted(len(self.labels), 'label')}"
+            )
         if not set(self.labels.tolist()) <= {1, 0, -1, -10}:
             raise ValueError(f"labels must be 1, 0, -1 or -10, got {sorted(set(self.labels.tolist()))}")
 
@@ -154,7 +157,7 @@ def pixel_legend(ax: "Axes", entries: list[tuple[tuple[int, int, int], str, np.n
     """Say below the axis what colours mean, and how many pixels (H, W) have each."""
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=_unit(color), label=f"{text}: {int(part.sum())} pixels") for color, text, part in entries]
+    handles = [Patch(color=_unit(color), label=f"{text}: {counted(int(part.sum()), 'pixel')}") for color, text, part in entries]
     ax.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns, frameon=False, fontsize="medium"
     )

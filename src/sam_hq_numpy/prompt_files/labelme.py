@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..number_limits import shown
+from ..number_limits import counted, shown
 from .prompts import ImageNames, ObjectPrompt, PromptSet, number
 
 _SPANNED = ("rectangle", "polygon", "mask")
@@ -67,7 +67,7 @@ def _prompt(kind: str, points: list[tuple[float, float]], name: str, category: i
         (x, y), (edge_x, edge_y) = points
         radius = ((edge_x - x) ** 2 + (edge_y - y) ** 2) ** 0.5
         return ObjectPrompt(name, category, (x - radius, y - radius, x + radius, y + radius))
-    raise ValueError(f"a {kind} of {len(points)} points shows no object")
+    raise ValueError(f"a {kind} of {counted(len(points), 'point')} shows no object")
 
 
 def _point(point: Any) -> tuple[float, float]:
