@@ -57,11 +57,12 @@ def calibrate(
     lines = fitted_lines(first.scores, first.ious)
     for kind in PROMPT_KINDS:
         ours = others.chosen(others.kinds == kind)
-        for name, correction in (("as it is", None), ("corrected", lines)):
-            values = ", ".join(f"{key} {value:.3f}" for key, value in quality(ours, correction).items())
+        for name, scored in (("as it is", ours), ("corrected", ours.corrected(lines))):
+            values = ", ".join(f"{key} {value:.3f}" for key, value in quality(scored).items())
             print(f"{kind}, {name} ({counted(len(ours.photos), 'object')}): {values}")
     print(f"prompted with points, stability offset {options.stability_score_offset:g}, score and stability at least")
-    for threshold, good, bad in passing_shares(others.chosen(others.kinds != "box"), lines, THRESHOLDS):
+    prompted_with_points = others.chosen(others.kinds != "box").corrected(lines)
+    for threshold, good, bad in passing_shares(prompted_with_points, THRESHOLDS):
         print(f"  {threshold:.2f}: {good:.3f} of the good masks pass, {bad:.3f} of the others")
     lines = fitted_lines(objects.scores, objects.ious)
     print(

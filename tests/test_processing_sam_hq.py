@@ -250,7 +250,7 @@ BOX, POINT = [[[1, 2, 3, 4]]], [[[1, 2]]]
         ({"images": WIDE, "input_points": [[[[1, 2]], []]]}, r"input_points\[0\]\[1\] has no point"),
         ({"images": WIDE, "input_points": [[[1, float("nan")]]]}, "input_points must be finite"),
         ({"images": WIDE, "input_points": POINT, "input_labels": [[3]]}, "input_labels may hold"),
-        ({"images": WIDE, "input_points": POINT, "input_labels": [[1, 1]]}, "must have one label for each of 1 points"),
+        ({"images": WIDE, "input_points": POINT, "input_labels": [[1, 1]]}, "must have a label for each of 1 point"),
         ({"images": WIDE, "input_boxes": [[[5, 2, 3, 4]]]}, r"x1 >= x0 and y1 >= y0, got \[5.0, 2.0, 3.0, 4.0\]"),
         ({"images": WIDE, "input_boxes": [[[1, 2, 3, float("inf")]]]}, "input_boxes must be finite"),
         ({"images": WIDE, "input_boxes": [BOX[0], BOX[0]]}, "input_boxes is for 2 images"),

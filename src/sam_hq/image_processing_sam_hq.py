@@ -307,6 +307,8 @@ def _mask_list(masks: Any, valid_objects: Any) -> list[torch.Tensor]:
         raise ValueError(f"valid_objects must be ({len(listed)}, objects) bool, got {marks.dtype} {tuple(marks.shape)}")
     for i, (of_image, mark) in enumerate(zip(listed, marks, strict=True)):
         if len(of_image) != len(mark):
-            raise ValueError(f"valid_objects has {counted(len(mark), 'object')} per image, masks[{i}] has {len(of_image)}")
+            raise ValueError(
+                f"valid_objects has {counted(len(mark), 'object')} per image, masks[{i}] has {len(of_image)}"
+            )
         listed[i] = of_image[mark.to(of_image.device)]
     return listed

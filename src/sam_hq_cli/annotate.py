@@ -99,7 +99,9 @@ def read_boxes(args: argparse.Namespace, images: Sequence[Path]) -> PromptSet:
             name.removeprefix("image ").isdigit() for name in prompts.without_image
         )
         advice = "; name the COCO file that lists its images with --described-by" if ids_alone else ""
-        raise ValueError(f"--boxes {args.boxes!r} is of none of {counted(len(images), 'image')}, but of {absent}{advice}")
+        raise ValueError(
+            f"--boxes {args.boxes!r} is of none of {counted(len(images), 'image')}, but of {absent}{advice}"
+        )
     if args.on_bad == "raise" and (bad := _bad_boxes(prompts, images, args.max_pixels)):
         raise ValueError(f"--boxes {args.boxes!r} has {counted(len(bad), 'bad object')}: {bad[0][0]}: {bad[0][1]}")
     if not args.quiet:
@@ -107,7 +109,10 @@ def read_boxes(args: argparse.Namespace, images: Sequence[Path]) -> PromptSet:
         kinds = counted(len(prompts.categories), "category", "categories")
         print(f"boxes    {counted(count, 'object')} of {kinds} in {where}")
     if prompts.without_image:
-        print(f"sam-hq: not among them: {counted(len(prompts.without_image), 'image')} with objects: {absent}", file=sys.stderr)
+        print(
+            f"sam-hq: not among them: {counted(len(prompts.without_image), 'image')} with objects: {absent}",
+            file=sys.stderr,
+        )
     return prompts
 
 

@@ -93,7 +93,7 @@ def _save_for_authors(args: argparse.Namespace, output_file: Path) -> None:
     for option in ("variant", "push_to_hub", "with_code", "base"):
         if getattr(args, option):
             raise ValueError(f"--{option.replace('_', '-')} does not belong to a conversion back to a .pth file")
-    dtype = getattr(torch, args.dtype or "float32")
+    dtype = None if args.dtype is None else getattr(torch, args.dtype)
     write_authors_weights(load_model(args.checkpoint, torch.device("cpu"), dtype).state_dict(), output_file)
 
 
@@ -103,8 +103,9 @@ def _save_directory_with_code(args: argparse.Namespace, output_dir: Path) -> Non
     from sam_hq.hub.code_export import save_with_code
     from sam_hq_cli.model_loading import load_model, load_processor
 
-    if args.variant is not None:
-        raise ValueError("--variant is for .pth files; the directory's config.json says what it holds")
+    for option in ("variant", "base"):
+        if getattr(args, option):
+            raise ValueError(f"--{option} is for .pth files; {args.checkpoint!r} is a directory of a whole model")
     dtype = None if args.dtype is None else getattr(torch, args.dtype)
     model = load_model(args.checkpoint, torch.device("cpu"), dtype)
     processor = load_processor(args.checkpoint)

@@ -181,7 +181,9 @@ def _report(args: argparse.Namespace, summary: JobSummary) -> None:
     for name, reason in summary.bad_prompts[:_NAMED]:
         print(f"sam-hq: skipped {name}: {reason}", file=sys.stderr)
     earlier = f", {summary.earlier} of earlier runs in this folder" if summary.earlier else ""
-    objects = f"; {counted(len(summary.bad_prompts), 'object')} skipped, named in skipped.json" if summary.bad_prompts else ""
+    objects = (
+        f"; {counted(len(summary.bad_prompts), 'object')} skipped, named in skipped.json" if summary.bad_prompts else ""
+    )
     images = f"{counted(summary.done, 'image')}, {len(summary.failures)} skipped{earlier}{objects}"
     print(f"wrote    {Path(args.output) / COCO_NAME}: {images}")
     if summary.missing:

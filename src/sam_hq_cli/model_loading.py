@@ -130,7 +130,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
         ValueError: If it cannot be loaded, or if a weight is missing, unknown, misshapen or not finite.
     """
     import sam_hq
-    from sam_hq.hub.conversion import listed_names
+    from sam_hq.hub.checkpoint_files import listed_faults
 
     model_class: Any = sam_hq.SamHQModel  # with `output_loading_info` it returns a pair, which its type leaves out
     try:
@@ -144,9 +144,6 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
         "unknown": report["unexpected_keys"],
         "misshapen": [key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]],
     }
-    found = [
-        f"{len(names)} {kind}: {listed_names(sorted(names), _NAMES_SHOWN)}" for kind, names in faults.items() if names
-    ]
-    if found:
-        raise ValueError(f"the weights of {name!r} do not fit its configuration; {'; '.join(found)}")
+    if found := listed_faults(faults, _NAMES_SHOWN):
+        raise ValueError(f"the weights of {name!r} do not fit its configuration; {found}")
     return model.eval()

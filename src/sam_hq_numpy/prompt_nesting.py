@@ -75,14 +75,16 @@ def labels_per_object(input_labels: Any, points: list[list[np.ndarray]]) -> list
     for i, (image, objects) in enumerate(zip(images, points, strict=True)):
         entries = _entries(image, f"input_labels[{i}]")
         if len(entries) != len(objects):
-            raise ValueError(f"input_labels[{i}] has {counted(len(entries), 'object')}, input_points[{i}] has {len(objects)}")
+            raise ValueError(
+                f"input_labels[{i}] has {counted(len(entries), 'object')}, input_points[{i}] has {len(objects)}"
+            )
         labels.append([])
         for j, (entry, of_object) in enumerate(zip(entries, objects, strict=True)):
             name = f"input_labels[{i}][{j}]"
             values = np.zeros(0) if is_empty(entry) else plain_numbers(entry, name, allow_bool=True)
             if values.shape != (len(of_object),):
                 raise ValueError(
-                    f"{name} must have one label for each of {counted(len(of_object), 'point')}, got shape {values.shape}"
+                    f"{name} must have a label for each of {counted(len(of_object), 'point')}, got shape {values.shape}"
                 )
             if not np.array_equal(values, np.round(values)):
                 raise ValueError(f"{name} must hold whole numbers, got {values.tolist()}")
@@ -233,7 +235,9 @@ def _per_image(value: Any, batch_size: int, name: str) -> list:
     if nesting_depth(value) > MAX_LEVELS:
         raise ValueError(f"{name} must have at most {MAX_LEVELS} levels, got more")
     if len(value) != batch_size:
-        raise ValueError(f"{name} is for {counted(len(value), 'image')} (its outermost level), but there are {batch_size}")
+        raise ValueError(
+            f"{name} is for {counted(len(value), 'image')} (its outermost level), but there are {batch_size}"
+        )
     return list(value)
 
 

@@ -48,7 +48,7 @@ def test_detections_that_know_their_images_by_id_alone_want_a_list_of_images(pho
     detections = tmp_path / "detections.json"
     detections.write_text(json.dumps([{"image_id": 1, "category_id": 3, "bbox": [1, 2, 30, 40], "score": 0.9}]))
     assert main(["annotate", str(photos), "--boxes", str(detections), "--output", str(tmp_path / "out")]) == 2
-    assert "of none of the 3 images, but of image 1; name the COCO file" in capsys.readouterr().err
+    assert "of none of 3 images, but of image 1; name the COCO file" in capsys.readouterr().err
     detections.write_text(json.dumps([{"file_name": "elsewhere.jpg", "category_id": 3, "bbox": [1, 2, 30, 40]}]))
     assert main(["annotate", str(photos), "--boxes", str(detections), "--output", str(tmp_path / "out")]) == 2
     assert "--described-by" not in capsys.readouterr().err
@@ -67,5 +67,5 @@ for boxes in sys.argv[2:]:
     files = [str(tmp_path / name) for name in ("absent.json", "other.csv", "text.json")]
     done = subprocess.run([sys.executable, "-c", code, photos, *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for complaint in ("no file or folder", "is of none of the 3 images, but of elsewhere.jpg", "is not JSON"):
+    for complaint in ("no file or folder", "is of none of 3 images, but of elsewhere.jpg", "is not JSON"):
         assert complaint in done.stderr

@@ -93,7 +93,12 @@ def test_code_is_added_to_a_directory_too(tmp_path, capsys):
     assert "# SAM-HQ, tuned" in (tmp_path / "out" / "README.md").read_text()
     assert main(["convert", *arguments]) == 2
     assert "exists already" in capsys.readouterr().err
-    assert main(["convert", str(tmp_path / "tuned"), str(tmp_path / "more"), "--with-code", "--variant", "vit_b"]) == 2
+    for option, value in (("--variant", "vit_b"), ("--base", "sam.pth")):
+        assert main(["convert", str(tmp_path / "tuned"), str(tmp_path / "more"), "--with-code", option, value]) == 2
+        assert f"{option} is for .pth files" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path / "out"), str(tmp_path / "back.pth")]) == 0
+    weights = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert weights["mask_decoder.hf_token.weight"].dtype == torch.bfloat16  # the directory's own, as the help says
 
 
 def test_a_directory_without_the_flag_is_no_checkpoint(tmp_path, capsys):

@@ -59,7 +59,7 @@ def with_value(tensor, value):
         ({"input_masks": MASKS[0]}, r"input_masks must have shape \(images, objects, 16, 16\)"),
         ({"input_masks": torch.zeros(2, 3, 16, 8)}, r"input_masks must have shape .* got \(2, 3, 16, 8\)"),
         ({"input_masks": with_value(MASKS, float("nan"))}, "input_masks must be finite"),
-        ({"input_boxes": BOXES[:1]}, "input_boxes is for 1 images, but there are 2"),
+        ({"input_boxes": BOXES[:1]}, "input_boxes is for 1 image, but there are 2"),
         ({"input_boxes": BOXES, "input_masks": MASKS[:, :1]}, "input_boxes has 3, input_masks has 1"),
         ({"input_points": POINTS[:, :2], "input_boxes": BOXES}, "input_points has 2, input_boxes has 3"),
     ],

@@ -279,7 +279,7 @@ MASK = rectangle(10, 10, 30, 40)
         (lambda: plot_masks([PHOTO, PHOTO], MASK), ValueError, "photo must be one image, got 2"),
         (lambda: plot_prompts(PHOTO), ValueError, "give boxes or points"),
         (lambda: plot_prompts(PHOTO, boxes=[[1, 2, 3]]), ValueError, r"boxes must have 4 numbers each, got 3"),
-        (lambda: plot_prompts(PHOTO, points=[[1, 2]], labels=[1, 0]), ValueError, "1 points and 2 labels"),
+        (lambda: plot_prompts(PHOTO, points=[[1, 2]], labels=[1, 0]), ValueError, "1 point and 2 labels"),
         (lambda: plot_prompts(PHOTO, points=[[1, 2]], labels=[2]), ValueError, "labels must be 1, 0, -1 or -10"),
         (lambda: plot_prompts(PHOTO, points=[["a", "b"]]), TypeError, "points must be numbers"),
         (lambda: plot_prompts(PHOTO, points=[[float("nan"), 1]]), ValueError, "points must be finite"),

@@ -107,8 +107,8 @@ def test_points_of_another_form_are_named(points, error, message):
     ("labels", "error", "message"),
     [
         ([[[1, 0]], [[1]]], ValueError, "input_labels is for 2 images"),
-        ([[[1]]], ValueError, r"input_labels\[0\] has 1 objects, input_points\[0\] has 2"),
-        ([[[1], [1]]], ValueError, r"input_labels\[0\]\[0\] must have one label for each of 2 points"),
+        ([[[1]]], ValueError, r"input_labels\[0\] has 1 object, input_points\[0\] has 2"),
+        ([[[1], [1]]], ValueError, r"input_labels\[0\]\[0\] must have a label for each of 2 points"),
         ([[1, 0]], ValueError, "input_labels must be nested .* got 2 levels"),
         ([[[1, 0.5], [1]]], ValueError, r"input_labels\[0\]\[0\] must hold whole numbers"),
         (1, TypeError, "input_labels must be nested lists"),

@@ -41,7 +41,7 @@ def test_prompts_that_overflow_in_32_bits_are_refused_without_a_warning(runner, 
     [
         ({"input_masks": 5}, TypeError, r"input_masks must be nested \[image\]\[object\] of mask logits, got 5"),
         ({"input_masks": [5]}, TypeError, r"input_masks\[0\] must be floating point logits .*, got 5"),
-        ({"input_masks": [[MASK]] * 2}, ValueError, "for 1 images, got 2"),
+        ({"input_masks": [[MASK]] * 2}, ValueError, "for 1 image, got 2"),
         ({"input_masks": [[MASK, MASK[:5]]]}, ValueError, r"input_masks\[0\] must .*, got masks of several shapes"),
         ({"input_masks": [[MASK, None]]}, ValueError, r"input_masks\[0\] must .*, got masks of several shapes"),
         ({"input_boxes": [[[0, 0, 1, 1], [10, 2, 1, 2]]]}, ValueError, r"input_boxes\[0\] must .*, got \[10.0, 2.0, 1"),

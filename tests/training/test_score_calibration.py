@@ -54,8 +54,8 @@ def test_quality_by_hand():
     assert found["best"] == pytest.approx(0.75)
     assert found["stability_of_good"] == pytest.approx(0.8)
     turned = np.array([[1.0, 0], [1.0, 1.0], [1.0, 0]])
-    assert quality(objects, turned)["best_scored"] == pytest.approx(0.75)
-    assert passing_shares(objects, turned, [0.5, 0.9]) == [(0.5, 1.0, 0.0), (0.9, 0.0, 0.0)]
+    assert quality(objects.corrected(turned))["best_scored"] == pytest.approx(0.75)
+    assert passing_shares(objects.corrected(turned), [0.5, 0.9]) == [(0.5, 1.0, 0.0), (0.9, 0.0, 0.0)]
 
 
 def test_the_script_measures_and_writes_a_model_with_better_scores(tmp_path, capsys):

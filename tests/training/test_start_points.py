@@ -10,9 +10,8 @@ from safetensors.torch import load_file, save_file
 import sam_hq
 from authors_weights import plain_sam, small_authors_weights
 from conftest import small_model
-from sam_hq.hub.key_map import authors_name
+from sam_hq.hub.key_map import authors_name, is_hq_name
 from sam_hq.training.objectives import decode_branches
-from sam_hq.training.parts import is_hq_part
 from sam_hq.training.start_points import draw_hq_parts, is_plain_sam, start_from_file, start_from_sam
 
 BOX = torch.tensor([[[10.0, 20, 90, 100], [30, 5, 60, 70]]])
@@ -29,7 +28,7 @@ def test_the_masks_are_those_of_transformers_sam(directory, monkeypatch):
     assert is_plain_sam(directory)
     with pytest.warns(UserWarning, match=r"plain SAM: its 25 HQ weights are randomly initialised"):
         start = start_from_sam(directory)
-    assert set(start.new_weights) == {name for name in start.model.state_dict() if is_hq_part(name)}
+    assert set(start.new_weights) == {name for name in start.model.state_dict() if is_hq_name(name)}
     builtin = plain_sam()
     for module in builtin.mask_decoder.transformer.modules():
         if isinstance(module, torch.nn.LayerNorm):
@@ -67,7 +66,7 @@ def test_fresh_parts_follow_from_the_seed_and_leave_sam_alone(directory):
     own = load_file(directory / "model.safetensors")
     for name, value in first.items():
         assert torch.equal(value, again[name])
-        if is_hq_part(name):
+        if is_hq_name(name):
             same = torch.equal(value, other[name])
             assert same == ("norm" in name), name
         else:
@@ -133,7 +132,7 @@ def test_the_authors_vit_files_are_taken(tmp_path, without_hq):
 def test_mobile_sam_is_taken(tmp_path):
     """At its own size: the published TinyViT is the only one that a file is recognised as."""
     model = sam_hq.SamHQModel(sam_hq.SamHQConfig(vision_config={"model_type": "sam_hq_tiny_vit"}))
-    weights = {authors_name(name): value for name, value in model.state_dict().items() if not is_hq_part(name)}
+    weights = {authors_name(name): value for name, value in model.state_dict().items() if not is_hq_name(name)}
     torch.save({**weights, "image_encoder.head.weight": torch.zeros(1, 320)}, tmp_path / "mobile_sam.pth")
     start = start_from_file(tmp_path / "mobile_sam.pth")
     assert start.model.config.vision_config.model_type == "sam_hq_tiny_vit"

@@ -4,7 +4,7 @@ import argparse
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,18 @@ def listed_names(names: Sequence[str], limit: int = _NAMES_SHOWN) -> str:
     """
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def listed_faults(faults: Mapping[str, Collection[str]], limit: int = _NAMES_SHOWN) -> str:
+    """What is wrong with weights, for an error message; empty where nothing is.
+
+    Args:
+        faults: Names of weights by their fault, such as "missing".
+        limit: How many are named of each.
+    """
+    return "; ".join(
+        f"{len(names)} {fault}: {listed_names(sorted(names), limit)}" for fault, names in faults.items() if names
+    )
 
 
 def _check_archive(path: Path) -> None:

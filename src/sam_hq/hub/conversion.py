@@ -23,7 +23,7 @@ from ..configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionC
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
-from .checkpoint_files import listed_names, read_sam_weights, read_weights
+from .checkpoint_files import listed_faults, listed_names, read_sam_weights, read_weights
 from .code_export import add_code
 from .key_map import authors_name, is_hq_name, is_unused_name, our_name
 from .model_card import model_card
@@ -219,9 +219,8 @@ def convert_weights(
         "missing": [authors_name(name) or name for name in missing],
         "misshapen": misshapen,
     }
-    found = [f"{len(names)} {kind}: {listed_names(names)}" for kind, names in faults.items() if names]
-    if found:
-        raise ValueError(f"the checkpoint does not fit the model; {'; '.join(found)}")
+    if found := listed_faults(faults):
+        raise ValueError(f"the checkpoint does not fit the model; {found}")
     return renamed, new_weights
 
 
@@ -296,7 +295,6 @@ __all__ = [
     "convert_checkpoint",
     "convert_weights",
     "infer_config",
-    "listed_names",
     "processor_for",
     "read_weights",
 ]

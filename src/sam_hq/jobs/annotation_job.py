@@ -128,7 +128,10 @@ class AnnotationJob(ImageJob[Annotated]):
         done = [image for image in self.images if self.journal.is_recorded(image)]
         of_images = (each for image in done for each in self.journal.read_record(image)["skipped"])
         bad = [*self.prompts.bad, *((name, reason) for name, reason in of_images)]
-        bad += [(name, f"{counted(count, 'object')}, but no such image") for name, count in self.prompts.without_image.items()]
+        bad += [
+            (name, f"{counted(count, 'object')}, but no such image")
+            for name, count in self.prompts.without_image.items()
+        ]
         with new_file(self.journal.folder / SKIPPED_NAME) as aside:
             aside.write_text(json.dumps([{"object": name, "reason": reason} for name, reason in bad], indent=1))
         return JobSummary(**{**vars(summary), "bad_prompts": bad})

@@ -157,7 +157,9 @@ def pixel_legend(ax: "Axes", entries: list[tuple[tuple[int, int, int], str, np.n
     """Say below the axis what colours mean, and how many pixels (H, W) have each."""
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=_unit(color), label=f"{text}: {counted(int(part.sum()), 'pixel')}") for color, text, part in entries]
+    handles = [
+        Patch(color=_unit(color), label=f"{text}: {counted(int(part.sum()), 'pixel')}") for color, text, part in entries
+    ]
     ax.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns, frameon=False, fontsize="medium"
     )

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..configuration_sam_hq import SamHQConfig, SamHQEfficientNetConfig
-from ..hub.checkpoint_files import read_weights
+from ..hub.checkpoint_files import listed_faults, listed_names, read_weights
 from ..modeling_sam_hq import SamHQModel
 
 # Blocks of each stage, and widths.
@@ -24,6 +24,7 @@ VARIANTS = {
     "lite1": ((1, 3, 3, 4, 4, 5, 1), (16, 24, 40, 80, 112, 192, 320)),
     "lite2": ((1, 3, 3, 4, 4, 5, 1), (16, 24, 48, 88, 120, 208, 352)),
 }
+NAMES_SHOWN = 3
 OTHER_PARTS = ("shared_image_embedding.", "prompt_encoder.", "mask_decoder.")
 CLASSIFIER = re.compile(r"^(_conv_head|_bn1|_fc)\.")
 # Part of a block, and its convolution and batch norm in the file.
@@ -49,7 +50,7 @@ def variant_of(weights: Mapping[str, torch.Tensor]) -> str:
             return variant
     raise ValueError(
         f"the encoder's weights are not those of EfficientNet-Lite ({', '.join(VARIANTS)}); its files hold "
-        f"_conv_stem.weight and _blocks.0 to _blocks.15 or more, this one {_few(weights)}"
+        f"_conv_stem.weight and _blocks.0 to _blocks.15 or more, this one {listed_names(sorted(weights), NAMES_SHOWN)}"
     )
 
 
@@ -82,9 +83,8 @@ def load_encoder_weights(model: SamHQModel, path: str | Path) -> None:
         "missing": [name for name, ours in names.items() if ours not in given],
         "misshapen": [name for name, ours in names.items() if ours in given and given[ours].shape != own[ours].shape],
     }
-    listed = [f"{len(found)} {kind}: {_few(found)}" for kind, found in faults.items() if found]
-    if listed:
-        raise ValueError(f"the weights of {str(path)!r} are not those of {variant} as configured; {'; '.join(listed)}")
+    if listed := listed_faults(faults, NAMES_SHOWN):
+        raise ValueError(f"the weights of {str(path)!r} are not those of {variant} as configured; {listed}")
     model.vision_encoder.load_state_dict({**own, **given})
 
 
@@ -168,7 +168,3 @@ def _shapes(variant: str) -> dict[str, tuple[int, ...]]:
             shapes[f"_blocks.{index}._project_conv.weight"] = (width, inner * expansion, 1, 1)
         first, before = first + depth, width
     return shapes
-
-
-def _few(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)[:3])

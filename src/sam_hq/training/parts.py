@@ -8,24 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..hub.key_map import is_hq_name
 from ..modeling_sam_hq import SamHQModel
 
-HQ_PARTS = (
-    "mask_decoder.hq_token",
-    "mask_decoder.hq_mask_mlp",
-    "mask_decoder.compress_vit_",
-    "mask_decoder.encoder_",
-    "mask_decoder.mask_conv",
-    "mask_decoder.mask_norm",
-)
 ENCODER_STAGES = re.compile(r"(^|\.)vision_encoder\.(?!neck\.|fusion\.|fine\.)")
 TRAINABLE = ("hq", "decoder", "sam", "all", "lora")
 LORA_TARGETS = r".*(vision_encoder|mask_decoder).*\.(qkv|q_proj|v_proj|proj|lin1|lin2)"
-
-
-def is_hq_part(name: str) -> bool:
-    """Whether the parameter of this name was added to SAM by SAM-HQ."""
-    return name.startswith(HQ_PARTS)
 
 
 def select_parameters(model: SamHQModel, trainable: str) -> list[str]:
@@ -40,17 +28,17 @@ def select_parameters(model: SamHQModel, trainable: str) -> list[str]:
         Names of the trained parameters.
 
     Raises:
-        ValueError: Another value; `lora` is made by `with_lora`.
+        ValueError: Another value, `lora` among them: that is made by `with_lora`.
     """
     choose = {
-        "hq": is_hq_part,
+        "hq": is_hq_name,
         "decoder": lambda name: name.startswith(("mask_decoder.", "prompt_encoder.")),
         # The HQ token is one of the transformer's tokens, so SAM trains beside it.
-        "sam": lambda name: not is_hq_part(name) or "hq_token" in name,
+        "sam": lambda name: not is_hq_name(name) or "hq_token" in name,
         "all": lambda _: True,
     }
     if trainable not in choose:
-        raise ValueError(f"trainable must be one of {TRAINABLE}, got {trainable!r}")
+        raise ValueError(f"trainable must be one of {tuple(choose)}, got {trainable!r}")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(choose[trainable](name))
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -91,7 +79,7 @@ def with_lora(model: SamHQModel, rank: int = 8, alpha: int | None = None, seed: 
         torch.manual_seed(seed)
         wrapped = get_peft_model(model, config)
     for name, parameter in wrapped.named_parameters():
-        if is_hq_part(name.removeprefix("base_model.model.")) and "lora_" not in name:
+        if is_hq_name(name.removeprefix("base_model.model.")) and "lora_" not in name:
             parameter.requires_grad_(True)
     return wrapped
 

@@ -132,12 +132,13 @@ def changed_settings(state: Path, now: dict[str, Any]) -> list[str]:
     before = settings_of(state)
     if not before:
         return []
-    kinds: dict[str, Any] = {"trainable": str, "lora_rank": int, "ema_decay": bool, "encoder_learning_rate": bool}
-    for name, kind in kinds.items():
-        if kind(before.get(name)) != kind(now[name]):
+    switches = ("ema_decay", "encoder_learning_rate")  # whether there is one decides, not its value
+    for name in ("trainable", "lora_rank", *switches):
+        was, wanted = before.get(name, now[name]), now[name]
+        if (bool(was) != bool(wanted)) if name in switches else (was != wanted):
             raise ValueError(
-                f"cannot resume from {str(state)!r}: its {name} is {before.get(name)}, but {now[name]} is asked "
-                "for; name a new output folder"
+                f"cannot resume from {str(state)!r}: its {name} is {was}, but {wanted} is asked for; name a new "
+                "output folder"
             )
     return [
         f"{name} {before.get(name)} -> {value}"

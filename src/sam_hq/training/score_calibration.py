@@ -6,7 +6,7 @@ The correction is written into the last layer of the head that predicts the IoU,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,10 @@ class ScoredObjects:
     def chosen(self, which: np.ndarray) -> ScoredObjects:
         """Those where `which` (N,) is true."""
         return ScoredObjects(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+    def corrected(self, lines: np.ndarray) -> ScoredObjects:
+        """With scores corrected by slopes and offsets (T, 2)."""
+        return replace(self, scores=self.scores * lines[:, 0] + lines[:, 1])
 
 
 @torch.no_grad()
@@ -157,19 +161,18 @@ def recalibrate(model: SamHQModel, lines: np.ndarray) -> None:
     last.bias.mul_(slopes).add_(offsets)
 
 
-def quality(objects: ScoredObjects, lines: np.ndarray | None = None) -> dict[str, float]:
+def quality(objects: ScoredObjects) -> dict[str, float]:
     """Means over objects.
 
     Args:
         objects: The objects.
-        lines: Slopes and offsets (T, 2) that the scores are corrected with; None for as they are.
 
     Returns:
         `score_error`, the mean absolute error of the predicted IoU of the first mask and of the best-scored candidate;
         `single`, the IoU of the mask for clear prompts; `best_scored` and `best`, the IoU of the best-scored candidate
         and of the best one; `stability_of_good`, the stability that 90 % of the good candidates reach.
     """
-    scores = objects.scores if lines is None else objects.scores * lines[:, 0] + lines[:, 1]
+    scores = objects.scores
     rows, chosen = np.arange(len(scores)), 1 + scores[:, 1:].argmax(1)
     errors = np.abs(scores - objects.ious)
     best = 1 + objects.ious[:, 1:].argmax(1)
@@ -183,20 +186,17 @@ def quality(objects: ScoredObjects, lines: np.ndarray | None = None) -> dict[str
     }
 
 
-def passing_shares(
-    objects: ScoredObjects, lines: np.ndarray | None, thresholds: Sequence[float]
-) -> list[tuple[float, float, float]]:
+def passing_shares(objects: ScoredObjects, thresholds: Sequence[float]) -> list[tuple[float, float, float]]:
     """How many objects mask generation would find, and how many bad masks it would keep, at thresholds.
 
     Args:
         objects: The objects; prompted with points, as mask generation does.
-        lines: As in `quality`.
         thresholds: Thresholds, each of the predicted IoU and of the stability alike.
 
     Returns:
         For each threshold it, the share of the good best-scored masks that pass both, and that of the others.
     """
-    scores = objects.scores if lines is None else objects.scores * lines[:, 0] + lines[:, 1]
+    scores = objects.scores
     rows, chosen = np.arange(len(scores)), 1 + scores[:, 1:].argmax(1)
     good = objects.ious[rows, chosen] >= GOOD_IOU
     shares = []

@@ -134,9 +134,10 @@ class TrainingSettings:
             if self.trainable not in ("hq", "decoder"):
                 raise ValueError(f"embedding_cache needs a frozen encoder, but trainable is {self.trainable!r}")
             self.whole_images = True
-        if self.damage_share and self.whole_images:
-            option = "embedding_cache" if self.embedding_cache is not None else "whole_images"
-            raise ValueError(f"{option} takes images as they are, so damage_share cannot be had with it")
+        for name in ("damage_share", "scale_jitter"):
+            if getattr(self, name) and self.whole_images:
+                option = "embedding_cache" if self.embedding_cache is not None else "whole_images"
+                raise ValueError(f"{option} takes images as they are, so {name} cannot be had with it")
         if self.scale_jitter is not None:
             pair = list(self.scale_jitter) if isinstance(self.scale_jitter, list | tuple) else []
             if len(pair) != 2:
@@ -146,9 +147,6 @@ class TrainingSettings:
             low, high = pair
             if not 0 < low <= high:
                 raise ValueError(f"scale_jitter must be two shares, the smaller first, got {self.scale_jitter}")
-            if self.whole_images:
-                option = "embedding_cache" if self.embedding_cache is not None else "whole_images"
-                raise ValueError(f"{option} takes images as they are, so scale_jitter cannot be had with it")
 
     @property
     def encoder_rate(self) -> float:

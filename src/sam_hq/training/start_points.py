@@ -15,11 +15,11 @@ import torch
 from transformers import PreTrainedConfig
 
 from ..configuration_sam_hq import SamHQConfig
-from ..hub.checkpoint_files import listed_names, read_sam_weights
+from ..hub.checkpoint_files import listed_faults, read_sam_weights
 from ..hub.conversion import convert_weights, infer_config, processor_for
+from ..hub.key_map import is_hq_name
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
-from .parts import is_hq_part
 
 PLAIN_SAM = "sam"  # the model type of transformers' SamModel
 NAMES_SHOWN = 5
@@ -101,19 +101,14 @@ def start_from_sam(name: str | Path, seed: int = 0) -> StartPoint:
     model, found = model_class.from_pretrained(
         name, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
     )
-    new_weights = [key for key in model.state_dict() if is_hq_part(key)]
+    new_weights = [key for key in model.state_dict() if is_hq_name(key)]
     faults = {
         "missing": set(found["missing_keys"]) - set(new_weights),
         "unknown": set(found["unexpected_keys"]) | (set(new_weights) - set(found["missing_keys"])),
         "misshapen": {key[0] if isinstance(key, tuple) else key for key in found["mismatched_keys"]},
     }
-    listed = [
-        f"{len(names)} {kind}: {listed_names(sorted(names), NAMES_SHOWN)}" for kind, names in faults.items() if names
-    ]
-    if listed:
-        raise ValueError(
-            f"the weights of {str(name)!r} are not those of a SAM of its configuration; {'; '.join(listed)}"
-        )
+    if listed := listed_faults(faults, NAMES_SHOWN):
+        raise ValueError(f"the weights of {str(name)!r} are not those of a SAM of its configuration; {listed}")
     return _with_fresh_parts(StartPoint(model, _processor_of(name, config), new_weights), name, seed)
 
 
@@ -128,7 +123,7 @@ def draw_hq_parts(model: SamHQModel, seed: int = 0) -> None:
         torch.manual_seed(seed)
         for name, module in model.named_modules():
             reset = getattr(module, "reset_parameters", None)
-            if reset is not None and is_hq_part(f"{name}."):
+            if reset is not None and is_hq_name(f"{name}."):
                 reset()
 
 

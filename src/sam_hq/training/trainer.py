@@ -127,23 +127,24 @@ class Trainer:
         Warns:
             UserWarning: The run began with other weights than those of the model given now.
         """
-        states = self.folder.states()
-        if states:
-            if settings_of(states[-1]).get(MODEL, self.resume_settings[MODEL]) != self.resume_settings[MODEL]:
+        if states := self.folder.states():
+            newest, now = states[-1], self.resume_settings
+            before = settings_of(newest)
+            if before.get(MODEL, now[MODEL]) != now[MODEL]:
                 warnings.warn(
-                    f"the run in {str(states[-1])!r} began with other weights than those given now, which are ignored: "
-                    "it goes on with its own; name a new output folder to train the ones given",
+                    f"the run in {str(newest)!r} began with other weights than those given now, which are ignored: "
+                    "it resumes with its own; name a new output folder to train the ones given",
                     stacklevel=2,
                 )
-            if changed := changed_settings(states[-1], self.resume_settings):
-                self.say.line(f"changed since {states[-1].name}: {', '.join(changed)}")
+            if changed := changed_settings(newest, now):
+                self.say.line(f"changed since {newest.name}: {', '.join(changed)}")
             try:
-                self.folder.check_state(states[-1])
-                self.accelerator.load_state(str(states[-1]))
+                self.folder.check_state(newest)
+                self.accelerator.load_state(str(newest))
             except (RuntimeError, ValueError, KeyError, EOFError, OSError, UnpicklingError, SafetensorError) as error:
-                raise ValueError(f"cannot resume from {str(states[-1])!r}, is it of another model? {error}") from error
+                raise ValueError(f"cannot resume from {str(newest)!r}, is it of another model? {error}") from error
             self.accelerator.step = 0  # states are saved between updates, whatever their accumulation
-            if settings_of(states[-1]).get("validation_images") != self.resume_settings["validation_images"]:
+            if before.get("validation_images") != now["validation_images"]:
                 self.progress.best = -math.inf  # scores on other photos do not compare
         if self.accelerator.is_main_process:
             self.folder.cut_log(self.progress.step)
