@@ -145,10 +145,10 @@ def test_with_hq_parts_the_validation_tells_sams_mask_from_the_sum(tmp_path, tra
 def test_four_images_are_learnt_by_heart(tmp_path):
     torch.manual_seed(0)
     images = large_shapes(4)
-    model = fresh_model()
+    model = fresh_model("vit")
     settings = TrainingSettings(
         trainable="all",
-        steps=200,
+        steps=100,
         batch_size=4,
         objects=1,
         learning_rate=4e-3,
@@ -157,7 +157,7 @@ def test_four_images_are_learnt_by_heart(tmp_path):
         prompt_shares={"box": 1.0},
         smallest_crop=1.0,
         decay_share=0.5,
-        validate_every=200,
+        validate_every=100,
         weight_decay=0.0,
     )
     Trainer(model, processor(), images, tmp_path, settings).train()
