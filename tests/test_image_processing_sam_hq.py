@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,29 @@ def test_post_processing_drops_padded_objects(small):
     kept = small.post_process_masks(LOGITS, ORIGINAL, RESHAPED, valid_objects=valid_objects)
     assert torch.equal(kept[0], everything[0][:2])
     assert kept[1].shape == (0, 2, 64, 32)
+
+
+@pytest.mark.parametrize("size", [{"longest_edge": 128}, {"height": 128, "width": 128}])
+def test_exchanged_sizes_warn(size):
+    processor = SamHQImageProcessor(**{**SMALL_OPTIONS, "size": size})
+    options = processor.options_of_call({})
+    for originals in ([(60, 100), (64, 32)], [(60, 100), (128, 128)], [(1, 100), (77, 128)]):
+        reshaped = processor.reshaped_sizes(originals, options)
+        with pytest.warns(UserWarning, match="original_sizes .* reshaped_input_sizes .* are the two exchanged") as seen:
+            exchanged = processor.post_process_masks(LOGITS, torch.tensor(reshaped), torch.tensor(originals))
+        assert [warning.filename for warning in seen] == [__file__]
+        assert [tuple(mask.shape[-2:]) for mask in exchanged] == reshaped
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for originals in (
+            [(60, 100), (64, 32)],
+            [(128, 128), (77, 128)],
+            [(300, 500), (60, 100)],
+            [(1, 900), (900, 1)],
+        ):
+            processor.post_process_masks(LOGITS, originals, processor.reshaped_sizes(originals, options))
+        # Resized by the sizes of a call: only some could be exchanged.
+        processor.post_process_masks(LOGITS, [(64, 128), (300, 500)], [(32, 64), (38, 64)])
 
 
 def test_post_processing_takes_numbers_of_numpy(small):

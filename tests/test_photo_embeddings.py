@@ -70,6 +70,21 @@ def test_weights_written_to_in_any_way_make_other_embeddings(write):
     predictor.predict(after, boxes=[10, 10, 80, 80])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_embeddings_of_rounded_and_of_exact_weights_go_together(dtype, tmp_path):
+    # 300 numbers of a weight and more: some are rounded to another bfloat16 by way of float16.
+    exact, rounded, other = small_model("tiny_vit"), small_model("tiny_vit").to(dtype), small_model("tiny_vit", seed=1)
+    processor = processor_for(small_config("tiny_vit"))
+    photo = Image.effect_noise((120, 90), 80).convert("RGB")
+    for maker, reader in ((rounded, exact), (exact, rounded)):
+        SamHQPredictor(maker, processor).embed(photo).save(tmp_path / "kept.safetensors")
+        kept = PhotoEmbeddings.load(tmp_path / "kept.safetensors")
+        assert SamHQPredictor(reader, processor).predict(kept, boxes=[10, 10, 80, 80]).masks.any()
+        for stranger in (other, copy.deepcopy(other).to(dtype)):
+            with pytest.raises(ValueError, match="made by another model"):
+                SamHQPredictor(stranger, processor).predict(kept, boxes=[10, 10, 80, 80])
+
+
 def test_another_adapter_makes_other_embeddings():
     model = small_model()
     layers = peft.LoraConfig(r=2, target_modules=["qkv"], init_lora_weights=False)

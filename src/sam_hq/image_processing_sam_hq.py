@@ -32,6 +32,7 @@ from .images.mask_frames import (
     photo_masks_to_labels,
     resized_size,
     size_pairs,
+    warn_if_exchanged,
 )
 from .images.pillow_resize import resize_like_pillow
 from .images.stock_pipeline import MaskGenerationProcessing
@@ -228,6 +229,10 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
                 a flag that is neither True nor False.
             ValueError: Lists of different lengths, wrong ranks, NaN, or sizes that do not fit the frame or each other.
 
+        Warns:
+            UserWarning: `original_sizes` and `reshaped_input_sizes` that can only be exchanged, by the processor's own
+                `size`.
+
         Source: segment_anything_hq/modeling/sam.py, `Sam.postprocess_masks`.
         """
         pad_size = self.pad_size if pad_size is None else size_dict("pad_size", pad_size)
@@ -246,6 +251,9 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         # An image may have been squashed into the frame, by the processor's own size or by that of the call.
         squashed = [frame_size] if "longest_edge" in self.size else reshaped_sizes
         check_same_shape(original_sizes, reshaped_sizes, squashed)
+        if reshaped_input_sizes is not None:
+            resized_again = self.reshaped_sizes(reshaped_sizes, self.options_of_call({}))
+            warn_if_exchanged(original_sizes, reshaped_sizes, resized_again)
         return [
             low_res_masks_to_photo(of_image, reshaped_size, original_size, frame_size, mask_threshold, binarize)
             for of_image, original_size, reshaped_size in zip(masks, original_sizes, reshaped_sizes, strict=True)

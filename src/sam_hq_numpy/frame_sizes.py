@@ -1,5 +1,6 @@
 """Sizes of images in the frames that `mask_frames` describes; plain numbers."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,6 +71,29 @@ def check_same_shape(
         raise ValueError(
             f"original_sizes[{i}] and reshaped_input_sizes[{i}] must have the same shape as (height, width), got "
             f"{original} and {reshaped}; {hint}"
+        )
+
+
+def warn_if_exchanged(
+    original_sizes: Sequence[tuple[int, int]],
+    reshaped_sizes: Sequence[tuple[int, int]],
+    resized_again: Sequence[tuple[int, int]],
+) -> None:
+    """Warn of original and resized sizes that are right only if one is taken for the other.
+
+    Args:
+        original_sizes: (height, width) of every image.
+        reshaped_sizes: (height, width) of every image in the resized frame.
+        resized_again: What images of `reshaped_sizes` have in the resized frame.
+
+    Warns:
+        UserWarning: What are called resized sizes become, resized, what are called original sizes.
+    """
+    if list(original_sizes) == list(resized_again) != list(reshaped_sizes):
+        warnings.warn(
+            f"original_sizes {shown(list(original_sizes))} are what images of reshaped_input_sizes "
+            f"{shown(list(reshaped_sizes))} are resized to: are the two exchanged? Masks have original_sizes now",
+            stacklevel=3,
         )
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from .image_arrays import check_pixel_count
 from .photo_sources import UnreadableImageError, is_encoded, is_url, no_image, opened_source, source_name
-from .value_ranges import InputRange, check_range, to_uint8
+from .value_ranges import InputRange, check_range, to_uint8, warn_if_zero_and_one
 
 EXIF_ORIENTATION = 0x0112
 # Their further frames are no photos of their own: previews and depth of cameras, the layers of a drawing.
@@ -103,6 +103,9 @@ def decoded_rgb(
     Raises:
         UnreadableImageError: As `decoded_photo`.
         ValueError: As `decoded_photo`, and for values out of range.
+
+    Warns:
+        UserWarning: As `value_ranges.to_uint8`.
     """
     image = decoded_whole(source, max_pixels=max_pixels, timeout=timeout)
     if isinstance(image, np.ndarray):
@@ -112,8 +115,12 @@ def decoded_rgb(
         if image.mode != "F" and not image.mode.startswith("I"):
             if image.mode == "P" and "transparency" in image.info:
                 image = image.convert("RGBA")  # Pillow warns when such a palette is converted to RGB directly
-            return np.asarray(image.convert("RGB"))
-        gray = np.asarray(image)
+            rgb, gray = np.asarray(image.convert("RGB")), None
+        else:
+            gray = np.asarray(image)
+    if gray is None:
+        warn_if_zero_and_one(rgb, input_range, f"images: the values of {name}")
+        return rgb
     # Mode I is what Pillow makes of 16-bit gray files, in 32 bits.
     if gray.dtype.kind in "iu" and input_range is None:
         check_range(gray, 0, 65535, f"images: the values of {name}")

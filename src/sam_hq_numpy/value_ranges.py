@@ -17,6 +17,8 @@ NARROW_SHARE = 0.25
 # Pixels at either end that are ignored, in percent, where they alone make a range wide: dead and saturated ones.
 OUTLIERS_PERCENT = 0.1
 _SAMPLED_SIDE = 1024
+# Enough to see that a photo is no image of zeros and ones, whatever its size.
+_GLANCED_SIDE = 64
 
 
 def checked_input_range(input_range: Any) -> str | tuple[float, float] | None:
@@ -62,9 +64,11 @@ def to_uint8(pixels: np.ndarray, input_range: InputRange = None, name: str = "im
         ValueError: Values that are not finite or out of range.
 
     Warns:
-        UserWarning: The values fill less than a quarter of their range, so that the image is nearly of one tone.
+        UserWarning: The values fill less than a quarter of their range, so that the image is nearly of one tone; or
+            whole numbers are 0 and 1 alone.
     """
     if pixels.dtype == np.uint8:
+        warn_if_zero_and_one(pixels, input_range, name)
         return pixels, False
     if pixels.dtype == bool:
         return np.where(pixels, np.uint8(255), np.uint8(0)), False
@@ -85,8 +89,38 @@ def to_uint8(pixels: np.ndarray, input_range: InputRange = None, name: str = "im
         return ((pixels.astype(np.int32) + 128) // 257).astype(np.uint8), False
     if pixels.dtype.kind != "f":
         check_range(pixels, 0, 255, name)
+        warn_if_zero_and_one(pixels, input_range, name)
         return pixels.astype(np.uint8), False
     return _floats_to_uint8(pixels, name)
+
+
+def warn_if_zero_and_one(pixels: Any, input_range: InputRange = None, name: str = "images") -> None:
+    """Warn of whole numbers that are 0 and 1 alone: black for the model, and often floats in [0, 1] that were cast.
+
+    Args:
+        pixels: An array or a tensor of any shape and of whole numbers in 0 to 255.
+        input_range: See `to_uint8`; one that ends above 1 says that they are meant so.
+        name: For messages.
+
+    Warns:
+        UserWarning: There are zeros and ones, and nothing else.
+    """
+    input_range = checked_input_range(input_range)
+    if isinstance(input_range, tuple) and input_range[1] > 1:
+        return
+    # A photo is told by a few of its pixels; only what could be zeros and ones is read whole.
+    if _every(pixels, _GLANCED_SIDE).max() <= 1 and pixels.max() == 1 and pixels.min() == 0:
+        warnings.warn(
+            f"{name} of {pixels.dtype} hold only 0 and 1, of 255, so the image is black for the model; were floats in "
+            "[0, 1] cast to whole numbers? Pass them as floats, or a mask as bool; input_range=(0, 255) says that they "
+            "are meant so",
+            stacklevel=2,
+        )
+
+
+def _every(pixels: Any, side: int) -> Any:
+    """About `side` entries of every dimension, evenly spread."""
+    return pixels[tuple(slice(None, None, max(1, length // side)) for length in pixels.shape)]
 
 
 def _floats_to_uint8(pixels: np.ndarray, name: str) -> tuple[np.ndarray, bool]:
@@ -122,8 +156,7 @@ def check_range(pixels: np.ndarray, low: float, high: float, name: str) -> None:
 def _found_range(pixels: np.ndarray) -> tuple[float, float]:
     """Lowest and highest value, without outliers where these alone make the range wide."""
     low, high = float(pixels.min()), float(pixels.max())
-    steps = tuple(slice(None, None, max(1, side // _SAMPLED_SIDE)) for side in pixels.shape)
-    sampled = pixels[steps].astype(np.float64)
+    sampled = _every(pixels, _SAMPLED_SIDE).astype(np.float64)
     inner_low, inner_high = np.percentile(sampled, [OUTLIERS_PERCENT, 100 - OUTLIERS_PERCENT]).tolist()
     if inner_low < inner_high and (inner_high - inner_low) < NARROW_SHARE * (high - low):
         return inner_low, inner_high

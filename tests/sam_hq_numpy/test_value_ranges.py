@@ -10,7 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import PHOTOS
+from conftest import PHOTOS, small_config, small_model
+from sam_hq.generation.generator import SamHQMaskGenerator
+from sam_hq.generation.regions_of_interest import segment_regions
+from sam_hq.hub.conversion import processor_for
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.images.image_loading import load_rgb
 from sam_hq.images.large_photos import PhotoRegions
@@ -202,3 +205,65 @@ def test_sixteen_bit_colours_of_which_pillow_keeps_eight_warn():
         warnings.simplefilter("error")
         full = np.dstack([PHOTO.astype(np.uint16) * 257] * 3)
         np.testing.assert_array_equal(load_rgb(Image.open(io.BytesIO(png_of_16_bits(full))))[0][..., 0], PHOTO)
+
+
+ZERO_ONE = (PHOTO > 100).astype(np.uint8)
+CAST = {
+    "gray": ZERO_ONE,
+    "colours": np.dstack([ZERO_ONE, 1 - ZERO_ONE, ZERO_ONE]),
+    "colours with alpha": np.dstack([ZERO_ONE] * 3 + [np.full(PHOTO.shape, 255, np.uint8)]),
+    "channels first": np.stack([ZERO_ONE] * 3),
+    "64 bits": ZERO_ONE.astype(np.int64),
+    "signed": ZERO_ONE.astype(np.int8),
+    "tensor": torch.from_numpy(np.stack([ZERO_ONE] * 3)),
+    "tensor of 64 bits": torch.from_numpy(ZERO_ONE.astype(np.int64)),
+    "Pillow": Image.fromarray(ZERO_ONE),
+    "Pillow, colours": Image.fromarray(np.dstack([ZERO_ONE] * 3)),
+    "file": tiff(Image.fromarray(ZERO_ONE)),
+    "one white point": np.pad(np.ones((1, 1), np.uint8), ((700, 0), (0, 999))),
+}
+
+
+@pytest.mark.parametrize("name", CAST)
+@pytest.mark.parametrize("read", [lambda *args, **options: load_rgb(*args, **options)[0], image_rgb])
+def test_whole_numbers_of_zero_and_one_alone_warn(name, read):
+    image = CAST[name]
+    if read is image_rgb and isinstance(image, torch.Tensor):
+        image = image.numpy()
+    with pytest.warns(UserWarning, match=r"hold only 0 and 1, .*were floats in \[0, 1\] cast .*input_range=\(0, 255\)"):
+        pixels = read(image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read(image, input_range=(0, 255)), pixels)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        ZERO_ONE.astype(bool),
+        Image.fromarray(ZERO_ONE.astype(bool)),
+        ZERO_ONE.astype(np.float32),
+        ZERO_ONE * 255,
+        ZERO_ONE * 2,
+        np.zeros((9, 9, 3), np.uint8),
+        np.ones((9, 9, 3), np.uint8),
+        np.pad(np.full((1, 1), 2, np.uint8), ((700, 0), (0, 999))) | np.eye(701, 1000, dtype=np.uint8),
+    ],
+)
+def test_black_and_white_and_black_images_do_not_warn(image):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_rgb(image)
+
+
+def test_masks_and_parts_of_a_photo_may_be_zeros_and_ones():
+    photo = np.asarray(Image.open(PHOTOS / "kitten.jpg").resize((160, 120))).copy()
+    photo[:, :80] = ZERO_ONE[:, :80, None]
+    model = small_model()
+    processor = processor_for(small_config())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        processor(photo, segmentation_maps=[ZERO_ONE], input_masks=ZERO_ONE[None, None], return_tensors="pt")
+        generator = SamHQMaskGenerator(model, processor, tile_size=64, points_per_crop=1)
+        generator.generate(photo)
+        segment_regions(model, processor, photo, input_boxes=[[10, 10, 30, 30]], tile_size=48, max_growths=0)

@@ -196,9 +196,9 @@ class SamHQMaskGenerator:
                 bar.refresh()
                 pixels = [crop.pixels for crop in batch if crop.pixels is not None]
                 most = max(part.shape[0] * part.shape[1] for part in pixels)  # limited where the photo was opened
-                embedded = embed_images(
-                    self.model, self.image_processor, pixels, max_pixels=most, input_data_format="channels_last"
-                )
+                # A dark part of a photo may be of zeros and ones: no warning of that.
+                options_of_parts = {"input_data_format": "channels_last", "max_pixels": most, "input_range": (0, 255)}
+                embedded = embed_images(self.model, self.image_processor, pixels, **options_of_parts)
                 for crop, embeddings in zip(batch, embedded, strict=True):
                     if keep_embeddings is not None and crop.is_first and crop.size == crop.image_size:
                         keep_embeddings(embeddings)

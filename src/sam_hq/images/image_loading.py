@@ -14,7 +14,7 @@ from PIL import Image
 from sam_hq_numpy.image_arrays import array_rgb, check_pixel_count, image_axis
 from sam_hq_numpy.photo_files import decoded_rgb
 from sam_hq_numpy.photo_sources import is_encoded, no_image
-from sam_hq_numpy.value_ranges import InputRange
+from sam_hq_numpy.value_ranges import InputRange, warn_if_zero_and_one
 
 
 def flat_image_list(images: Any) -> list:
@@ -85,7 +85,7 @@ def load_rgb(
         ValueError: An unreadable (`UnreadableImageError`), empty or too large image, or values out of range.
 
     Warns:
-        UserWarning: The values fill a small part of their range, or a file has several frames.
+        UserWarning: The values fill a small part of their range or are 0 and 1 alone, or a file has several frames.
     """
     if not isinstance(image, np.ndarray | torch.Tensor):
         return decoded_rgb(image, max_pixels=max_pixels, input_range=input_range, timeout=timeout), False
@@ -94,7 +94,7 @@ def load_rgb(
     if isinstance(image, torch.Tensor):
         _check_plain(image)
         if image.device.type != "cpu" and image.dtype == torch.uint8:
-            return _on_device(image, max_pixels, input_data_format), False
+            return _on_device(image, max_pixels, input_data_format, input_range), False
     pixels, unit_range = array_rgb(
         _as_array(image), max_pixels=max_pixels, input_data_format=input_data_format, input_range=input_range
     )
@@ -120,11 +120,15 @@ def _check_plain(image: torch.Tensor) -> None:
         raise TypeError(f"images must hold numbers, got a {image.layout} tensor of {image.dtype} on {image.device}")
 
 
-def _on_device(image: torch.Tensor, max_pixels: int | None, input_data_format: str | None) -> torch.Tensor:
+def _on_device(
+    image: torch.Tensor, max_pixels: int | None, input_data_format: str | None, input_range: InputRange
+) -> torch.Tensor:
     axis = image_axis(tuple(image.shape), input_data_format)
     pixels = image[None] if axis is None else image.movedim(axis, 0)  # (channels, H, W)
     check_pixel_count(pixels.shape[2], pixels.shape[1], max_pixels)
-    return pixels.expand(3, -1, -1) if pixels.shape[0] == 1 else pixels[:3]
+    pixels = pixels.expand(3, -1, -1) if pixels.shape[0] == 1 else pixels[:3]
+    warn_if_zero_and_one(pixels, input_range)
+    return pixels
 
 
 def _as_array(image: np.ndarray | torch.Tensor) -> np.ndarray:

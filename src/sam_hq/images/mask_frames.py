@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from sam_hq_numpy.frame_sizes import check_same_shape, resized_size, size_pairs
+from sam_hq_numpy.frame_sizes import check_same_shape, resized_size, size_pairs, warn_if_exchanged
 from sam_hq_numpy.prompt_labels import ROUGH_MASK_LOGIT
 
 from ..model.losses import IGNORED_LABEL
@@ -134,4 +134,5 @@ __all__ = [
     "photo_masks_to_logits",
     "resized_size",
     "size_pairs",
+    "warn_if_exchanged",
 ]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..images.image_options import mean_and_std
-from ..images.mask_frames import low_res_masks_to_photo
+from ..images.mask_frames import low_res_masks_to_photo, resized_size, size_pairs, warn_if_exchanged
 from ..model.model_access import execution_device
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
@@ -86,6 +86,8 @@ class Sam(nn.Module):
             (B, M, H, W) logits.
         """
         side = self.image_encoder.img_size
+        (given,), (resized,) = size_pairs("input_size", [input_size]), size_pairs("original_size", [original_size])
+        warn_if_exchanged([resized], [given], [resized_size(given, side)])
         return low_res_masks_to_photo(masks, input_size, original_size, (side, side), binarize=False)
 
     @torch.no_grad()
