@@ -137,7 +137,11 @@ def _segment(
         within["points"] = prompts["points"] - corner
     most = (region[2] - region[0]) * (region[3] - region[1])  # the limit was applied when the image was opened
     # A dark part of a photo may be of zeros and ones: no warning of that.
-    options_of_part = {"input_data_format": "channels_last", "max_pixels": most, "input_range": (0, 255)}
+    options_of_part: dict[str, Any] = {
+        "input_data_format": "channels_last",
+        "max_pixels": most,
+        "input_range": (0, 255),
+    }
     embeddings = predictor.embed(photo.region(region), **options_of_part)
     outputs = predictor.decode(embeddings, **within, **options)
     mask = predictor.photo_masks(embeddings, outputs.pred_masks[0, :, 0]).cpu()  # (1, H, W)
