@@ -298,7 +298,7 @@ BAD = {
     "prompts of one image": (
         {"pixel_values": PIXELS, "input_boxes": BOXES[:1]},
         ValueError,
-        "1 images, but there are 2",
+        "for 1 image, but there are 2",
     ),
     "small mask": ({"pixel_values": PIXELS, "input_masks": MASKS[..., :16]}, ValueError, "input_masks"),
     "mask at photo size": ({"pixel_values": PIXELS, "input_masks": MASKS > 0}, TypeError, "input_masks"),

@@ -169,7 +169,7 @@ def test_embeddings_of_another_frame_are_refused(predictor, photo):
         ({"boxes": [[1, 2, 3]]}, ValueError, "input_boxes"),
         ({"boxes": [[0, 0, 9, 9]] * 2, "points": [[5, 5]]}, ValueError, "same number of objects"),
         ({"labels": [1]}, ValueError, "without input_points"),
-        ({"points": [[5, 5]], "labels": [1, 0]}, ValueError, "one label"),
+        ({"points": [[5, 5]], "labels": [1, 0]}, ValueError, "a label for each of 1 point"),
         ({"points": "here"}, TypeError, "input_points"),
         ({"masks": np.zeros((7, 7), bool)}, ValueError, "input_masks"),
         ({"multimask_output": "no"}, TypeError, "multimask_output must be True or False, got 'no'"),

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
+import torch
 from tqdm.auto import tqdm
 
 
@@ -12,7 +13,8 @@ def killable(function: Callable, *arguments: object) -> BaseProcess:
     """A process, not started yet, that calls a function.
 
     tqdm's own lock is shared by forked processes, and stays locked where one is killed that holds it: here each has its
-    own, as processes that users start have.
+    own, as processes that users start have. Torch's threads do not come along when a process is forked, and work that is
+    given to them would never end: there is one thread.
 
     Args:
         function: What is called.
@@ -23,4 +25,5 @@ def killable(function: Callable, *arguments: object) -> BaseProcess:
 
 def _call(function: Callable, arguments: tuple) -> None:
     tqdm.set_lock(threading.RLock())
+    torch.set_num_threads(1)
     function(*arguments)
