@@ -13,8 +13,8 @@ def killable(function: Callable, *arguments: object) -> BaseProcess:
     """A process, not started yet, that calls a function.
 
     tqdm's own lock is shared by forked processes, and stays locked where one is killed that holds it: here each has its
-    own, as processes that users start have. Torch's threads do not come along when a process is forked, and work that is
-    given to them would never end: there is one thread.
+    own, as processes that users start have. Torch's threads do not come along when a process is forked, and work that
+    is given to them would never end: there is one thread.
 
     Args:
         function: What is called.
