@@ -130,7 +130,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
         ValueError: If it cannot be loaded, or if a weight is missing, unknown, misshapen or not finite.
     """
     import sam_hq
-    from sam_hq.hub.checkpoint_files import listed_faults
+    from sam_hq_numpy.number_limits import listed_faults
 
     model_class: Any = sam_hq.SamHQModel  # with `output_loading_info` it returns a pair, which its type leaves out
     try:

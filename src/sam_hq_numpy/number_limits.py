@@ -1,9 +1,12 @@
 """Numbers that callers pass, refused by the argument's name where they cannot be meant; and counts in words."""
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
 
 import numpy as np
+
+_NAMES_SHOWN = 20
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -106,4 +109,27 @@ def shown(value: object, limit: int = 200) -> str:
         return f"a {type(value).__name__} that is too long to be shown"
 
 
-__all__ = ["check_flag", "check_number", "check_whole", "shown"]
+def listed_names(names: Sequence[str], limit: int = _NAMES_SHOWN) -> str:
+    """Names for an error message, the first ones if they are many.
+
+    Args:
+        names: Such as those of weights.
+        limit: How many are named.
+    """
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def listed_faults(faults: Mapping[str, Collection[str]], limit: int = _NAMES_SHOWN) -> str:
+    """What is wrong with weights, for an error message; empty where nothing is.
+
+    Args:
+        faults: Names of weights by their fault, such as "missing".
+        limit: How many are named of each.
+    """
+    return "; ".join(
+        f"{len(names)} {fault}: {listed_names(sorted(names), limit)}" for fault, names in faults.items() if names
+    )
+
+
+__all__ = ["check_flag", "check_number", "check_whole", "counted", "listed_faults", "listed_names", "shown"]

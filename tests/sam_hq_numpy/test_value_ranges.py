@@ -56,12 +56,18 @@ NARROW = {
 }
 
 
+def read_by_runner(image, **options):
+    """As the runner reads it, which takes no tensors."""
+    return image_rgb(image.numpy() if isinstance(image, torch.Tensor) else image, **options)
+
+
+READERS = pytest.mark.parametrize("read", [lambda image, **options: load_rgb(image, **options)[0], read_by_runner])
+
+
 @pytest.mark.parametrize("name", NARROW)
-@pytest.mark.parametrize("read", [lambda *args, **options: load_rgb(*args, **options)[0], image_rgb])
+@READERS
 def test_narrow_images_warn_of_the_range_and_the_option_that_helps(name, read):
     image = NARROW[name]
-    if read is image_rgb and isinstance(image, torch.Tensor):
-        image = image.numpy()
     with pytest.warns(UserWarning, match=r"hold values in \[.*\], a small part of .*input_range='auto'"):
         read(image)
     with warnings.catch_warnings():
@@ -225,11 +231,9 @@ CAST = {
 
 
 @pytest.mark.parametrize("name", CAST)
-@pytest.mark.parametrize("read", [lambda *args, **options: load_rgb(*args, **options)[0], image_rgb])
+@READERS
 def test_whole_numbers_of_zero_and_one_alone_warn(name, read):
     image = CAST[name]
-    if read is image_rgb and isinstance(image, torch.Tensor):
-        image = image.numpy()
     with pytest.warns(UserWarning, match=r"hold only 0 and 1, .*were floats in \[0, 1\] cast .*input_range=\(0, 255\)"):
         pixels = read(image)
     with warnings.catch_warnings():

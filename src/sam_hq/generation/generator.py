@@ -20,7 +20,7 @@ from sam_hq_numpy.number_limits import check_whole
 from sam_hq_numpy.photo_sources import is_encoded
 
 from ..image_processing_sam_hq import SamHQImageProcessor
-from ..images.large_photos import PhotoRegions
+from ..images.large_photos import PhotoRegions, options_of_parts
 from ..images.processor_fit import check_processor_fits
 from ..model.forward_validation import warn_of_untrained_hq_token
 from ..model.model_access import unwrapped
@@ -195,10 +195,7 @@ class SamHQMaskGenerator:
                 bar.total = (bar.total or 0) + sum(len(crop.grid) for crop in batch)
                 bar.refresh()
                 pixels = [crop.pixels for crop in batch if crop.pixels is not None]
-                most = max(part.shape[0] * part.shape[1] for part in pixels)  # limited where the photo was opened
-                # A dark part of a photo may be of zeros and ones: no warning of that.
-                options_of_parts = {"input_data_format": "channels_last", "max_pixels": most, "input_range": (0, 255)}
-                embedded = embed_images(self.model, self.image_processor, pixels, **options_of_parts)
+                embedded = embed_images(self.model, self.image_processor, pixels, **options_of_parts(pixels))
                 for crop, embeddings in zip(batch, embedded, strict=True):
                     if keep_embeddings is not None and crop.is_first and crop.size == crop.image_size:
                         keep_embeddings(embeddings)

@@ -15,7 +15,7 @@ from sam_hq_numpy.prompt_nesting import boxes_per_image, labels_per_object, poin
 from sam_hq_numpy.prompt_warnings import prompts_already_checked, warn_about_prompts
 from sam_hq_numpy.value_ranges import InputRange
 
-from ..images.large_photos import PhotoRegions
+from ..images.large_photos import PhotoRegions, options_of_parts
 from ..images.mask_ops import masks_to_boxes, touches_crop_edge
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
@@ -135,14 +135,8 @@ def _segment(
         within["boxes"] = prompts["boxes"] - np.tile(corner, 2)
     if prompts["points"] is not None:
         within["points"] = prompts["points"] - corner
-    most = (region[2] - region[0]) * (region[3] - region[1])  # the limit was applied when the image was opened
-    # A dark part of a photo may be of zeros and ones: no warning of that.
-    options_of_part: dict[str, Any] = {
-        "input_data_format": "channels_last",
-        "max_pixels": most,
-        "input_range": (0, 255),
-    }
-    embeddings = predictor.embed(photo.region(region), **options_of_part)
+    part = photo.region(region)
+    embeddings = predictor.embed(part, **options_of_parts([part]))
     outputs = predictor.decode(embeddings, **within, **options)
     mask = predictor.photo_masks(embeddings, outputs.pred_masks[0, :, 0]).cpu()  # (1, H, W)
     is_cut = bool(touches_crop_edge(masks_to_boxes(mask), region, photo.size)[0])

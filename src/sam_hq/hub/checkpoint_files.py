@@ -4,13 +4,14 @@ import argparse
 import re
 import warnings
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sam_hq_numpy.atomic_writing import new_file
+from sam_hq_numpy.number_limits import listed_names
 
 from .key_map import DROPPED_TINY_VIT_SHAPES, authors_name
 
@@ -22,7 +23,6 @@ _PREFIXES = ("module", "_orig_mod", "sam", "model", "net", "sam_model", "segment
 _ADDED = re.compile(r"(?P<before>^|\.)_orig_mod\.")
 _PIXEL_STATISTICS = {"pixel_mean": (123.675, 116.28, 103.53), "pixel_std": (58.395, 57.12, 57.375)}
 _SHARED_BYTES = 64 * 1024 * 1024  # that tensors may take beyond their data, where some share it
-_NAMES_SHOWN = 20
 
 
 def read_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
@@ -125,29 +125,6 @@ def write_authors_weights(state_dict: Mapping[str, torch.Tensor], path: str | Pa
         weights |= {name: torch.zeros(shape) for name, shape in DROPPED_TINY_VIT_SHAPES.items()}
     with new_file(path) as aside:
         torch.save(weights, aside)
-
-
-def listed_names(names: Sequence[str], limit: int = _NAMES_SHOWN) -> str:
-    """Names for an error message, the first ones if they are many.
-
-    Args:
-        names: Such as those of weights.
-        limit: How many are named.
-    """
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
-def listed_faults(faults: Mapping[str, Collection[str]], limit: int = _NAMES_SHOWN) -> str:
-    """What is wrong with weights, for an error message; empty where nothing is.
-
-    Args:
-        faults: Names of weights by their fault, such as "missing".
-        limit: How many are named of each.
-    """
-    return "; ".join(
-        f"{len(names)} {fault}: {listed_names(sorted(names), limit)}" for fault, names in faults.items() if names
-    )
 
 
 def _check_archive(path: Path) -> None:

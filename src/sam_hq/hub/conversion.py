@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 
 from sam_hq_numpy.atomic_writing import new_directory
-from sam_hq_numpy.number_limits import counted
+from sam_hq_numpy.number_limits import counted, listed_faults, listed_names
 
 from ..configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig, SamHQVisionConfig
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
-from .checkpoint_files import listed_faults, listed_names, read_sam_weights, read_weights
+from .checkpoint_files import read_sam_weights, read_weights
 from .code_export import add_code
 from .key_map import authors_name, is_hq_name, is_unused_name, our_name
 from .model_card import model_card

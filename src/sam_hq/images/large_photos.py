@@ -1,6 +1,7 @@
 """Photos too large to be handled in one piece: regions read one at a time from one decoded copy."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -73,3 +74,14 @@ class PhotoRegions:
             part = self._photo.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST, (x0, y0, x1, y1))
             return np.asarray(part.convert("RGB"))
         return self._photo[y0:y1, x0:x1]
+
+
+def options_of_parts(parts: Sequence[np.ndarray]) -> dict[str, Any]:
+    """How the image processor takes parts of a photo, whose size and values were checked when it was opened.
+
+    Args:
+        parts: `(H, W, 3)` uint8 each.
+    """
+    most = max(part.shape[0] * part.shape[1] for part in parts)
+    # A dark part may be of zeros and ones, which the range says are meant so.
+    return {"input_data_format": "channels_last", "max_pixels": most, "input_range": (0, 255)}

@@ -7,6 +7,8 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from sam_hq_numpy.number_limits import listed_names
+
 _NAMES_SHOWN = 5
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -30,7 +32,9 @@ def check_values(model: nn.Module, place: str) -> None:
     negative = [name for name, (low, _) in bounds.items() if name.endswith("running_var") and low < 0]
     for fault, names in (("not finite", broken), ("with negative variances", negative)):
         if names:
-            raise ValueError(f"the weights of {place!r} are damaged; {len(names)} {fault}: {_listed(names)}")
+            raise ValueError(
+                f"the weights of {place!r} are damaged; {len(names)} {fault}: {listed_names(names, _NAMES_SHOWN)}"
+            )
 
 
 def check_stored_dtypes(
@@ -58,7 +62,7 @@ def check_stored_dtypes(
             kinds = ", ".join(sorted({str(dtype) for dtype in others.values()}))
             raise ValueError(
                 f"{source} holds {kinds} for {len(others)} weights that must be floating point numbers: "
-                f"{_listed([*others])}; weights of a quantised model cannot be loaded"
+                f"{listed_names([*others], _NAMES_SHOWN)}; weights of a quantised model cannot be loaded"
             )
 
 
@@ -74,12 +78,6 @@ def _stored(checkpoint_files: Sequence[str] | None) -> Iterator[tuple[str, Mappi
                 repr(path),
                 {name: value[:0] if value.get_shape() else file.get_tensor(name) for name, value in slices.items()},
             )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMES_SHOWN]) + (
-        f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    )
 
 
 __all__ = ["check_stored_dtypes", "check_values"]

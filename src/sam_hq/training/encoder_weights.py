@@ -14,8 +14,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sam_hq_numpy.number_limits import listed_faults, listed_names
+
 from ..configuration_sam_hq import SamHQConfig, SamHQEfficientNetConfig
-from ..hub.checkpoint_files import listed_faults, listed_names, read_weights
+from ..hub.checkpoint_files import read_weights
 from ..modeling_sam_hq import SamHQModel
 
 # Blocks of each stage, and widths.

@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
+from sam_hq_numpy.number_limits import listed_faults
+
 from ..configuration_sam_hq import SamHQConfig
-from ..hub.checkpoint_files import listed_faults, read_sam_weights
+from ..hub.checkpoint_files import read_sam_weights
 from ..hub.conversion import convert_weights, infer_config, processor_for
 from ..hub.key_map import is_hq_name
 from ..modeling_sam_hq import SamHQModel
