@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 _NAMES_SHOWN = 5
 _SECONDS_FOR_THE_HUB = 10.0
-_EXPORTED = ("sam_hq.json", "encoder.onnx", "decoder.onnx", "encoder.pt2", "decoder.pt2")
+_EXPORTED = (
+    "sam_hq.json",
+    *(f"{graph}.onnx" for graph in ("encoder", "decoder", "sam_hq_encoder", "sam_hq_decoder")),
+    *("encoder.pt2", "decoder.pt2"),
+)
 
 
 def model_name(asked: str | None) -> str:

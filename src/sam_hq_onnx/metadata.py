@@ -12,6 +12,8 @@ from .metadata_fields import read_field
 
 FORMAT = "sam-hq-onnx/1"
 ENCODER_FILE, DECODER_FILE, METADATA_FILE = "encoder.onnx", "decoder.onnx", "sam_hq.json"
+# The graphs of the other layout, by the names of their files and in their metadata.
+SAM_LAYOUT_GRAPHS = ("sam_hq_encoder", "sam_hq_decoder")
 LABELS = {
     "foreground": FOREGROUND_LABEL,
     "background": BACKGROUND_LABEL,
@@ -63,25 +65,6 @@ class GraphMetadata:
         return {"format": FORMAT, **values, "labels": json.dumps(LABELS)}
 
     @classmethod
-    def from_file(cls, path: Path) -> "GraphMetadata":
-        """Read the file of metadata that an export has beside its graphs.
-
-        Args:
-            path: The file.
-
-        Raises:
-            ValueError: If it is no object in JSON, or as `from_strings` says.
-            OSError: If it cannot be read.
-        """
-        try:
-            strings = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
-        if not isinstance(strings, dict):
-            raise ValueError(f"{str(path)!r} must hold an object, got {type(strings).__name__}")
-        return cls.from_strings(strings, repr(str(path)))
-
-    @classmethod
     def from_strings(cls, strings: Mapping[str, str], source: str, graph: str | None = None) -> "GraphMetadata":
         """Read what `to_strings` gave.
 
@@ -98,11 +81,14 @@ class GraphMetadata:
             raise ValueError(f"{source} must hold keys and values, got a {type(strings).__name__}")
         if strings.get("format") != FORMAT:
             raise ValueError(f"{source} must be a graph of the format {FORMAT!r}, got {strings.get('format')!r}")
-        if graph is not None and strings.get("graph") != graph:
+        said = strings.get("graph")
+        if graph is not None and said in SAM_LAYOUT_GRAPHS:
+            raise ValueError(other_layout(source))
+        if graph is not None and said != graph:
             raise ValueError(
-                f"{source} must be the {graph}, but its metadata say graph is {strings.get('graph')!r}; "
-                "were files exchanged?"
+                f"{source} must be the {graph}, but its metadata say graph is {said!r}; were files exchanged?"
             )
+        _check_labels(strings, source)
         metadata = cls(**{attribute.name: read_field(strings, attribute.name, source) for attribute in fields(cls)})
         if max(metadata.size.values()) > metadata.image_size:
             raise ValueError(
@@ -133,3 +119,39 @@ class GraphMetadata:
                     f"the metadata of the encoder and the decoder in {source} must have the same {name}, got "
                     f"{of_encoder!r} and {of_decoder!r}"
                 )
+
+
+def other_layout(source: str) -> str:
+    """What there is to say of a graph of the layout of labelling tools where one of ours is wanted.
+
+    Args:
+        source: Where it is.
+    """
+    return (
+        f"{source} is of the layout segment-anything, which labelling tools run; wanted is the layout sam-hq, "
+        f"{ENCODER_FILE} and {DECODER_FILE}: export the model without --layout"
+    )
+
+
+def missing_graph(path: Path) -> str:
+    """What there is to say where a graph is not.
+
+    Args:
+        path: Where it should be.
+    """
+    if any((path.parent / f"{name}.onnx").is_file() for name in SAM_LAYOUT_GRAPHS):
+        return other_layout(f"the model in {str(path.parent)!r}")
+    return f"there is no {str(path)!r}; sam-hq export writes {ENCODER_FILE} and {DECODER_FILE}"
+
+
+def _check_labels(strings: Mapping[str, str], source: str) -> None:
+    """Refuse labels of points other than those of the format, which are not read from anywhere else."""
+    written = json.dumps(LABELS)
+    try:
+        same = json.loads(strings.get("labels", written)) == LABELS
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ValueError(
+            f"the metadata of {source} are damaged: labels must be {written}, got {str(strings['labels'])[:200]!r}"
+        )

@@ -25,7 +25,7 @@ def read_field(strings: Mapping[str, str], key: str, source: str) -> Any:
     Raises:
         ValueError: If it is missing or impossible; the message has `source`, the key, what came and what was wanted.
     """
-    wanted, read = _FIELDS[key]
+    wanted, read = FIELDS[key]
     if key not in strings:
         if key in _NOT_YET_WRITTEN:
             return _NOT_YET_WRITTEN[key]()
@@ -90,7 +90,7 @@ def _if(possible: bool, value: Any) -> Any:
 
 
 # What each must be, and how it is read; a reader raises whatever comes of a value that is not so.
-_FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "version": ("a version", _text),
     "model_type": ("the kind of an encoder", _text),
     "model": ("a digest of weights", _text),

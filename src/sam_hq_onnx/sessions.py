@@ -7,9 +7,10 @@ from typing import Any
 
 from sam_hq_numpy.number_limits import check_whole
 
-from .metadata import DECODER_FILE, ENCODER_FILE, GraphMetadata
+from .directory_metadata import directory_metadata
+from .metadata import DECODER_FILE, ENCODER_FILE, GraphMetadata, missing_graph, other_layout
 from .prompts import PROMPT_INPUTS
-from .stored_weights import check_finite_weights
+from .stored_weights import check_finite_weights, check_weights_beside
 
 Provider = str | tuple[str, Mapping[str, Any]]
 _ENCODER_NAMES = (["pixel_values"], ["image_embeddings", "hq_features"])
@@ -17,6 +18,8 @@ _DECODER_NAMES = (
     ["image_embeddings", "hq_features", *PROMPT_INPUTS, "multimask_output", "hq_token_only"],
     ["pred_masks", "iou_scores"],
 )
+# Of the graphs that labelling tools run, ours and those of `segment_anything_hq` itself.
+_SAM_LAYOUT_INPUTS = {"input_image", "point_coords"}
 _SHORT_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -40,21 +43,26 @@ def loaded_graphs(
     """
     check_whole("threads", threads, at_least=1, optional=True)
     chosen = _chosen_providers(providers)
-    encoder, metadata = _graph(directory / ENCODER_FILE, chosen, threads)
+    encoder, of_encoder = _graph(directory / ENCODER_FILE, chosen, threads)
     decoder, of_decoder = _graph(directory / DECODER_FILE, chosen, threads)
-    metadata.check_same_model(of_decoder, repr(str(directory)))
+    metadata = directory_metadata(directory, of_encoder, of_decoder)
     _check_made((encoder, decoder), [name for name, _ in chosen], insisted=providers is not None)
     return encoder, decoder, metadata
 
 
-def _graph(path: Path, providers: Sequence[tuple[str, dict]], threads: int | None) -> tuple[Any, GraphMetadata]:
+def _graph(path: Path, providers: Sequence[tuple[str, dict]], threads: int | None) -> tuple[Any, dict[str, str]]:
+    """A graph's session, and its metadata as they are in the file."""
     session = _session(path, providers, threads)
-    metadata = GraphMetadata.from_strings(session.get_modelmeta().custom_metadata_map, repr(str(path)), path.stem)
+    strings = session.get_modelmeta().custom_metadata_map
+    if not _SAM_LAYOUT_INPUTS.isdisjoint(value.name for value in session.get_inputs()):
+        raise ValueError(other_layout(repr(str(path))))
+    metadata = GraphMetadata.from_strings(strings, repr(str(path)), path.stem)
     is_encoder = path.name == ENCODER_FILE
     _check_names(session, path, *(_ENCODER_NAMES if is_encoder else _DECODER_NAMES))
     _check_input(session, path, "pixel_values" if is_encoder else "input_masks", metadata)
+    check_weights_beside(path, strings)
     check_finite_weights(path)
-    return session, metadata
+    return session, strings
 
 
 def _check_names(session: Any, path: Path, inputs: Iterable[str], outputs: Iterable[str]) -> None:
@@ -113,7 +121,7 @@ def _session(path: Path, providers: Sequence[tuple[str, dict]], threads: int | N
     import onnxruntime
 
     if not path.is_file():
-        raise ValueError(f"there is no {str(path)!r}; sam-hq export writes {ENCODER_FILE} and {DECODER_FILE}")
+        raise ValueError(missing_graph(path))
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = int(threads)

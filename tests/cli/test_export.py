@@ -168,7 +168,10 @@ def test_half_an_export_is_no_name_on_the_hub(exports, tmp_path, capsys):
     assert "decoder.onnx" in capsys.readouterr().err
     assert main(["segment", str(PHOTO), "--model", str(tmp_path / "encoder.onnx"), "--point", "9", "9"]) == 2
     assert "which is a file; name its directory" in capsys.readouterr().err
-    (tmp_path / "encoder.onnx").rename(tmp_path / "encoder.pt2")
+    (tmp_path / "encoder.onnx").rename(tmp_path / "sam_hq_encoder.onnx")
+    assert main(["segment", str(PHOTO), "--model", str(tmp_path), "--point", "9", "9"]) == 2
+    assert "is of the layout segment-anything" in capsys.readouterr().err
+    (tmp_path / "sam_hq_encoder.onnx").rename(tmp_path / "encoder.pt2")
     assert main(["segment", str(PHOTO), "--model", str(tmp_path), "--point", "9", "9"]) == 2
     assert "sam_hq.export.programs.program_runner" in capsys.readouterr().err
 

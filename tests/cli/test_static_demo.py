@@ -3,21 +3,17 @@ import json
 import pytest
 
 from conftest import PHOTOS
+from described_graphs import write_described_export
 from sam_hq_cli.main import main
-from sam_hq_onnx.metadata import GraphMetadata
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `demo`")
-METADATA = GraphMetadata("0", "sam_hq_tiny_vit", "abc", "fp32", 128, 32, {"longest_edge": 128}, (0, 0, 0), (1, 1, 1))
 
 
 @pytest.fixture
 def exported(tmp_path):
     """What stands where an exported model could."""
     directory = tmp_path / "small"
-    directory.mkdir()
-    for name in ("encoder.onnx", "decoder.onnx"):
-        (directory / name).write_bytes(b"")
-    (directory / "sam_hq.json").write_text(json.dumps(METADATA.to_strings()))
+    write_described_export(directory)
     return directory
 
 
@@ -56,17 +52,17 @@ def test_a_torch_model_is_exported_on_the_way(served, tmp_path, monkeypatch, cap
     small_model("tiny_vit").save_pretrained(model)
     processor_for(small_config("tiny_vit")).save_pretrained(model)
 
+    written = []
+
     def export(of, image_processor, directory):
         assert of.config.vision_config.image_size == 128
-        directory.mkdir()
-        for name in ("encoder.onnx", "decoder.onnx"):
-            (directory / name).write_bytes(name.encode())
-        (directory / "sam_hq.json").write_text(json.dumps(METADATA.to_strings()))
+        write_described_export(directory)
+        written.append((directory / "encoder.onnx").read_bytes())
 
     monkeypatch.setattr(onnx_export, "export_onnx", export)
     page = tmp_path / "page"
     assert main(["demo", "--static", str(page), "--model", str(model), "--port", "0"]) == 0
-    assert (page / "model" / "encoder.onnx").read_bytes() == b"encoder.onnx"
+    assert (page / "model" / "encoder.onnx").read_bytes() == written[0]
     assert json.loads((page / "about.json").read_text())["model"] == "my-model"
 
 

@@ -3,25 +3,49 @@ import json
 import shutil
 from urllib.parse import urlsplit
 
+import numpy as np
+import onnx
 import pytest
 
 from browser_fixtures import serving
 from conftest import PHOTOS
+from described_graphs import METADATA, write_described_export, write_described_graph
 from sam_hq.demo.static_folder import is_static_demo, page_files, write_static_demo
-from sam_hq_onnx.metadata import GraphMetadata
-
-METADATA = GraphMetadata("0", "sam_hq_tiny_vit", "abc", "fp32", 128, 32, {"longest_edge": 128}, (0, 0, 0), (1, 1, 1))
 
 
 @pytest.fixture
 def model(tmp_path):
-    """What stands where an exported model could; the folder does not look into the graphs."""
-    directory = tmp_path / "exported"
-    directory.mkdir()
-    for name in ("encoder.onnx", "decoder.onnx"):
-        (directory / name).write_bytes(name.encode())
-    (directory / "sam_hq.json").write_text(json.dumps(METADATA.to_strings()))
-    return directory
+    """What stands where an exported model could."""
+    write_described_export(tmp_path / "exported")
+    return tmp_path / "exported"
+
+
+def described_otherwise(**changes):
+    """Changes the settings in the file beside the graphs."""
+    return lambda model: (model / "sam_hq.json").write_text(json.dumps({**METADATA.to_strings(), **changes}))
+
+
+def graph_otherwise(name, **changes):
+    """Puts another graph into the place of one."""
+    return lambda model: write_described_graph(model / name, **changes)
+
+
+def everything_otherwise(**changes):
+    """Changes all three files."""
+
+    def change(model):
+        described_otherwise(**changes)(model)
+        for name in ("encoder.onnx", "decoder.onnx"):
+            write_described_graph(model / name, **changes)
+
+    return change
+
+
+def weights_beside(model):
+    """Moves the weights of a graph into a file of their own."""
+    graph = onnx.load(model / "encoder.onnx")
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(64, np.float32), "weights"))
+    onnx.save(graph, model / "encoder.onnx", save_as_external_data=True, location="elsewhere.bin", size_threshold=0)
 
 
 def test_the_folder_holds_all_that_the_page_asks_for(model, tmp_path):
@@ -52,16 +76,22 @@ def test_every_import_of_the_page_is_in_the_folder():
     ("broken", "message"),
     [
         (lambda model: (model / "decoder.onnx").unlink(), "decoder.onnx"),
-        (lambda model: (model / "encoder.onnx.data").write_bytes(b""), "too large for a browser"),
+        (weights_beside, "too large for a browser, as it has weights in 'elsewhere.bin'"),
         (lambda model: (model / "sam_hq.json").write_text('{"format": "other"}'), "sam-hq-onnx/1"),
         (lambda model: (model / "sam_hq.json").write_text("{"), r"sam_hq\.json' is not JSON"),
         (lambda model: (model / "sam_hq.json").write_text("[]"), r"sam_hq\.json' must hold an object, got list"),
+        (everything_otherwise(resample="bicubic"), "the model wants bicubic"),
         (
-            lambda model: (model / "sam_hq.json").write_text(
-                json.dumps({**METADATA.to_strings(), "resample": "bicubic"})
-            ),
-            "bicubic",
+            described_otherwise(image_mean="[1, 2, 3]"),
+            r"image_mean is \(1.0, 2.0, 3.0\) there, but \(0.0, 0.0, 0.0\) in",
         ),
+        (described_otherwise(model="def"), "contradicts the graphs beside it: model is 'def' there, but 'abc' in enc"),
+        (graph_otherwise("decoder.onnx", model="def"), "of different models: model is 'abc' and 'def'"),
+        (graph_otherwise("decoder.onnx", mask_threshold="1.0"), "the same mask_threshold, got 0.0 and 1.0"),
+        (graph_otherwise("encoder.onnx", graph="decoder"), "must be the encoder, but its metadata say graph is"),
+        (graph_otherwise("encoder.onnx", graph="sam_hq_encoder"), "is of the layout segment-anything"),
+        (lambda model: (model / "encoder.onnx").write_bytes(b""), r"encoder\.onnx' is damaged, or no ONNX file"),
+        (lambda model: (model / "encoder.onnx").write_text("<html>404"), r"encoder\.onnx' "),
     ],
 )
 def test_models_that_no_browser_can_run_are_refused(model, tmp_path, broken, message):
@@ -69,6 +99,12 @@ def test_models_that_no_browser_can_run_are_refused(model, tmp_path, broken, mes
     with pytest.raises(ValueError, match=message):
         write_static_demo(tmp_path / "page", model, "small")
     assert not (tmp_path / "page").exists()
+
+
+def test_the_folder_says_what_the_graphs_say(model, tmp_path):
+    (model / "sam_hq.json").unlink()
+    folder = write_static_demo(tmp_path / "page", model, "small")
+    assert json.loads((folder / "model" / "sam_hq.json").read_text()) == METADATA.to_strings()
 
 
 def test_nothing_is_left_of_a_folder_that_fails(model, tmp_path):

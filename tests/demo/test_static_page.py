@@ -13,6 +13,7 @@ from conftest import PHOTOS
 from exported_models import kinds
 from sam_hq_numpy.overlays import draw_masks, object_color
 
+onnx = pytest.importorskip("onnx", reason="needs the extra `onnx`")
 pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
 pytest.importorskip("starlette", reason="needs the extra `demo`")
 
@@ -261,6 +262,50 @@ def test_a_model_that_does_not_arrive_is_said(chromium, folder, tmp_path):
         page = StaticPage(chromium, address)
         page.give("kitten.jpg", (PHOTOS / "kitten.jpg").read_bytes())
         page.page.locator("#error", has_text="The model did not arrive (decoder.onnx)").wait_for()
+        page.page.close()
+
+
+def settings_otherwise(model):
+    """Changes a setting in the file beside the graphs."""
+    strings = json.loads((model / "sam_hq.json").read_text())
+    (model / "sam_hq.json").write_text(json.dumps({**strings, "image_mean": "[0, 0, 0]"}))
+
+
+def decoder_otherwise(model):
+    """Puts the decoder of another model into the place of the model's own."""
+    graph = onnx.load(model / "decoder.onnx")
+    for entry in graph.metadata_props:
+        entry.value = "abc" if entry.key == "model" else entry.value
+    onnx.save(graph, model / "decoder.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (settings_otherwise, "The model's files are of different exports: image_mean is"),
+        (decoder_otherwise, "The model's files are of different exports: model is"),
+        (lambda model: (model / "sam_hq.json").write_text("{}"), "undefined in sam_hq.json"),
+        (
+            lambda model: (model / "encoder.onnx").write_bytes(b"<html>"),
+            "encoder.onnx is not the encoder of the format",
+        ),
+        (
+            lambda model: shutil.copy(model / "encoder.onnx", model / "decoder.onnx"),
+            "decoder.onnx is not the decoder of",
+        ),
+    ],
+    ids=["settings", "another decoder", "no settings", "no graph", "the encoder twice"],
+)
+def test_files_of_different_exports_are_said(chromium, folder, tmp_path, change, message):
+    from browser_fixtures import serving
+    from sam_hq.demo.static_server import build_static_app
+
+    mixed = shutil.copytree(folder, tmp_path / "mixed")
+    change(mixed / "model")
+    with serving(build_static_app(mixed)) as address:
+        page = StaticPage(chromium, address)
+        page.give("kitten.jpg", (PHOTOS / "kitten.jpg").read_bytes())
+        page.page.locator("#error", has_text=message).wait_for()
         page.page.close()
 
 

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ import sam_hq.export.onnx
 from exported_models import kinds, model_and_processor
 from sam_hq.export.check import LIMITS, Agreement, checked_agreement
 from sam_hq.export.graphs import traced_encoder
-from sam_hq.export.onnx import export_onnx
+from sam_hq.export.onnx import export_onnx, write_graph
 from sam_hq.export.quantization import quantize_encoder
 from sam_hq_onnx import GraphMetadata, OnnxSamHQ
 
 onnx = pytest.importorskip("onnx", reason="needs the extra `onnx`")
+onnx_ir = pytest.importorskip("onnx_ir", reason="needs the extra `onnx`")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
 GENERATOR = np.random.default_rng(0)
 EMBEDDINGS = ("image_embeddings", "hq_features")
@@ -215,6 +217,23 @@ def test_eight_bits_of_a_graph_with_its_weights_beside_it(way, exports, tmp_path
         written.append(session.run(None, {"pixel_values": pixel_values}))
     for one, other in zip(*written, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_weights_beside_a_graph_are_known_by_their_checksum(exports, tmp_path, monkeypatch):
+    export = exports("vit")
+    for name, most in (("encoder.onnx", 1000), ("decoder.onnx", 10**9)):
+        monkeypatch.setattr(sam_hq.export.onnx, "_BYTES_WITHIN_THE_FILE", most)
+        program = torch.onnx.ONNXProgram(onnx_ir.load(export.directory / name), None)
+        write_graph(program, tmp_path / name, export.metadata)
+    weights = (tmp_path / "encoder.onnx.data").read_bytes()
+    strings = {
+        name: {entry.key: entry.value for entry in onnx.load(tmp_path / f"{name}.onnx").metadata_props}
+        for name in ("encoder", "decoder")
+    }
+    assert strings["encoder"].pop("weights_crc32") == f"{zlib.crc32(weights):08x}"
+    for name, written in strings.items():
+        assert written == {**export.metadata.to_strings(), "graph": name}
+    assert OnnxSamHQ(tmp_path, "cpu").metadata == export.metadata
 
 
 def test_graphs_that_differ_are_not_written(monkeypatch, exports, tmp_path):

@@ -1,15 +1,17 @@
 """What the runner without torch refuses to load: providers that are not there, and metadata that cannot be true."""
 
 import warnings
+import zlib
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
+from described_graphs import METADATA
 from exported_models import kinds
 from sam_hq_onnx import GraphMetadata, OnnxSamHQ
-from sam_hq_onnx.stored_weights import check_finite_weights
+from sam_hq_onnx.stored_weights import check_finite_weights, weights_checksum
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
@@ -246,6 +248,79 @@ def test_weights_beside_the_graph_are_taken(directory, tmp_path):
     damaged_copy(directory, tmp_path, "decoder.onnx", 0.5, 0, external=True)
     assert (tmp_path / "decoder.onnx.data").is_file()
     OnnxSamHQ(tmp_path, providers="cpu")
+
+
+@pytest.fixture
+def with_weights_beside(directory, tmp_path):
+    """A copy of the export with all weights in files beside the graphs, and their checksums in the metadata."""
+    for name in ("encoder.onnx", "decoder.onnx"):
+        graph, beside = onnx.load(directory / name), tmp_path / f"{name}.data"
+        onnx.save(graph, tmp_path / name, save_as_external_data=True, location=beside.name, size_threshold=256)
+        graph = onnx.load(tmp_path / name, load_external_data=False)
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = "weights_crc32", f"{zlib.crc32(beside.read_bytes()):08x}"
+        onnx.save(graph, tmp_path / name)
+    return tmp_path
+
+
+def of_another_model(path):
+    """Weights of the same shapes and other values."""
+    values = np.fromfile(path, np.float32)
+    (values * np.float32(1.25)).tofile(path)
+
+
+def with_another_byte(path):
+    """A single bit is another one."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["encoder.onnx", "decoder.onnx"])
+@pytest.mark.parametrize(
+    "alter",
+    [
+        of_another_model,
+        with_another_byte,
+        lambda path: path.write_bytes(path.read_bytes() + b"more"),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: path.write_bytes(path.read_bytes()[::-1]),
+    ],
+    ids=["another model", "a bit", "longer", "zeros", "backwards"],
+)
+def test_weights_beside_a_graph_are_those_that_were_written_with_it(with_weights_beside, file, alter):
+    OnnxSamHQ(with_weights_beside, "cpu")
+    alter(with_weights_beside / f"{file}.data")
+    with pytest.raises(
+        ValueError, match=rf"{file}' are not those .* weights_crc32 of '{file}\.data' is '[0-9a-f]{{8}}'"
+    ):
+        OnnxSamHQ(with_weights_beside, "cpu")
+
+
+def test_a_checksum_of_several_files_is_that_of_all(tmp_path):
+    parts = [bytes(5_000_000), b"more"]  # the first is read in two parts
+    for name, part in zip("ab", parts, strict=True):
+        (tmp_path / name).write_bytes(part)
+    assert weights_checksum([tmp_path / "a", tmp_path / "b"]) == f"{zlib.crc32(b''.join(parts)):08x}"
+
+
+def test_a_graph_of_the_other_layout_is_called_that(directory, tmp_path):
+    wanted = "is of the layout segment-anything, .*; wanted is the layout sam-hq, encoder.onnx and decoder.onnx"
+    boxes = onnx.helper.make_tensor_value_info("point_coords", onnx.TensorProto.FLOAT, [1, 2])
+    out = onnx.helper.make_tensor_value_info("masks", onnx.TensorProto.FLOAT, [1, 2])
+    node = onnx.helper.make_node("Identity", ["point_coords"], ["masks"])
+    other = onnx.helper.make_model(onnx.helper.make_graph([node], "graph", [boxes], [out]))
+    # As other programs write it, as sam-hq export does, and with metadata that claim to be of the sam-hq layout.
+    for metadata in ({}, {"graph": "sam_hq_decoder"}, {"graph": "decoder"}):
+        (tmp_path / "encoder.onnx").write_bytes((directory / "encoder.onnx").read_bytes())
+        if metadata:
+            onnx.helper.set_model_props(other, {**METADATA.to_strings(), **metadata})
+        onnx.save(other, tmp_path / "decoder.onnx")
+        with pytest.raises(ValueError, match=rf"decoder\.onnx' {wanted}"):
+            OnnxSamHQ(tmp_path, "cpu")
+    (tmp_path / "encoder.onnx").rename(tmp_path / "sam_hq_encoder.onnx")
+    with pytest.raises(ValueError, match=f"the model in {str(tmp_path)!r} {wanted}"):
+        OnnxSamHQ(tmp_path, "cpu")
 
 
 def test_weights_of_every_precision_are_checked_and_limits_allowed(tmp_path):

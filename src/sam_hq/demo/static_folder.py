@@ -11,7 +11,9 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
-from sam_hq_onnx.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
+from sam_hq_onnx.directory_metadata import directory_metadata
+from sam_hq_onnx.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, missing_graph
+from sam_hq_onnx.onnx_file import files_beside, stored_metadata
 
 from .browser_runtime import FILES, runtime_folder
 
@@ -43,19 +45,20 @@ def write_static_demo(
         The directory.
 
     Raises:
-        ValueError: If the model is not one that a browser can run, a photo cannot be read, or the runtime is
-            another one than it should be.
+        ValueError: If the model is not one that a browser can run, its files are of different exports, a photo cannot
+            be read, or the runtime is another one than it should be.
         OSError: If something cannot be read or written.
     """
     model = Path(model)
-    _check_model(model)
+    described = _checked_metadata(model)
     found_runtime = runtime_folder(runtime)
     with new_directory(directory) as aside:
         for file in page_files():
             (aside / file.name).write_bytes(file.read_bytes())
         (aside / "model").mkdir()
-        for graph in (ENCODER_FILE, DECODER_FILE, METADATA_FILE):
+        for graph in (ENCODER_FILE, DECODER_FILE):
             shutil.copyfile(model / graph, aside / "model" / graph)
+        (aside / "model" / METADATA_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
         (aside / "runtime").mkdir()
         for file in FILES:
             shutil.copyfile(found_runtime / file.name, aside / "runtime" / file.served_as)
@@ -108,16 +111,24 @@ def _files(folder: str) -> Iterable[Any]:
     return [file for file in resources.files(__package__).joinpath(folder).iterdir() if file.is_file()]
 
 
-def _check_model(model: Path) -> None:
-    missing = [name for name in (ENCODER_FILE, DECODER_FILE, METADATA_FILE) if not (model / name).is_file()]
-    if missing:
-        raise ValueError(f"{str(model)!r} must be written by sam-hq export, but has no {', '.join(missing)}")
-    metadata = GraphMetadata.from_file(model / METADATA_FILE)
+def _checked_metadata(model: Path) -> dict[str, str]:
+    """What the graphs say about themselves, once a browser can run them and they are of one export."""
+    graphs = [model / name for name in (ENCODER_FILE, DECODER_FILE)]
+    for graph in graphs:
+        if not graph.is_file():
+            raise ValueError(missing_graph(graph))
+    if beside := [path for graph in graphs for path in files_beside(graph)]:
+        raise ValueError(
+            f"the model in {str(model)!r} is too large for a browser, as it has weights in {beside[0].name!r}; take a "
+            "smaller backbone or int8"
+        )
+    of_encoder, of_decoder = (stored_metadata(graph) for graph in graphs)
+    metadata = directory_metadata(model, of_encoder, of_decoder)
     if metadata.resample != "bilinear":
         raise ValueError(f"the page resizes images bilinearly, but the model wants {metadata.resample}")
-    size = sum((model / name).stat().st_size for name in (ENCODER_FILE, DECODER_FILE))
-    if size > _MOST_MODEL_BYTES or (model / f"{ENCODER_FILE}.data").exists():
+    if sum(graph.stat().st_size for graph in graphs) > _MOST_MODEL_BYTES:
         raise ValueError(f"the model in {str(model)!r} is too large for a browser; take a smaller backbone or int8")
+    return {key: value for key, value in of_encoder.items() if key != "graph"}
 
 
 def _write_example(directory: Path, number: int, photo: Path) -> dict[str, str]:

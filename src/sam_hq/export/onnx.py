@@ -19,6 +19,8 @@ from torch import nn
 from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
 from sam_hq_onnx import OnnxSamHQ
 from sam_hq_onnx.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
+from sam_hq_onnx.onnx_file import files_beside
+from sam_hq_onnx.stored_weights import CHECKSUM_KEY, weights_checksum
 
 from .. import __version__
 from ..image_processing_sam_hq import SamHQImageProcessor
@@ -229,7 +231,20 @@ def write_graph(program: Any, path: Path, metadata: GraphMetadata) -> None:
         node.metadata_props.clear()  # stack traces of this machine
     _name_axes(model)
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values())
-    program.save(str(path), external_data=weights > _BYTES_WITHIN_THE_FILE)
+    beside = weights > _BYTES_WITHIN_THE_FILE
+    program.save(str(path), external_data=beside)
+    if beside:
+        _add_checksum(path)
+
+
+def _add_checksum(path: Path) -> None:
+    """Say in a graph's metadata what the weights beside it are, as is known once they are written."""
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False)
+    checksum = graph.metadata_props.add()
+    checksum.key, checksum.value = CHECKSUM_KEY, weights_checksum(files_beside(path))
+    onnx.save_model(graph, str(path))
 
 
 def _name_axes(model: Any) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
 from sam_hq_onnx import GraphMetadata, OnnxSamHQ
+from sam_hq_onnx.directory_metadata import directory_metadata
 from sam_hq_onnx.metadata import METADATA_FILE
 
 from ..image_processing_sam_hq import SamHQImageProcessor
@@ -94,14 +95,18 @@ def program_runner(directory: str | Path) -> OnnxSamHQ:
     """Load exported programs behind the interface of the ONNX runner.
 
     Args:
-        directory: With both programs and the metadata.
+        directory: With both programs; the metadata are inside them, and those beside them must say the same.
+
+    Raises:
+        ValueError: If a program is missing, cannot be loaded or is none of ours, both do not belong together, or the
+            metadata beside them contradict those inside.
     """
     directory = Path(directory)
-    return OnnxSamHQ.from_sessions(
-        ProgramSession(directory / ENCODER_PROGRAM, ENCODER_INPUTS, ENCODER_OUTPUTS),
-        ProgramSession(directory / DECODER_PROGRAM, DECODER_INPUTS, DECODER_OUTPUTS),
-        GraphMetadata.from_file(directory / METADATA_FILE),
-    )
+    encoder = ProgramSession(directory / ENCODER_PROGRAM, ENCODER_INPUTS, ENCODER_OUTPUTS)
+    decoder = ProgramSession(directory / DECODER_PROGRAM, DECODER_INPUTS, DECODER_OUTPUTS)
+    files = (ENCODER_PROGRAM, DECODER_PROGRAM)
+    metadata = directory_metadata(directory, encoder.strings, decoder.strings, files)
+    return OnnxSamHQ.from_sessions(encoder, decoder, metadata)
 
 
 class ProgramSession:
@@ -111,11 +116,26 @@ class ProgramSession:
         path: The program.
         inputs: Names of its inputs, in order.
         outputs: Names of its outputs, in order.
+
+    Attributes:
+        strings: The metadata inside it.
+
+    Raises:
+        ValueError: If it is missing, cannot be loaded, has no metadata or other inputs or outputs.
     """
 
     def __init__(self, path: Path, inputs: Sequence[str], outputs: Sequence[str]):
-        self.module = torch.export.load(path).module()
+        if not path.is_file():
+            raise ValueError(f"there is no {str(path)!r}; sam-hq export --format torch-export writes it")
+        described = {METADATA_FILE: ""}
+        try:
+            program = torch.export.load(path, extra_files=described)
+        except Exception as error:  # torch's errors of damaged archives have no common base
+            raise ValueError(f"cannot load {str(path)!r}: {error}") from error
         self.inputs, self.outputs = inputs, outputs
+        self.strings = _metadata_strings(described[METADATA_FILE], path)
+        _check_inputs(program, path, inputs, self.strings)
+        self.module = program.module()
 
     @torch.no_grad()
     def run(self, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -127,6 +147,33 @@ class ProgramSession:
         """
         found = self.module(*(torch.from_numpy(np.asarray(inputs[name])) for name in self.inputs))
         return [found[self.outputs.index(name)].numpy() for name in outputs]
+
+
+def _metadata_strings(described: str, path: Path) -> dict[str, str]:
+    """The keys and values inside a program."""
+    try:
+        strings = json.loads(described or "{}")
+    except ValueError as error:
+        raise ValueError(f"the metadata of {str(path)!r} are damaged: {error}") from error
+    # Read here too, so that a program of another kind is called that, rather than one with other inputs.
+    GraphMetadata.from_strings(strings, repr(str(path)), path.stem)
+    return dict(strings)
+
+
+def _check_inputs(
+    program: torch.export.ExportedProgram, path: Path, inputs: Sequence[str], strings: Mapping[str, str]
+) -> None:
+    """Refuse a program that does not take what it is going to be given."""
+    names = program.graph_signature.user_inputs
+    if tuple(names) != tuple(inputs):
+        raise ValueError(f"{str(path)!r} is damaged: its inputs must be {', '.join(inputs)}, got {names}")
+    shapes = {node.name: node.meta["val"].shape for node in program.graph.nodes if node.name in names}
+    name, key = ("pixel_values", "image_size") if "pixel_values" in names else ("input_masks", "mask_size")
+    if [str(side) for side in shapes[name][-2:]] != [strings[key]] * 2:
+        raise ValueError(
+            f"the metadata of {str(path)!r} are damaged: {key} must be the side of the program's input {name}, which "
+            f"is of shape {tuple(shapes[name])}, got {strings[key]}"
+        )
 
 
 __all__ = ["ProgramExport", "ProgramSession", "export_programs", "program_runner"]

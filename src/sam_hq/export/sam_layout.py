@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from sam_hq_numpy.atomic_writing import new_directory
 from sam_hq_numpy.prompt_labels import NOT_A_POINT_LABEL
+from sam_hq_onnx.metadata import SAM_LAYOUT_GRAPHS
 
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..modeling_sam_hq import SamHQModel
@@ -24,7 +25,7 @@ from .check import Agreement, drawn_photo, within_limits
 from .graphs import DecoderGraph, EncoderGraph
 from .onnx import DEFAULT_OPSET, OnnxExport, check_onnx_options, graph_metadata, graph_program, write_graph
 
-ENCODER_FILE, DECODER_FILE = "sam_hq_encoder.onnx", "sam_hq_decoder.onnx"
+ENCODER_FILE, DECODER_FILE = (f"{name}.onnx" for name in SAM_LAYOUT_GRAPHS)
 ENCODER_INPUTS, ENCODER_OUTPUTS = ("input_image",), ("image_embeddings", "interm_embeddings")
 DECODER_INPUTS = (
     "image_embeddings",

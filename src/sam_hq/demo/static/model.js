@@ -1,21 +1,27 @@
 // The exported graphs in onnxruntime-web: images to embeddings, prompts to logits.
 
 import * as ort from "./runtime/ort.js";
+import { agreedSettings } from "./graph_metadata.js";
 import { encoderInput, resizedSize } from "./photo_pixels.js";
 
-const FORMAT = "sam-hq-onnx/1";
 const PADDING_LABEL = -10;
 
 export class Model {
   // address: of the folder with the graphs; onProgress(share) is called while they arrive.
   static async load(address, onProgress = () => {}) {
-    const metadata = readMetadata(await (await fetched(`${address}/sam_hq.json`)).json());
-    const graphs = [];
+    const described = await (await fetched(`${address}/sam_hq.json`)).json();
+    const graphs = {};
     for (const [i, name] of ["encoder", "decoder"].entries()) {
-      const bytes = await bytesOf(await fetched(`${address}/${name}.onnx`), (share) => onProgress(0.98 * (i + share) / 2));
-      graphs.push(await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] }));
+      graphs[name] =
+        await bytesOf(await fetched(`${address}/${name}.onnx`), (share) => onProgress(0.98 * (i + share) / 2));
     }
-    return new Model(metadata, ...graphs);
+    const metadata = readMetadata(agreedSettings(graphs, described));
+    const sessions = [];
+    for (const name of ["encoder", "decoder"]) {
+      sessions.push(await ort.InferenceSession.create(graphs[name], { executionProviders: ["wasm"] }));
+      delete graphs[name];
+    }
+    return new Model(metadata, ...sessions);
   }
 
   constructor(metadata, encoder, decoder) {
@@ -79,9 +85,6 @@ export class Model {
 }
 
 function readMetadata(strings) {
-  if (strings.format !== FORMAT || strings.resample !== "bilinear") {
-    throw new Error(`The model must be of the format ${FORMAT} and resize bilinearly: export it again.`);
-  }
   return {
     imageSize: Number(strings.image_size),
     maskSize: Number(strings.mask_size),
