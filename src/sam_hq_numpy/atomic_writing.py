@@ -1,10 +1,20 @@
 """Files and directories that appear whole or not at all: written aside, then renamed."""
 
+import os
+import re
 import shutil
+import sys
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+# A directory this young may be one that its process has made and not locked yet, if it is empty.
+_SECONDS_TO_LOCK = 60
 
 
 @contextmanager
@@ -62,7 +72,8 @@ def check_free_directory(path: str | Path) -> None:
 def new_directory(path: str | Path) -> Iterator[Path]:
     """Give an empty directory to fill, which takes the name `path` when the block ends without an error.
 
-    Missing parent directories are made. After an error nothing is left behind.
+    Missing parent directories are made. After an error nothing is left behind. What killed processes left of the same
+    directory is removed, except on Windows; what a process that lives is writing is locked, and stays.
 
     Args:
         path: Where the finished directory will be; nothing, or an empty directory, may be there.
@@ -76,7 +87,9 @@ def new_directory(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     check_free_directory(path)
     aside = _aside(path, "")
+    _remove_leftovers(aside.parent, path.name)
     aside.mkdir()
+    lock = _locked(aside)
     try:
         yield aside
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,8 +97,41 @@ def new_directory(path: str | Path) -> Iterator[Path]:
             path.rmdir()
         aside.rename(path)
     finally:
+        if lock is not None:
+            os.close(lock)
         if aside.exists():
             shutil.rmtree(aside)
+
+
+def _remove_leftovers(above: Path, name: str) -> None:
+    """Remove the directories aside in which no process writes any more."""
+    ours = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{12}}\.partial")
+    names = []
+    with suppress(OSError):  # it may be written to and not listed
+        names = [name for name in os.listdir(above) if ours.fullmatch(name)]
+    for leftover in (above / name for name in names):
+        lock = None if leftover.is_symlink() else _locked(leftover)
+        if lock is None:
+            continue
+        with suppress(OSError):  # another process removes it at the same time
+            if any(leftover.iterdir()) or time.time() - leftover.stat().st_mtime > _SECONDS_TO_LOCK:
+                shutil.rmtree(leftover, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked(directory: Path) -> int | None:
+    """Lock a directory until what is returned is closed or the process ends; None where that cannot be."""
+    if sys.platform == "win32":
+        return None
+    lock = None
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process has it, it is gone, or the file system has no locks
+        if lock is not None:
+            os.close(lock)
+        return None
+    return lock
 
 
 def _touched(path: Path) -> Path:

@@ -1,3 +1,6 @@
+import io
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,3 +47,46 @@ def test_size_limits_and_damage_are_reported(tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "photo.png").read_bytes()[:60])
     with pytest.raises(ValueError, match=r"cut\.png"):
         PhotoRegions(tmp_path / "cut.png")
+
+
+def zeros_and_ones(mode):
+    """An image of a mode whose colours are 0 and 1 alone; the one that is 1 lies far down."""
+    values = np.pad(np.ones((1, 1), np.uint8), ((700, 0), (0, 999)))
+    if mode == "P":
+        palette = Image.fromarray(values, "P")
+        palette.putpalette([0, 0, 0, 1, 1, 1])
+        return palette
+    return Image.fromarray(values).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize("given", [str, lambda path: path.read_bytes(), lambda path: io.BytesIO(path.read_bytes())])
+def test_a_file_of_zeros_and_ones_warns_as_an_array_does(tmp_path, mode, given):
+    path = tmp_path / "cast.png"
+    zeros_and_ones(mode).save(path)
+    wanted = "hold only 0 and 1, of 255"
+    with pytest.warns(UserWarning, match=wanted) as seen:
+        photo = PhotoRegions(given(path))
+    with pytest.warns(UserWarning, match=wanted) as by_loading:
+        np.testing.assert_array_equal(photo.pixels(), load_rgb(str(path))[0])
+    assert len(seen) == len(by_loading) == 1
+    if given is str:
+        assert str(seen[0].message) == str(by_loading[0].message)
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (zeros_and_ones("L"), {"input_range": (0, 255)}),
+        (Image.fromarray(np.zeros((600, 9), np.uint8)), {}),
+        (Image.fromarray(np.ones((600, 9, 3), np.uint8)), {}),
+        (zeros_and_ones("L").point(lambda value: 2 * value), {}),
+        (zeros_and_ones("L").point(lambda value: value == 1, "1"), {}),
+    ],
+    ids=["meant so", "black", "ones", "a two", "one bit"],
+)
+def test_files_that_are_dark_and_more_do_not_warn(tmp_path, image, options):
+    image.save(tmp_path / "dark.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PhotoRegions(tmp_path / "dark.png", **options)

@@ -1,8 +1,13 @@
 import os
+import shutil
+import signal
 import stat
+import threading
+import time
 
 import pytest
 
+from killable_processes import killable
 from sam_hq_numpy.atomic_writing import check_writable, new_directory, new_file
 
 
@@ -46,6 +51,88 @@ def test_a_failure_leaves_no_directory_and_no_parents(tmp_path):
         (aside / "half").write_text("")
         raise RuntimeError
     assert os.listdir(tmp_path) == []
+
+
+def write_until_killed(target):
+    with new_directory(target) as aside:
+        (aside / "half.onnx").write_bytes(b"half")
+        time.sleep(600)
+
+
+def wait_for(folder, pattern):
+    until = time.monotonic() + 60
+    while not (found := list(folder.glob(pattern))):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return found[0]
+
+
+@pytest.mark.parametrize("place", ["model", "a/b/model"])
+def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path, place):
+    target, top = tmp_path / place, place.split("/")[0]
+    killed, alive = (killable(write_until_killed, target) for _ in range(2))
+    killed.start()
+    left = wait_for(tmp_path, ".model.*.partial/half.onnx").parent
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join()
+    assert left.is_dir()
+    alive.start()
+    try:
+        written = wait_for(tmp_path, ".model.*.partial/half.onnx").parent
+        while written == left:  # not removed yet
+            written = wait_for(tmp_path, ".model.*.partial/half.onnx").parent
+        with new_directory(target) as aside:
+            (aside / "whole.onnx").write_bytes(b"whole")
+        assert (written / "half.onnx").read_bytes() == b"half"
+        assert os.listdir(target) == ["whole.onnx"]
+    finally:
+        os.kill(alive.pid, signal.SIGKILL)
+        alive.join()
+    shutil.rmtree(tmp_path / top)
+    with new_directory(target) as aside:
+        (aside / "whole.onnx").write_bytes(b"whole")
+    assert os.listdir(tmp_path) == [top]
+
+
+def test_only_what_was_left_of_the_same_directory_is_removed(tmp_path):
+    other = tmp_path / ".models.0123456789ab.partial"
+    names = {".model.0123456789ab.partial.old", ".model.0123.partial", "model.0123456789ab.partial", other.name}
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").touch()
+    linked = tmp_path / ".model.aaaaaaaaaaaa.partial"
+    linked.symlink_to(other)
+    file = tmp_path / ".model.bbbbbbbbbbbb.partial"
+    file.touch()
+    young, old, full = (tmp_path / f".model.{letter * 12}.partial" for letter in "cde")
+    for directory in (young, old, full):
+        directory.mkdir()
+    (full / "half").touch()
+    os.utime(old, (0, 0))
+    with new_directory(tmp_path / "model"):
+        pass
+    assert set(os.listdir(tmp_path)) == names | {linked.name, file.name, young.name, "model"}
+    assert (other / "mine").is_file()
+
+
+def test_threads_of_one_process_leave_each_other_s_directories(tmp_path):
+    begun, done = threading.Event(), threading.Event()
+
+    def write():
+        with new_directory(tmp_path / "model") as aside:
+            (aside / "first").touch()
+            begun.set()
+            done.wait(60)
+            (aside / "second").touch()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert begun.wait(60)
+    with pytest.raises(RuntimeError), new_directory(tmp_path / "model"):
+        raise RuntimeError
+    done.set()
+    thread.join()
+    assert sorted(os.listdir(tmp_path / "model")) == ["first", "second"]
 
 
 def test_what_is_there_is_never_overwritten_by_a_directory(tmp_path):

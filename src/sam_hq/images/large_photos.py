@@ -8,12 +8,14 @@ from PIL import Image
 
 from sam_hq_numpy.image_arrays import array_rgb
 from sam_hq_numpy.photo_files import decoded_whole
-from sam_hq_numpy.photo_sources import is_encoded
-from sam_hq_numpy.value_ranges import InputRange
+from sam_hq_numpy.photo_sources import is_encoded, source_name
+from sam_hq_numpy.value_ranges import InputRange, warn_if_zero_and_one
 
 from .image_loading import photo_pixels
 
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
+# Enough to see that a photo is none of zeros and ones; one that could be is read whole, some rows at a time.
+_GLANCED_SIDE, _STRIP_ROWS = 64, 512
 
 
 class PhotoRegions:
@@ -25,6 +27,9 @@ class PhotoRegions:
         max_pixels: Larger photos are refused before they are decoded; None: Pillow's own limit.
         input_range: For images of more than 8 bits, see `load_rgb`.
         timeout: Seconds to wait for a URL; None waits as long as it takes.
+
+    Warns:
+        UserWarning: As `load_rgb`.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class PhotoRegions:
     ) -> None:
         self._photo: np.ndarray | Image.Image
         if is_encoded(image):
+            name = f"images: the values of {source_name(image)}"
             image = decoded_whole(image, max_pixels=max_pixels, timeout=timeout)
             if isinstance(image, np.ndarray):
                 self._photo, _ = array_rgb(
@@ -45,6 +51,7 @@ class PhotoRegions:
             has_transparent_palette = image.mode == "P" and "transparency" in image.info
             if image.mode in _EIGHT_BIT_MODES and not has_transparent_palette:
                 self._photo = image
+                warn_if_zero_and_one(_extremes(image), input_range, name)
                 return
         self._photo = photo_pixels(image, max_pixels, input_range)
 
@@ -74,6 +81,21 @@ class PhotoRegions:
             part = self._photo.resize((x1 - x0, y1 - y0), Image.Resampling.NEAREST, (x0, y0, x1, y1))
             return np.asarray(part.convert("RGB"))
         return self._photo[y0:y1, x0:x1]
+
+
+def _extremes(photo: Image.Image) -> np.ndarray:
+    """The lowest and the highest value of a photo that could be of zeros and ones, and of any other a few values."""
+    sides = min(photo.width, _GLANCED_SIDE), min(photo.height, _GLANCED_SIDE)
+    glance = np.asarray(photo.resize(sides, Image.Resampling.NEAREST).convert("RGB"))
+    if glance.max() > 1:
+        return glance
+    strips = (
+        photo.resize((photo.width, lower - upper), Image.Resampling.NEAREST, (0, upper, photo.width, lower))
+        for upper in range(0, photo.height, _STRIP_ROWS)
+        for lower in [min(photo.height, upper + _STRIP_ROWS)]
+    )
+    extremes = [extreme for strip in strips for band in strip.convert("RGB").getextrema() for extreme in band]
+    return np.array([min(extremes), max(extremes)], dtype=np.uint8)
 
 
 def options_of_parts(parts: Sequence[np.ndarray]) -> dict[str, Any]:
