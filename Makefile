@@ -52,7 +52,7 @@ browser: $(READY) ## install what the tests of the demo's pages need: Chromium (
 	@$(BIN)/python tests/support/axe_core.py
 
 test: $(READY) build/upstream/.ready ## the tests (under ten minutes on two cores; only setting up needs the network)
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 	$(UPSTREAM_TESTS) -k 'not eager_matches_sdpa and not bc_torch_dtype'
 
 # Label Studio's pins exclude ours, so its server runs in an environment of its own. pip takes long to solve them.
@@ -89,7 +89,7 @@ compat: build/constraints-oldest.txt ## the whole suite with the oldest supporte
 	$(PYTHON) -m venv .venv-compat
 	.venv-compat/bin/python -m pip install --quiet -c $< torch
 	.venv-compat/bin/python -m pip install --quiet -c $< -e '.[$(EXTRAS)]'
-	$(TEST_ENV) .venv-compat/bin/python -m pytest -n $(JOBS) --dist loadfile
+	$(TEST_ENV) .venv-compat/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Old builds of torch are gigabytes: here it is the pinned one, with the onnxscript that its exporter needs.
 build/constraints-quick.txt: build/constraints-oldest.txt
@@ -99,7 +99,7 @@ floor: build/constraints-quick.txt ## the core tests with the oldest supported v
 	$(PYTHON) -m venv .venv-floor
 	.venv-floor/bin/python -m pip install --quiet -c $< torch
 	.venv-floor/bin/python -m pip install --quiet -c $< -e '.[dev,plot,demo,lora,onnx]'
-	$(TEST_ENV) .venv-floor/bin/python -m pytest -n $(JOBS) --dist loadfile $(CORE_TESTS)
+	$(TEST_ENV) .venv-floor/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(CORE_TESTS)
 
 # Its common tests are in the sdist alone. They are unpacked and imported, never copied.
 build/upstream/.ready: constraints.txt | $(READY)

@@ -16,6 +16,27 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "te
 
 pytest_plugins = ["browser_fixtures", "demo_fixtures"]
 
+# Files that take long, the longest first: begun late, one would keep one process busy when the others are at the end.
+LONGEST = [
+    "documentation/test_code_blocks.py",
+    "sam_hq_onnx/test_runner.py",
+    "export/test_onnx.py",
+    "test_modeling_deployment.py",
+    "parity/test_generation.py",
+    "parity/test_parity.py",
+    "demo/test_page.py",
+    "test_embedded_checkpoint.py",
+    "hub/test_code_export.py",
+    "generation/test_generation_memory.py",
+    "documentation/test_site.py",
+    "demo/test_static_page.py",
+    "model/test_fast_path.py",
+    "export/test_sam_layout.py",
+    "cli/test_export.py",
+    "test_packaging.py",
+    "training/test_trainer.py",
+]
+
 VIT = {
     "hidden_size": 32,
     "num_hidden_layers": 4,
@@ -47,14 +68,28 @@ EFFICIENTNET = {
     "num_pos_feats": 16,
 }
 BACKBONES = ["vit", "tiny_vit", "efficientnet"]
+# One layer of every kind: compilers and exporters take seconds a layer, whatever the size of its weights.
+SHALLOW = {
+    "vit": {"num_hidden_layers": 2, "global_attn_indexes": [1]},
+    "tiny_vit": {"depths": [1, 1, 1, 1]},
+    "efficientnet": {"num_hidden_layers": [1] * 7},
+}
 # Two heads: with eight tokens or so, some attentions of the fast path are absorbed and others projected.
 DECODER = {"mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
 
 
-def small_config(backbone: str = "vit") -> SamHQConfig:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of `LONGEST` first, for `--no-loadscope-reorder`."""
+    rank = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def small_config(backbone: str = "vit", shallow: bool = False) -> SamHQConfig:
     """A configuration with a 128-pixel input and an 8x8 grid; one of `BACKBONES`."""
     vision_config = {"vit": VIT, "tiny_vit": TINY_VIT, "efficientnet": EFFICIENTNET}[backbone]
-    return SamHQConfig(vision_config=dict(vision_config), mask_decoder_config=dict(DECODER))
+    layers = SHALLOW[backbone] if shallow else {}
+    return SamHQConfig(vision_config={**vision_config, **layers}, mask_decoder_config=dict(DECODER))
 
 
 def stirred(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
@@ -71,10 +106,10 @@ def stirred(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return model
 
 
-def small_model(backbone: str = "vit", seed: int = 0) -> SamHQModel:
+def small_model(backbone: str = "vit", seed: int = 0, shallow: bool = False) -> SamHQModel:
     """A small model in evaluation mode with nothing at its neutral value."""
     torch.manual_seed(seed)
-    return stirred(SamHQModel(small_config(backbone)), seed).eval()
+    return stirred(SamHQModel(small_config(backbone, shallow)), seed).eval()
 
 
 @pytest.fixture(params=BACKBONES)

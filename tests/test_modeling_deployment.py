@@ -25,6 +25,11 @@ def shared(request):
     return small_model(request.param)
 
 
+@pytest.fixture(scope="module", params=BACKBONES)
+def shallow(request):
+    return small_model(request.param, shallow=True)
+
+
 @pytest.fixture(scope="module")
 def directory(shared, tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
@@ -124,20 +129,20 @@ def test_without_weights_it_can_be_built_and_filled(shared, wanted):
     ],
     ids=["boxes", "points", "masks"],
 )
-def test_compiled_in_one_graph(shared, names, options):
+def test_compiled_in_one_graph(shallow, names, options):
     torch._dynamo.reset()
     prompts = {name: PROMPTS[name] for name in names}
-    compiled = torch.compile(shared, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(shallow, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
         found = compiled(pixel_values=PIXELS, **prompts, **options)
-        expected = shared(pixel_values=PIXELS, **prompts, **options)
+        expected = shallow(pixel_values=PIXELS, **prompts, **options)
     torch.testing.assert_close(found.pred_masks, expected.pred_masks, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_training_with_labels_is_compiled_in_one_graph(shared, dtype):
+def test_training_with_labels_is_compiled_in_one_graph(shallow, dtype):
     torch._dynamo.reset()
-    model = copy.deepcopy(shared).to(dtype).train()
+    model = copy.deepcopy(shallow).to(dtype).train()
     labels = torch.randint(0, 2, (2, 3, 128, 128))
     labels[0, 0] = -100  # an object that pads
     inputs = {"pixel_values": PIXELS, "input_boxes": PROMPTS["input_boxes"], "labels": labels}
@@ -166,11 +171,11 @@ DYNAMIC = {
 @pytest.mark.parametrize(
     "names", [["input_boxes"], ["input_points", "input_labels", "input_masks"]], ids=["boxes", "points and masks"]
 )
-def test_exported_with_any_number_of_images_objects_and_points(shared, names):
+def test_exported_with_any_number_of_images_objects_and_points(shallow, names):
     example = {"pixel_values": PIXELS, **{name: PROMPTS[name] for name in names}}
     dynamic = {"pixel_values": {0: BATCH}, **{name: DYNAMIC[name] for name in names}}
     with torch.no_grad():
-        exported = torch.export.export(shared, (), example, dynamic_shapes=dynamic).module()
+        exported = torch.export.export(shallow, (), example, dynamic_shapes=dynamic).module()
         for images, objects, points in [(2, 3, 2), (1, 1, 1), (3, 5, 4)]:
             pixels = torch.randn(images, 3, 128, 128, generator=GENERATOR)
             corners = torch.rand(images, objects, 4, generator=GENERATOR) * 60
@@ -181,7 +186,9 @@ def test_exported_with_any_number_of_images_objects_and_points(shared, names):
                 "input_masks": torch.randn(images, objects, 32, 32, generator=GENERATOR),
             }
             inputs = {"pixel_values": pixels, **{name: prompts[name] for name in names}}
-            torch.testing.assert_close(exported(**inputs).pred_masks, shared(**inputs).pred_masks, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(
+                exported(**inputs).pred_masks, shallow(**inputs).pred_masks, atol=1e-5, rtol=1e-4
+            )
 
 
 def test_training_moves_the_statistics_and_inference_leaves_the_weights():

@@ -5,27 +5,21 @@ Tracing takes seconds whatever the size of the weights, so that these models hav
 
 import functools
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 import sam_hq
-from conftest import DECODER, EFFICIENTNET, TINY_VIT, VIT, stirred
-from sam_hq.configuration_sam_hq import SamHQConfig
+from conftest import small_config, stirred
 from sam_hq.export.check import Agreement
 from sam_hq.export.onnx import OnnxExport, export_onnx
 from sam_hq.hub.conversion import processor_for
 from sam_hq.modeling_sam_hq import SamHQModel
 from sam_hq.processing_sam_hq import SamHQProcessor
 from sam_hq_onnx import GraphMetadata
-
-VISION = {
-    "vit": {**VIT, "num_hidden_layers": 2, "global_attn_indexes": [1]},
-    "tiny_vit": {**TINY_VIT, "depths": [1, 1, 1, 1]},
-    "efficientnet": {**EFFICIENTNET, "num_hidden_layers": [1] * 7},
-}
 
 
 def kinds() -> list[str]:
@@ -39,7 +33,8 @@ def model_and_processor(kind: str) -> tuple[SamHQModel, SamHQProcessor]:
     if kind == "embedded":
         model = SamHQModel.from_pretrained(sam_hq.EMBEDDED_CHECKPOINT, dtype=torch.float32).eval()
         return model, SamHQProcessor.from_pretrained(sam_hq.EMBEDDED_CHECKPOINT)
-    config = SamHQConfig(vision_config=dict(VISION[kind]), mask_decoder_config={**DECODER, "num_hidden_layers": 1})
+    config = small_config(kind, shallow=True)
+    config.mask_decoder_config.num_hidden_layers = 1
     torch.manual_seed(0)
     return stirred(SamHQModel(config)).eval(), processor_for(config)
 
@@ -56,11 +51,23 @@ class Exports:
 
     def __call__(self, kind: str) -> OnnxExport:
         """The export of a kind."""
-        directory, note = self.root / f"exported-{kind}", self.root / f"exported-{kind}.json"
-        with FileLock(self.root / f"exported-{kind}.lock"):
-            if not note.exists():
-                model, processor = model_and_processor(kind)
-                export = export_onnx(model, processor.image_processor, directory)
-                note.write_text(json.dumps(asdict(export.agreement)))
+        try:
+            self._make(kind, wait=False)
+        except Timeout:  # another process is at it: what else is wanted is made meanwhile
+            for other in kinds():
+                with suppress(Timeout):
+                    self._make(other, wait=False)
+            self._make(kind, wait=True)
+        directory = self.root / f"exported-{kind}"
         metadata = GraphMetadata.from_strings(json.loads((directory / "sam_hq.json").read_text()), kind)
-        return OnnxExport(directory, metadata, Agreement(**json.loads(note.read_text())))
+        return OnnxExport(directory, metadata, Agreement(**json.loads(self._note(kind).read_text())))
+
+    def _make(self, kind: str, wait: bool) -> None:
+        with FileLock(self.root / f"exported-{kind}.lock").acquire(blocking=wait):
+            if not self._note(kind).exists():
+                model, processor = model_and_processor(kind)
+                export = export_onnx(model, processor.image_processor, self.root / f"exported-{kind}")
+                self._note(kind).write_text(json.dumps(asdict(export.agreement)))
+
+    def _note(self, kind: str) -> Path:
+        return self.root / f"exported-{kind}.json"
