@@ -7,10 +7,8 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
-from PIL import Image
 
-from sam_hq_numpy.nested_numbers import nesting_depth
-from sam_hq_numpy.number_limits import check_flag, check_whole, counted
+from sam_hq_numpy.number_limits import check_flag, check_whole
 
 from .images.image_loading import flat_image_list
 from .images.mask_frames import low_res_masks_to_photo
@@ -18,6 +16,7 @@ from .images.processor_fit import check_processor_fits
 from .model.model_access import execution_device, unwrapped
 from .modeling_sam_hq import SamHQModel
 from .photo_embeddings import PhotoEmbeddings, check_maker, embed_images
+from .predictor_prompts import processor_arguments, prompts_of_images
 from .processing_sam_hq import SamHQProcessor
 
 _EMBEDDED_CHECKPOINT = Path(__file__).with_name("checkpoints") / "sam-hq-small"
@@ -192,7 +191,7 @@ class SamHQPredictor:
             return self._predict(embeddings, prompts, chosen, return_logits)
         return [
             self._predict(each, of_image, chosen, return_logits)
-            for each, of_image in zip(embeddings, _prompts_of_images(prompts, len(embeddings)), strict=True)
+            for each, of_image in zip(embeddings, prompts_of_images(prompts, len(embeddings)), strict=True)
         ]
 
     @torch.no_grad()
@@ -220,7 +219,7 @@ class SamHQPredictor:
             The model's `SamHQImageSegmentationOutput` for a batch of one image; None if the prompts are for no object.
         """
         check_maker(self.model, embeddings)
-        prompts = _processor_arguments(points, labels, boxes, masks)
+        prompts = processor_arguments(points, labels, boxes, masks)
         if prompts is None:
             return None
         inputs = self.processor(original_sizes=[embeddings.original_size], **prompts)
@@ -277,44 +276,6 @@ class SamHQPredictor:
         else:
             logits, scores = outputs.pred_masks[0].float(), outputs.iou_scores[0].float()
         return Prediction(self.photo_masks(embeddings, logits, return_logits=return_logits), scores, logits)
-
-
-def _prompts_of_images(prompts: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    for name, prompt in prompts.items():
-        if prompt is not None and (not hasattr(prompt, "__len__") or len(prompt) != count):
-            raise ValueError(f"{name} must be a list with an entry for each of {counted(count, 'image')}")
-    return [{name: None if prompt is None else prompt[i] for name, prompt in prompts.items()} for i in range(count)]
-
-
-def _processor_arguments(points: Any, labels: Any, boxes: Any, masks: Any) -> dict[str, Any] | None:
-    """The prompts of one image as `SamHQProcessor` takes them; None if they are for no object at all."""
-    nested: dict[str, Any] = {}
-    held = getattr(boxes, "boxes", boxes)  # Ultralytics' results hold their boxes,
-    if held is None and boxes is not None:  # but none where they are oriented, or of a classifier
-        raise ValueError(f"boxes is a {type(boxes).__name__} that holds no axis-aligned boxes")
-    boxes = getattr(held, "xyxy", held)  # and these hold coordinates, as supervision's detections do
-    if points is not None:
-        # A list without any point, such as [[], []], holds an entry for each object.
-        is_empty = isinstance(points, list | tuple) and all(
-            getattr(each, "__len__", lambda: 1)() == 0 for each in points
-        )
-        for _ in range(3 if is_empty else nesting_depth(points), 3):
-            points = [points]
-        if labels is not None:
-            for _ in range(max(0, 2 - nesting_depth(labels))):
-                labels = [labels]
-        nested["input_points"] = points
-    if labels is not None:
-        nested["input_labels"] = labels
-    if boxes is not None:
-        nested["input_boxes"] = boxes if nesting_depth(boxes) != 1 or len(boxes) == 0 else [boxes]
-    if masks is not None:
-        one = isinstance(masks, Image.Image) or getattr(masks, "ndim", 0) == 2
-        nested["input_masks"] = [masks] if one else masks
-    objects = [len(nested[name]) for name in nested if name != "input_labels" and hasattr(nested[name], "__len__")]
-    if objects and not any(objects):
-        return None
-    return {name: [prompt] for name, prompt in nested.items()}
 
 
 def __getattr__(name: str) -> Any:

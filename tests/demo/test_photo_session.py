@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from demo_fixtures import HEIGHT, WIDTH, photo_file
-from sam_hq.demo.photo_session import MOST_POINTS, MOST_UNDO, PhotoSession
+from sam_hq.demo.photo_session import MOST_POINTS, PhotoSession
+from sam_hq.demo.session_history import MOST_UNDO
 from sam_hq.demo.session_steps import MOST_OBJECTS
 from sam_hq.predictor import SamHQPredictor
 from sam_hq_numpy.mask_rle import RunLengthMask

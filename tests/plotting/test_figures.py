@@ -12,11 +12,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from sam_hq.evaluation.mask_metrics import boundary_iou, mask_iou
-from sam_hq.plotting.figures import (
-    EXTRA_COLOR,
-    HQ_COLOR,
-    MISSED_COLOR,
-    SAM_COLOR,
+from sam_hq.plotting import (
     plot_automatic_masks,
     plot_boundary_error,
     plot_candidates,
@@ -24,6 +20,7 @@ from sam_hq.plotting.figures import (
     plot_masks,
     plot_prompts,
 )
+from sam_hq.plotting.differences import EXTRA_COLOR, HQ_COLOR, MISSED_COLOR, SAM_COLOR
 from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.overlays import NEGATIVE, POSITIVE, object_color
 

@@ -1,9 +1,8 @@
 """What one person does with one photo: prompts, candidates, kept objects, undo, and everything found."""
 
 import threading
-from collections import deque
-from collections.abc import Callable, MutableSequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sam_hq_numpy.mask_rle import RunLengthMask
@@ -16,11 +15,12 @@ from .generation_run import GenerationRun
 from .model_turns import ModelTurns
 from .opened_photo import OpenedPhoto
 from .prompted_photo import PromptedPhoto
-from .prompting import Answer, Preview, Prompts
-from .session_steps import SegmentedObject, SessionOptions, Step, css_color, plain_object_name
+from .prompting import Answer, Preview, Prompts, checked_box, checked_point
+from .session_history import SessionHistory
+from .session_state import session_state
+from .session_steps import SegmentedObject, SessionOptions, Step, plain_object_name
 
 MOST_POINTS = 100  # of one object
-MOST_UNDO = 50
 
 
 class PhotoSession:
@@ -50,11 +50,8 @@ class PhotoSession:
         self._generator = generator
         self._lock = threading.RLock()
         self._options = SessionOptions()
-        self._step = Step()
-        self._answer: Answer | None = None
+        self._now = SessionHistory()
         self._preview: Preview | None = None
-        self._past: deque[Step] = deque(maxlen=MOST_UNDO)
-        self._future: list[Step] = []
 
     @property
     def found(self) -> MaskCandidates | None:
@@ -73,11 +70,11 @@ class PhotoSession:
             TypeError: If a coordinate is no number.
             ValueError: If it lies outside the photo, the label is another, or there are too many points.
         """
-        point = self._point(x, y, label)
+        point = checked_point(self.photo.size, x, y, label)
         with self._lock:
             known = self._preview
-            if known is not None and known.asked == (self._step, self._options, point):
-                self._go_to(replace(self._step, prompts=known.prompts, chosen=0), known.answer)
+            if known is not None and known.asked == (self._now.step, self._options, point):
+                self._now.go_to(replace(self._now.step, prompts=known.prompts, chosen=0), known.answer)
             else:
                 self._prompt(self._prompts_with(point))
 
@@ -97,7 +94,7 @@ class PhotoSession:
             TypeError: As `add_point`.
             ValueError: As `add_point`.
         """
-        point = self._point(x, y, label)
+        point = checked_point(self.photo.size, x, y, label)
         if not self._lock.acquire(blocking=False):
             return None
         try:
@@ -105,7 +102,7 @@ class PhotoSession:
             answer = self._prompted.answer_if_free(prompts, self._options)
             if answer is None:
                 return None
-            self._preview = Preview((self._step, self._options, point), prompts, answer)
+            self._preview = Preview((self._now.step, self._options, point), prompts, answer)
             return {"score": float(answer.scores[0]), **self._prompted.summary(answer.masks[0])}
         finally:
             self._lock.release()
@@ -123,13 +120,10 @@ class PhotoSession:
             TypeError: If a coordinate is no number.
             ValueError: If it lies outside the photo, or the box is empty.
         """
-        xs = sorted((self._coordinate("x0", x0), self._coordinate("x1", x1)))
-        ys = sorted((self._coordinate("y0", y0), self._coordinate("y1", y1)))
-        if xs[1] - xs[0] < 1 or ys[1] - ys[0] < 1:
-            raise ValueError("a box must be at least one pixel wide and high")
+        box = checked_box(self.photo.size, x0, y0, x1, y1)
         with self._lock:
             # What was found without the box is no mask of what the box shows.
-            self._prompt(replace(self._step.prompts, box=(xs[0], ys[0], xs[1], ys[1]), previous_mask=None))
+            self._prompt(replace(self._now.step.prompts, box=box, previous_mask=None))
 
     def choose(self, candidate: int) -> None:
         """Take another candidate.
@@ -141,10 +135,10 @@ class PhotoSession:
             ValueError: If there is none of that number.
         """
         with self._lock:
-            count = len(self._step.candidates(self._answer))
+            count = len(self._now.step.candidates(self._now.answer))
             if isinstance(candidate, bool) or not isinstance(candidate, int) or not 0 <= candidate < count:
                 raise ValueError(f"there are {count} candidates, got number {candidate!r}")
-            self._step = replace(self._step, chosen=candidate)
+            self._now.show(replace(self._now.step, chosen=candidate), self._now.answer)
 
     def keep(self) -> None:
         """Keep the object with the mask that is shown, and start another.
@@ -153,9 +147,9 @@ class PhotoSession:
             ValueError: If there is no mask, or no room for more.
         """
         with self._lock:
-            if self._step.shown(self._answer) is None:
+            if self._now.step.shown(self._now.answer) is None:
                 raise ValueError("there is no mask to keep: click on an object first")
-            self._go_to(self._step.with_shown_kept(self._answer), None)
+            self._now.go_to(self._now.step.with_shown_kept(self._now.answer), None)
 
     def keep_found(self, numbers: list[int] | None = None) -> None:
         """Keep masks that were found as objects; one that is kept already is not kept twice.
@@ -171,9 +165,9 @@ class PhotoSession:
             found = self.found
             if not found:
                 raise ValueError("nothing has been found yet: press Find everything first")
-            step = self._step.with_found(found.masks, found.scores, numbers)
-            if step is not self._step:
-                self._go_to(step, self._answer)
+            step = self._now.step.with_found(found.masks, found.scores, numbers)
+            if step is not self._now.step:
+                self._now.go_to(step, self._now.answer)
 
     def remove(self, number: int) -> None:
         """Drop a kept object.
@@ -185,7 +179,7 @@ class PhotoSession:
             ValueError: If there is none of that number.
         """
         with self._lock:
-            self._go_to(self._step.without(number), self._answer)
+            self._now.go_to(self._now.step.without(number), self._now.answer)
 
     def rename(self, number: int, name: str) -> None:
         """Give a kept object a name, which becomes its category in the files.
@@ -200,9 +194,9 @@ class PhotoSession:
         """
         plain = plain_object_name(name)
         with self._lock:
-            kept = self._step.object(number)
+            kept = self._now.step.object(number)
             if kept.name != plain:
-                self._go_to(self._step.without(number).with_kept(replace(kept, name=plain)), self._answer)
+                self._now.go_to(self._now.step.without(number).with_kept(replace(kept, name=plain)), self._now.answer)
 
     def refine(self, number: int) -> None:
         """Take a kept object up again: points refine its mask; a mask that is in work is kept before.
@@ -214,25 +208,27 @@ class PhotoSession:
             ValueError: If there is no object of that number, or no room to keep the one in work.
         """
         with self._lock:
-            wanted = self._step.object(number)
-            step = self._step.with_shown_kept(self._answer).without(number)
-            self._go_to(replace(step, taken_up=wanted), None)
+            wanted = self._now.step.object(number)
+            step = self._now.step.with_shown_kept(self._now.answer).without(number)
+            self._now.go_to(replace(step, taken_up=wanted), None)
 
     def clear(self) -> None:
         """Drop the prompts of the object in work; kept objects stay, and one that was taken up is as it was."""
         with self._lock:
-            step = self._step
+            step = self._now.step
             if not step.prompts.is_empty or step.taken_up is not None:
                 back = Step(kept=step.kept)
-                self._go_to(back if step.taken_up is None else back.with_kept(step.taken_up), None)
+                self._now.go_to(back if step.taken_up is None else back.with_kept(step.taken_up), None)
 
     def undo(self) -> None:
         """Take back the last action; does nothing where there is none."""
-        self._travel(self._past, self._future)
+        with self._lock:
+            self._now.undo(self._answer_to)
 
     def redo(self) -> None:
         """Do again what was taken back; does nothing where there is none."""
-        self._travel(self._future, self._past)
+        with self._lock:
+            self._now.redo(self._answer_to)
 
     def set_options(self, **changes: Any) -> None:
         """Ask the model in another way, and again at once.
@@ -247,11 +243,11 @@ class PhotoSession:
         with self._lock:
             before, self._options = self._options, replace(self._options, **changes)
             try:
-                answer = self._prompted.answer(self._step.prompts, self._options)
+                answer = self._answer_to(self._now.step)
             except BaseException:
                 self._options = before
                 raise
-            self._show(self._step, answer)
+            self._now.show(self._now.step, answer)
 
     def start_generation(self, submit: Callable[[Callable[[], None]], Any], **options: Any) -> None:
         """Start mask generation; its masks replace those found before.
@@ -284,8 +280,8 @@ class PhotoSession:
     def objects(self) -> list[SegmentedObject]:
         """The kept objects and the one in work, in the order of their making."""
         with self._lock:
-            shown = self._step.shown(self._answer)
-            return [*self._step.kept, *([] if shown is None else [shown])]
+            shown = self._now.step.shown(self._now.answer)
+            return [*self._now.step.kept, *([] if shown is None else [shown])]
 
     def masks_at(self, size: tuple[int, int]) -> list[RunLengthMask]:
         """The masks of `objects()`.
@@ -298,85 +294,21 @@ class PhotoSession:
     def state(self) -> dict[str, Any]:
         """All that a page shows, ready for JSON; masks are run lengths down the columns of the shown picture."""
         with self._lock:
-            size, summary = self.photo.shown_size, self._prompted.summary
-            prompts = self._step.prompts
-            return {
-                "photo": {
-                    "name": self.photo.name,
-                    "width": self.photo.size[1],
-                    "height": self.photo.size[0],
-                    "shown_width": size[1],
-                    "shown_height": size[0],
-                },
-                "points": [[x, y, label] for (x, y), label in zip(prompts.points, prompts.labels, strict=True)],
-                "box": prompts.box,
-                "refined": prompts.previous_mask is not None,
-                "number": self._step.number,
-                "color": css_color(self._step.number),
-                "taken_up": self._step.taken_up is not None,
-                "chosen": self._step.chosen,
-                "candidates": [
-                    {"score": score, **summary(mask)} for mask, score in self._step.candidates(self._answer)
-                ],
-                "sam": None if self._answer is None else summary(self._answer.sam_mask(self._step.chosen)),
-                "objects": [
-                    {
-                        "number": each.number,
-                        "color": css_color(each.number),
-                        "name": each.name,
-                        "score": each.score,
-                        **self._prompted.kept_summary(each),
-                    }
-                    for each in self._step.kept
-                ],
-                "can_undo": bool(self._past),
-                "can_redo": bool(self._future),
-                "options": asdict(self._options),
-                "generation": None if self.generation is None else self.generation.state(),
-            }
-
-    def _point(self, x: float, y: float, label: int) -> tuple[float, float, int]:
-        point = (self._coordinate("x", x), self._coordinate("y", y))
-        if label not in (0, 1) or isinstance(label, bool):
-            raise ValueError(f"label must be 1 (on the object) or 0 (not), got {label!r}")
-        return *point, label
+            return session_state(self._prompted, self._now, self._options, self.generation)
 
     def _prompts_with(self, point: tuple[float, float, int]) -> Prompts:
         """The prompts and one point more; the mask that is shown is refined."""
-        prompts, (x, y, label) = self._step.prompts, point
+        prompts, (x, y, label) = self._now.step.prompts, point
         if len(prompts.points) >= MOST_POINTS:
             raise ValueError(f"an object can have at most {MOST_POINTS} points")
-        previous = None if self._step.taken_up is None else self._step.taken_up.mask
-        if self._options.refine and self._answer is not None:
-            previous = self._answer.masks[self._step.chosen]
+        previous = None if self._now.step.taken_up is None else self._now.step.taken_up.mask
+        if self._options.refine and self._now.answer is not None:
+            previous = self._now.answer.masks[self._now.step.chosen]
         return prompts.with_point((x, y), label, previous)
 
     def _prompt(self, prompts: Prompts) -> None:
         answer = self._prompted.answer(prompts, self._options)
-        self._go_to(replace(self._step, prompts=prompts, chosen=0), answer)
+        self._now.go_to(replace(self._now.step, prompts=prompts, chosen=0), answer)
 
-    def _go_to(self, step: Step, answer: Answer | None) -> None:
-        self._past.append(self._step)
-        self._future.clear()
-        self._step, self._answer = step, answer
-
-    def _show(self, step: Step, answer: Answer | None) -> None:
-        # Asked in another way, the model may give fewer candidates than there were.
-        chosen = step.chosen if answer is not None and step.chosen < len(answer.masks) else 0
-        self._step, self._answer = step if step.chosen == chosen else replace(step, chosen=chosen), answer
-
-    def _travel(self, back: MutableSequence[Step], forth: MutableSequence[Step]) -> None:
-        """Go to the last step of one list; the one that is left becomes the last of the other."""
-        with self._lock:
-            if back:
-                answer = self._prompted.answer(back[-1].prompts, self._options)
-                forth.append(self._step)
-                self._show(back.pop(), answer)
-
-    def _coordinate(self, name: str, value: float) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} must be a number, got {value!r}")
-        limit = self.photo.size[1] if name.startswith("x") else self.photo.size[0]
-        if not 0 <= value <= limit:  # compared before it is a float: a page can send numbers that are too large for one
-            raise ValueError(f"{name} must be from 0 to {limit}, within the photo, got {str(value)[:20]}")
-        return float(value)
+    def _answer_to(self, step: Step) -> Answer | None:
+        return self._prompted.answer(step.prompts, self._options)

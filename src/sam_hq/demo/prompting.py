@@ -1,4 +1,4 @@
-"""Prompts on an embedded photo, and what the model answers."""
+"""Prompts on an embedded photo as a page sends them, and what the model answers."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -79,3 +79,54 @@ class Preview:
     asked: tuple[Any, ...]
     prompts: Prompts
     answer: Answer
+
+
+def checked_point(photo_size: tuple[int, int], x: float, y: float, label: int) -> tuple[float, float, int]:
+    """A point as a page sends it.
+
+    Args:
+        photo_size: Height and width.
+        x: In pixels of the photo.
+        y: Likewise.
+        label: 1 on the object, 0 not.
+
+    Raises:
+        TypeError: If a coordinate is no number.
+        ValueError: If it lies outside the photo, or the label is another.
+    """
+    point = (_coordinate(photo_size, "x", x), _coordinate(photo_size, "y", y))
+    if label not in (0, 1) or isinstance(label, bool):
+        raise ValueError(f"label must be 1 (on the object) or 0 (not), got {label!r}")
+    return *point, label
+
+
+def checked_box(
+    photo_size: tuple[int, int], x0: float, y0: float, x1: float, y1: float
+) -> tuple[float, float, float, float]:
+    """A box as a page sends it, with its corners in order.
+
+    Args:
+        photo_size: Height and width.
+        x0: A corner, in pixels of the photo.
+        y0: Likewise.
+        x1: The corner opposite.
+        y1: Likewise.
+
+    Raises:
+        TypeError: If a coordinate is no number.
+        ValueError: If it lies outside the photo, or the box is empty.
+    """
+    left, right = sorted((_coordinate(photo_size, "x0", x0), _coordinate(photo_size, "x1", x1)))
+    top, bottom = sorted((_coordinate(photo_size, "y0", y0), _coordinate(photo_size, "y1", y1)))
+    if right - left < 1 or bottom - top < 1:
+        raise ValueError("a box must be at least one pixel wide and high")
+    return left, top, right, bottom
+
+
+def _coordinate(photo_size: tuple[int, int], name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    limit = photo_size[1] if name.startswith("x") else photo_size[0]
+    if not 0 <= value <= limit:  # compared before it is a float: a page can send numbers that are too large for one
+        raise ValueError(f"{name} must be from 0 to {limit}, within the photo, got {str(value)[:20]}")
+    return float(value)

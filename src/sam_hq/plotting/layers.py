@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+OPACITY = 0.45  # of filled masks
 _LONG_SIDE = 8.0  # of a panel, in inches
 _SHORTEST_SIDE = 2.0
 DPI = 150  # or more, where matplotlib is set to

@@ -3,9 +3,11 @@
 import { Backend, SessionLost } from "./backend.js";
 import { Stage } from "./stage.js";
 import { CandidateList } from "./candidate_list.js";
+import { DownloadPanel } from "./download_panel.js";
 import { HoverPreview } from "./hover_preview.js";
 import { ObjectList } from "./object_list.js";
 import { SearchPanel } from "./search_panel.js";
+import { StartPanel } from "./start_panel.js";
 import { element, percent, say } from "./page_elements.js";
 
 const KEPT_SESSION = "sam-hq-session";
@@ -13,7 +15,6 @@ const MODEL_ACTIONS = ["point", "box"]; // that always ask the model
 
 const backend = new Backend();
 const stage = new Stage();
-let about = null;
 let state = null;
 let acted = 0; // how many actions were asked for, and of these how many are not answered yet
 let unanswered = 0;
@@ -25,6 +26,8 @@ const page = {
   backend,
   stage,
   act,
+  busy,
+  open,
   showError,
   get state() {
     return state;
@@ -45,9 +48,11 @@ const preview = new HoverPreview(page);
 const search = new SearchPanel(page, () => {
   if (state) {
     showSwipe();
-    showDownloads();
+    downloads.show();
   }
 });
+const downloads = new DownloadPanel(page, search);
+const start = new StartPanel(page);
 
 function showError(error) {
   element("error").textContent = error.message;
@@ -131,19 +136,8 @@ async function openNow(ask, waiting) {
   }
 }
 
-function openFile(file) {
-  if (!file) {
-    return;
-  }
-  if (about && file.size > about.upload_bytes) {
-    const accepted = (about.upload_bytes / 1e6).toFixed(1);
-    showError(new Error(`The file has ${(file.size / 1e6).toFixed(1)} MB, but at most ${accepted} MB are accepted.`));
-    return;
-  }
-  open(() => backend.openFile(file), "Reading the photo …");
-}
-
 async function begin() {
+  let about;
   try {
     about = await backend.about();
   } catch (error) {
@@ -156,22 +150,8 @@ async function begin() {
     element("model").textContent = `${about.model}${loading}`;
   };
   search.offer(about);
-  for (const button of element("downloads").children) {
-    button.hidden = !backend.files.includes(button.dataset.file);
-  }
-  element("limits").textContent =
-    `${backend.formats}; up to ${Math.round(about.upload_bytes / 1e6)} MB and ` +
-    `${Math.round(about.pixels / 1e6)} million pixels. ${backend.privacy}`;
-  about.examples.forEach((name, number) => {
-    const button = document.createElement("button");
-    const picture = document.createElement("img");
-    picture.src = backend.exampleThumbnail(number);
-    picture.alt = name;
-    button.append(picture);
-    button.addEventListener("click", () => open(() => backend.openExample(number), "Reading the photo …"));
-    element("example-list").append(button);
-  });
-  element("examples").hidden = about.examples.length === 0;
+  downloads.offer();
+  start.offer(about);
   const kept = sessionStorage.getItem(KEPT_SESSION);
   if (kept) {
     await open(() => backend.resume(kept), "Going on with your photo …");
@@ -191,15 +171,15 @@ function act(action, values, announce = true) {
       return;
     }
     element("error").hidden = true;
-    const start = performance.now();
+    const begun = performance.now();
     try {
       const answer = await backend.act(action, values);
       if (MODEL_ACTIONS.includes(action)) {
-        preview.measured(performance.now() - start);
+        preview.measured(performance.now() - begun);
       }
       show(answer);
       if (announce) {
-        say(description(performance.now() - start));
+        say(description(performance.now() - begun));
       }
     } catch (error) {
       if (state) {
@@ -245,7 +225,7 @@ function show(next) {
   element("how-many").disabled = state.options.hq_token_only;
   candidates.show();
   objects.show();
-  showDownloads();
+  downloads.show();
   showSwipe();
   element("marks").setAttribute("aria-label",
     `Photo ${state.photo.name}: ${state.points.length} points, ${state.box ? "a box" : "no box"}, ` +
@@ -258,35 +238,6 @@ function showSwipe() {
   stage.compare = on ? element("divider").value / 100 : null;
   stage.drawMasks();
   stage.drawMarks();
-}
-
-// Downloads
-
-function showDownloads() {
-  const everything = Boolean(stage.generated);
-  const count = everything ? search.found.scores.length : state.objects.length + (state.candidates.length ? 1 : 0);
-  element("download-hint").textContent =
-    count === 0 ? "Nothing to download yet." : `${count} ${count === 1 ? "object" : "objects"} at the size of the photo` +
-      (everything ? `: all that was found, without the ${state.objects.length} kept.` : ".");
-  for (const button of element("downloads").children) {
-    button.disabled = count === 0;
-  }
-}
-
-async function download(file) {
-  element("error").hidden = true;
-  try {
-    const count = element("download-hint").textContent.split(" at ")[0];
-    const { blob, name } = await busy(() => backend.file(stage.generated ? "everything" : "objects", file));
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    say(`Downloaded ${name}: ${count}.`);
-  } catch (error) {
-    showError(error);
-  }
 }
 
 // Wires
@@ -319,15 +270,6 @@ element("hq-only").addEventListener("change", (event) => act("options", { hq_tok
 element("how-many").addEventListener("change", (event) => act("options", { candidates: event.target.value }));
 element("compare").addEventListener("change", showSwipe);
 element("divider").addEventListener("input", showSwipe);
-for (const button of element("downloads").children) {
-  button.addEventListener("click", () => download(button.dataset.file));
-}
-for (const input of document.querySelectorAll("input.file")) {
-  input.addEventListener("change", () => {
-    openFile(input.files[0]);
-    input.value = "";
-  });
-}
 document.addEventListener("keydown", (event) => {
   if (state && (event.ctrlKey || event.metaKey) && !event.altKey && event.target.type !== "text") {
     const key = event.key.toLowerCase();
@@ -338,17 +280,6 @@ document.addEventListener("keydown", (event) => {
     }
   }
 });
-for (const kind of ["dragover", "dragleave", "drop"]) {
-  document.addEventListener(kind, (event) => {
-    event.preventDefault();
-    element("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop") {
-      openFile(event.dataTransfer.files[0]);
-    }
-  });
-}
-document.addEventListener("paste", (event) => openFile([...event.clipboardData.files][0]));
-
 window.addEventListener("beforeunload", (event) => {
   if (countKept()) {
     event.preventDefault();

@@ -1,11 +1,11 @@
-// The photo on the page: draws picture, masks and prompts, and turns pointer and keys into points and boxes.
+// The photo on the page: draws picture, masks and prompts, and tells of the points and boxes that pointer and keys make.
 
 import { drawBox, drawCross, drawDivider, drawPoint } from "./marks.js";
 import { decodedMask, paintLabels, paintMask } from "./mask_pixels.js";
 import { pressKey } from "./stage_keys.js";
 import { moveWithFingers, moveWithMouse } from "./stage_moves.js";
+import { promptWithPointer } from "./stage_pointer.js";
 
-const DRAG_PIXELS = 6; // how far the pointer moves before it draws a box
 const SAM_COLOR = "#ff851b";
 const MOST_ZOOM = 8;
 
@@ -33,6 +33,7 @@ export class Stage extends EventTarget {
     this.zoomed = 1; // how many times larger than what fits
     this.full = 1; // how many times larger the photo's own pixels are
     this.#listen();
+    promptWithPointer(this);
     moveWithMouse(this);
     moveWithFingers(this);
     new ResizeObserver(() => this.layout()).observe(this.viewport.parentElement);
@@ -198,17 +199,6 @@ export class Stage extends EventTarget {
     this.drawMarks();
   }
 
-  // From a pointer event to pixels of the photo, kept within it.
-  #position(event) {
-    const frame = this.marks.getBoundingClientRect();
-    const { width, height } = this.state.photo;
-    const clamp = (value, most) => Math.min(most, Math.max(0, value));
-    return [
-      clamp(((event.clientX - frame.left) / frame.width) * width, width),
-      clamp(((event.clientY - frame.top) / frame.height) * height, height),
-    ];
-  }
-
   tell(kind, detail) {
     this.dispatchEvent(new CustomEvent(kind, { detail }));
   }
@@ -233,88 +223,9 @@ export class Stage extends EventTarget {
   }
 
   #listen() {
-    this.marks.addEventListener("contextmenu", (event) => event.preventDefault());
-    this.marks.addEventListener("pointerdown", (event) => {
-      this.tell("hover", null);
-      if (!this.state || this.spaceHeld || !event.isPrimary || (event.button !== 0 && event.button !== 2)) {
-        return;
-      }
-      this.start = { at: this.#position(event), x: event.clientX, y: event.clientY, button: event.button };
-      if (this.generated) {
-        this.#highlight(event);
-        return;
-      }
-      this.cursor = null;
-      if (event.pointerType === "mouse" || this.tool === "box") {
-        this.marks.setPointerCapture(event.pointerId);
-      }
-    });
-    this.marks.addEventListener("pointermove", (event) => {
-      this.tell("hover", this.#clickAt(event));
-      if (this.generated) {
-        this.#highlight(event);
-      } else if (this.start?.button === 0 && event.isPrimary && (event.pointerType === "mouse" || this.tool === "box")) {
-        if (this.drag || Math.hypot(event.clientX - this.start.x, event.clientY - this.start.y) > DRAG_PIXELS) {
-          this.drag = [...this.start.at, ...this.#position(event)];
-          this.drawMarks();
-        }
-      }
-    });
-    this.marks.addEventListener("pointerup", (event) => {
-      if (!this.start || !event.isPrimary) {
-        return;
-      }
-      const { at, button } = this.start;
-      this.start = null;
-      if (this.generated) {
-        this.tell(this.highlighted ? "found" : "hint", this.highlighted || "To set points again, untick “Show everything that was found”.");
-      } else if (this.drag) {
-        this.placeBox([...at, ...this.#position(event)]);
-      } else if (this.tool !== "box" || button === 2) {
-        this.placePoint(at, this.#label(event, button));
-      } else {
-        this.tell("hint", "Drag from one corner of the box to the other.");
-      }
-    });
-    this.marks.addEventListener("pointercancel", () => this.giveUpPrompt());
-    this.marks.addEventListener("pointerleave", () => {
-      this.tell("hover", null);
-      if (this.generated) {
-        this.#highlight(null);
-      }
-    });
     this.marks.addEventListener("keydown", (event) => this.#key(event));
     for (const kind of ["focus", "blur"]) {
       this.marks.addEventListener(kind, () => this.drawMarks());
-    }
-  }
-
-  #label(event, button) {
-    return button === 2 || event.shiftKey || this.tool === "background" ? 0 : 1;
-  }
-
-  // The point that a click would set where the mouse is: {x, y, label}, or null where none would be.
-  #clickAt(event) {
-    const moving = event.pointerType !== "mouse" || event.buttons || this.panning || this.spaceHeld;
-    if (!this.state || this.generated || moving || this.tool === "box") {
-      return null;
-    }
-    const [x, y] = this.#position(event);
-    return { x, y, label: this.#label(event, 0) };
-  }
-
-  #highlight(event) {
-    let label = 0;
-    if (event) {
-      const [x, y] = this.#position(event);
-      const column = Math.min(this.photo.width - 1, Math.floor((x / this.state.photo.width) * this.photo.width));
-      const row = Math.min(this.photo.height - 1, Math.floor((y / this.state.photo.height) * this.photo.height));
-      label = this.generated.labels[row * this.photo.width + column];
-    }
-    if (label !== this.highlighted) {
-      this.highlighted = label;
-      this.drawMasks();
-      this.tell("highlight", label);
     }
   }
 
