@@ -290,7 +290,7 @@ def test_trackers_get_numbers_and_texts_alone(tmp_path, monkeypatch):
 
 
 def test_a_tracker_that_is_not_installed_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("sam_hq.training.trainer.get_available_trackers", lambda: ["tensorboard"])
+    monkeypatch.setattr("sam_hq.training.run_report.get_available_trackers", lambda: ["tensorboard"])
     with pytest.raises(ValueError, match=r"trackers \['wandb'\] are .* not installed; installed are \['tensorboard'\]"):
         trainer(tmp_path, trackers=("tensorboard", "wandb"))
 

@@ -14,7 +14,6 @@ from sam_hq_numpy.atomic_writing import new_file
 
 STATE_NAME = "state_{step:07d}"
 SETTINGS_FILE = "settings.json"
-MODEL = "model"  # the setting that names the weights a run began with
 _OLD = ".old.partial"
 
 
@@ -62,7 +61,7 @@ class RunFolder:
             torch.load(path, map_location="cpu", weights_only=True)
 
     def finish_state(self, step: int, resume_settings: dict[str, Any], kept: int) -> None:
-        """Give a written state its name, with what `settings_of` returns, and drop all but the `kept` newest."""
+        """Give a written state its name, with what resumed runs compare, and drop all but the `kept` newest."""
         aside = self.new_state(step)
         (aside / SETTINGS_FILE).write_text(json.dumps(resume_settings))
         _replace(self.path / STATE_NAME.format(step=step), aside)
@@ -98,53 +97,6 @@ class RunFolder:
         kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
         with new_file(path) as aside:
             aside.write_text("".join(f"{line}\n" for line in kept))
-
-
-def settings_of(state: Path) -> dict[str, Any]:
-    """The settings and data that a state was saved with; empty where it does not say.
-
-    Args:
-        state: Its folder.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
-    path = state / SETTINGS_FILE
-    try:
-        settings = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{str(path)!r} must hold an object, got {type(settings).__name__}")
-    return settings
-
-
-def changed_settings(state: Path, now: dict[str, Any]) -> list[str]:
-    """What is set otherwise than in the run that a state is of, each with its value before and now.
-
-    Args:
-        state: Its folder.
-        now: The settings and data of the run that resumes.
-
-    Raises:
-        ValueError: If one has changed that the state's weights depend on.
-    """
-    before = settings_of(state)
-    if not before:
-        return []
-    switches = ("ema_decay", "encoder_learning_rate")  # whether there is one decides, not its value
-    for name in ("trainable", "lora_rank", *switches):
-        was, wanted = before.get(name, now[name]), now[name]
-        if (bool(was) != bool(wanted)) if name in switches else (was != wanted):
-            raise ValueError(
-                f"cannot resume from {str(state)!r}: its {name} is {was}, but {wanted} is asked for; name a new "
-                "output folder"
-            )
-    return [
-        f"{name} {before.get(name)} -> {value}"
-        for name, value in now.items()
-        if before.get(name) != value and name != MODEL
-    ]
 
 
 def _step_of(line: str) -> float:

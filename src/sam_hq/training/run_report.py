@@ -1,6 +1,9 @@
-"""What a training run tells people on its way."""
+"""What a training run tells people and trackers on its way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from accelerate.tracking import get_available_trackers
 
 from ..evaluation.segmentation_data import BadDataReport
 
@@ -39,3 +42,26 @@ class RunReport:
             if reason not in self.left_out.cases:
                 self.line(f"skipped {name}: {reason} (others like it are counted)")
             self.left_out.add(name, reason)
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers that accelerate would leave out without a word.
+
+    Args:
+        names: Of the trackers; "all" is one.
+
+    Raises:
+        ValueError: If one is unknown to accelerate or not installed.
+    """
+    available = sorted(str(tracker) for tracker in get_available_trackers())
+    if missing := sorted(set(names) - {*available, "all"}):
+        raise ValueError(f"trackers {missing} are unknown to accelerate or not installed; installed are {available}")
+
+
+def tracked_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the values that trackers take: numbers and texts.
+
+    Args:
+        settings: By name.
+    """
+    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in settings.items()}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,17 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Subset
 
 from ..images.processor_fit import check_processor_fits
-from ..photo_embeddings import sampled_digest
 from .batches import TrainingBatches
 from .parts import parameter_groups, recompute_activations, select_parameters, with_lora
-from .run_folder import MODEL, RunFolder, changed_settings, settings_of
-from .run_report import RunReport
+from .resume_settings import MODEL, changed_settings, resume_settings, settings_of
+from .run_folder import RunFolder
+from .run_report import RunReport, check_trackers, tracked_settings
 from .run_state import Progress, RunningMean, SwappedWeights
 from .settings import TrainingSettings
 from .step import TrainingStep
@@ -70,17 +68,12 @@ class Trainer:
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         size = _common_size(model, processor)
-        _check_trackers(settings.trackers)
+        check_trackers(settings.trackers)
         if validation is not None and not any(len(masks) for _, masks in validation):
             raise ValueError(f"the validation data have no usable mask; {validation.report}")
         self.settings, self.processor, self.validation = settings, processor, validation
         self.folder, self.progress = RunFolder(output_dir), Progress()
-        self.resume_settings = {  # what a resumed run compares
-            **settings.plain(),
-            "training_images": _described(images),
-            "validation_images": None if validation is None else _described(validation),
-            MODEL: sampled_digest(model.state_dict())[:16],
-        }
+        self.resume_settings = resume_settings(settings, images, validation, model)
         self.accelerator = Accelerator(
             mixed_precision=settings.precision,
             gradient_accumulation_steps=settings.accumulation,
@@ -162,7 +155,7 @@ class Trainer:
         settings, accelerator = self.settings, self.accelerator
         last = min(settings.steps, stop_after if stop_after is not None else settings.steps)
         if settings.trackers:
-            accelerator.init_trackers("sam_hq", config=_flat(settings.plain()))
+            accelerator.init_trackers("sam_hq", config=tracked_settings(settings.plain()))
         self.step_module.train()
         gathered: dict[str, list[float]] = {}
         quality: dict[str, float] = {}
@@ -308,24 +301,6 @@ def _trainable(model: Any, settings: TrainingSettings) -> Any:
         return with_lora(model, settings.lora_rank, seed=settings.seed)
     select_parameters(model, settings.trainable)
     return model
-
-
-def _described(images: Any) -> str:
-    """How many images there are, and what follows from their names and order."""
-    names = [images.name(index) for index in range(len(images))] if hasattr(images, "name") else []
-    return f"{len(images)} ({sha256(repr(names).encode()).hexdigest()[:8]})"
-
-
-def _check_trackers(names: Sequence[str]) -> None:
-    """Accelerate says nothing of some that it leaves out."""
-    available = sorted(str(tracker) for tracker in get_available_trackers())
-    if missing := sorted(set(names) - {*available, "all"}):
-        raise ValueError(f"trackers {missing} are unknown to accelerate or not installed; installed are {available}")
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """With the values that trackers take: numbers and texts."""
-    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in settings.items()}
 
 
 def _moved(value: Any, device: torch.device) -> Any:
