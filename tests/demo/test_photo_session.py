@@ -248,7 +248,7 @@ def test_a_new_action_ends_redo(photo_session):
 
 
 def test_what_can_be_undone_is_bounded(demo_service, monkeypatch):
-    monkeypatch.setattr("sam_hq.demo.photo_session.MOST_UNDO", 2)
+    monkeypatch.setattr("sam_hq.demo.session_history.MOST_UNDO", 2)
     session = demo_service.store.get(demo_service.open(photo_file(), "a.png"))
     for x in range(4):
         session.add_point(x, 1)
