@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     if not report.scores:
         raise ValueError(f"the data have no usable mask; {dataset.report}")
     print(report.table())
-    if report.left_out:
+    if report.skipped:
         print(dataset.report)
     if args.output:
         report.save(args.output)

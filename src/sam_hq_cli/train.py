@@ -162,8 +162,8 @@ def _train(args: argparse.Namespace) -> int:
         quality = trainer.train()
     finally:
         display.close()
-    if first and trainer.left_out.cases:
-        print(trainer.left_out)
+    if first and trainer.skipped.cases:
+        print(trainer.skipped)
     if first and quality:
         print("validation, prompted with boxes: " + ", ".join(f"{key} {value:.3f}" for key, value in quality.items()))
     return 0

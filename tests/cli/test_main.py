@@ -89,3 +89,14 @@ def test_completion_knows_every_command_and_option(shell, capsys):
     assert end.value.code == 0
     printed = capsys.readouterr().out
     assert all(word in printed for word in (*cli.COMMANDS, "--masks-format", "--shard"))
+
+
+def test_the_package_runs_as_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "sam_hq", "segment", "nowhere.jpg"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "sam-hq" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = subprocess.run([sys.executable, "-m", "sam_hq", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"sam-hq {cli.version()}\n")

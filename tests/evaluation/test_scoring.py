@@ -137,7 +137,11 @@ def test_images_of_the_same_name_in_two_folders_are_told_apart(tmp_path):
     predictor = PromptedModel(small_model("tiny_vit"), processor())
     report = evaluate(predictor, dataset, ("box",))
     assert {score.image for score in report.scores} == {"x/1.jpg", "y/1.jpg"}
-    assert report.left_out == {"empty mask": 2}
+    assert report.skipped == {"empty mask": 2}
+    report.save(tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["skipped"] == {"empty mask": 2}
+    with pytest.warns(FutureWarning, match="left_out is now called skipped"):
+        assert report.left_out == report.skipped
     write_contact_sheet(tmp_path / "sheet.png", predictor, dataset, report, "box")
     assert (tmp_path / "sheet.png").exists()
 

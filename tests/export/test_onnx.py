@@ -290,6 +290,18 @@ def test_the_check_looks_at_masks_and_scores_of_every_dtype(dtype, alter, messag
         checked_agreement(model, processor.image_processor, altered)
 
 
+def test_the_check_leaves_a_model_in_training_as_it_is(exports):
+    _, processor = model_and_processor("tiny_vit")
+    model = copy.deepcopy(model_and_processor("tiny_vit")[0]).train()
+    model.prompt_encoder.eval()
+    modes = [module.training for module in model.modules()]
+    runner = OnnxSamHQ(exports("tiny_vit").directory, providers="cpu")
+    assert checked_agreement(model, processor.image_processor, runner).mask_iou > 0.999
+    assert [module.training for module in model.modules()] == modes
+    before = model_and_processor("tiny_vit")[0].state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_the_check_takes_an_offloaded_model(exports):
     model, processor = model_and_processor("vit")
     offloaded = cpu_offload(copy.deepcopy(model), execution_device="cpu")

@@ -6,6 +6,8 @@ import torch
 import sam_hq
 from conftest import small_model
 from parity.efficientnet import VARIANTS, load_shapes, seeded_weights
+from sam_hq.hub.checkpoint_files import read_weights
+from sam_hq.training import encoder_weights
 from sam_hq.training.encoder_weights import load_encoder_weights, variant_of, with_encoder
 
 
@@ -44,6 +46,13 @@ def test_the_decoder_stays_under_a_new_encoder(file, backbone):
     with torch.no_grad():
         found = model.eval()(pixel_values=torch.randn(1, 3, 64, 64), input_boxes=torch.tensor([[[8.0, 8, 40, 50]]]))
     assert found.pred_masks.isfinite().all()
+
+
+def test_the_file_is_read_once(file, monkeypatch):
+    read = []
+    monkeypatch.setattr(encoder_weights, "read_weights", lambda path: read.append(path) or read_weights(path))
+    with_encoder(small_model(), file, image_size=64)
+    assert read == [file]
 
 
 def test_other_encoders_and_other_variants_are_refused(file):

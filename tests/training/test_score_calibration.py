@@ -9,8 +9,16 @@ from accelerate import cpu_offload
 
 import sam_hq
 from conftest import REPOSITORY, small_config, small_model
+from sam_hq.evaluation.segmentation_data import ImageMaskFolder
 from sam_hq.hub.conversion import processor_for
-from sam_hq.training.score_calibration import ScoredObjects, fitted_lines, passing_shares, quality, recalibrate
+from sam_hq.training.score_calibration import (
+    ScoredObjects,
+    fitted_lines,
+    passing_shares,
+    quality,
+    recalibrate,
+    score_objects,
+)
 from training_data import shapes, write_pairs
 
 
@@ -82,3 +90,19 @@ def test_the_script_measures_and_writes_a_model_with_better_scores(tmp_path, cap
         cpu_offload(model, execution_device="cpu"), processor_for(model.config), script["open_images"](arguments[1])
     )
     np.testing.assert_allclose(offloaded.scores, found.scores, atol=1e-5)
+
+
+def test_a_model_has_the_modes_that_it_had(tmp_path):
+    write_pairs(tmp_path, shapes(1))
+    model = small_model("tiny_vit").train()
+    model.vision_encoder.eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images = ImageMaskFolder(tmp_path)
+    found = score_objects(model, processor_for(model.config), images)
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    np.testing.assert_array_equal(score_objects(model.eval(), processor_for(model.config), images).scores, found.scores)
+    with pytest.raises(ZeroDivisionError):
+        score_objects(model.train(), processor_for(model.config), images, progress=lambda *_: 1 / 0)
+    assert all(module.training for module in model.modules())

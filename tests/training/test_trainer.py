@@ -205,8 +205,10 @@ def test_bad_training_data_is_named_and_counted_once_whoever_reads_it(tmp_path, 
     images = ImageMaskFolder(tmp_path / "data")
     run = Trainer(fresh_model(), processor(), images, tmp_path / "run", settings, report=lines.append)
     run.train()
-    assert run.left_out.counts == {"empty mask": len(masks)}
-    assert sorted(run.left_out.cases["empty mask"]) == [path.name for path in masks]
+    with pytest.warns(FutureWarning, match="left_out is now called skipped"):
+        assert run.left_out is run.skipped
+    assert run.skipped.counts == {"empty mask": len(masks)}
+    assert sorted(run.skipped.cases["empty mask"]) == [path.name for path in masks]
     assert sum("skipped photo" in line for line in lines) == 1
 
 

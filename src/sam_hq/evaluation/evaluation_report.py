@@ -1,6 +1,7 @@
 """The scores of an evaluation, object by object, and their means."""
 
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,12 +42,18 @@ class EvaluationReport:
     Attributes:
         settings: Model, data, protocol and so on.
         scores: One entry per object, prompt and branch.
-        left_out: Reasons and counts of data that could not be used.
+        skipped: Reasons and counts of data that could not be used.
     """
 
     settings: dict[str, Any]
     scores: list[ObjectScore] = field(default_factory=list)
-    left_out: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """The former name of `skipped`, kept for one release."""
+        warnings.warn("left_out is now called skipped; the old name will be removed", FutureWarning, stacklevel=2)
+        return self.skipped
 
     def means(self) -> dict[tuple[str, str], tuple[float, float, int]]:
         """For each (prompt, branch): mIoU, mean boundary IoU and the number of objects."""
@@ -76,7 +83,7 @@ class EvaluationReport:
         content = {
             "settings": self.settings,
             "means": means,
-            "left_out": self.left_out,
+            "skipped": self.skipped,
             "objects": [{k: None if v != v else v for k, v in asdict(score).items()} for score in self.scores],
         }
         with new_file(path) as aside:

@@ -145,7 +145,7 @@ def evaluate(
                 )
         if progress is not None:
             progress(number + 1, len(dataset))
-    report.left_out = dict(dataset.report.counts)
+    report.skipped = dict(dataset.report.counts)
     return report
 
 

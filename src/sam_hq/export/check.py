@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from sam_hq_onnx import OnnxSamHQ
 
 from ..image_processing_sam_hq import SamHQImageProcessor
-from ..model.model_access import execution_device
+from ..model.model_access import evaluating, execution_device
 from ..modeling_sam_hq import SamHQModel
 from ..photo_embeddings import embed_images
 from ..processing_sam_hq import SamHQProcessor
@@ -55,14 +55,15 @@ def checked_agreement(model: SamHQModel, image_processor: SamHQImageProcessor, r
     """Compare graphs with the model that they were made from, and refuse them where they differ too much.
 
     Args:
-        model: The model.
+        model: The model; its mode and its statistics stay as they are.
         image_processor: Its image processor.
         runner: The graphs.
 
     Raises:
         ValueError: If logits, scores or masks differ by more than `LIMITS` allows, or are not numbers.
     """
-    agreement = agreement_of(model, image_processor, runner)
+    with evaluating(model):
+        agreement = agreement_of(model, image_processor, runner)
     within_limits(agreement, runner.metadata.dtype)
     return agreement
 

@@ -18,6 +18,7 @@ from sam_hq_numpy.prompt_labels import NOT_A_POINT_LABEL
 from sam_hq_onnx.metadata import SAM_LAYOUT_GRAPHS
 
 from ..image_processing_sam_hq import SamHQImageProcessor
+from ..model.model_access import evaluating
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
@@ -202,7 +203,8 @@ def export_sam_layout(
         dynamic = tuple({1: points} if name.startswith("point_") else None for name in DECODER_INPUTS)
         traced = torch.export.export(decoder, example, dynamic_shapes=dynamic, strict=False)
         write_graph(graph_program(traced, DECODER_INPUTS, DECODER_OUTPUTS, opset), aside / DECODER_FILE, metadata)
-        agreement = agreement_of(model, image_processor, aside, multimask_output, hq_token_only)
+        with evaluating(model):
+            agreement = agreement_of(model, image_processor, aside, multimask_output, hq_token_only)
         within_limits(agreement, "fp32")
     return OnnxExport(Path(directory), metadata, agreement)
 
@@ -229,7 +231,6 @@ def agreement_of(
         onnxruntime.InferenceSession(str(directory / name), providers=["CPUExecutionProvider"])
         for name in (ENCODER_FILE, DECODER_FILE)
     )
-    training = model.training
     predictor = SamHQPredictor(model, SamHQProcessor(image_processor))
     differences, score_differences, ious = [0.0], [0.0], []
     for size in ((180, 240), (240, 150)):
@@ -264,7 +265,6 @@ def agreement_of(
             score_differences.append(float(np.abs(scores - torch_own[1])))
             if (either := (masks > 0) | (torch_own[0] > 0)).any():
                 ious.append(((masks > 0) & (torch_own[0] > 0)).sum() / either.sum())
-    model.train(training)
     return Agreement(
         float(np.nan_to_num(np.max(differences), nan=np.inf)),
         float(np.nan_to_num(np.max(score_differences), nan=np.inf)),

@@ -1,6 +1,7 @@
 """The model behind its wrappers, and the device that takes its inputs."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -67,4 +68,20 @@ def execution_device(model: Any) -> torch.device:
     return next((tensor.device for tensor in tensors if not tensor.is_meta), torch.device("cpu"))
 
 
-__all__ = ["execution_device", "unwrapped", "wrapped_models"]
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Set a model to evaluation while the block runs; then each of its modules has the mode that it had.
+
+    Args:
+        model: The model; a part of it may be in another mode than the whole, as a frozen encoder is.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+__all__ = ["evaluating", "execution_device", "unwrapped", "wrapped_models"]

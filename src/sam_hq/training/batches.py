@@ -67,7 +67,7 @@ class TrainingBatches(Dataset):
         Returns:
             `pixel_values` (B, 3, S, S) float32, `labels` (B, P, S, S) int8, `kind` of prompt, `input_boxes`
             (B, P, 4), `input_points` (B, P, N, 2), `input_labels` (B, P, N), `image_keys`
-            where they were asked for, and `left_out`, the (name, reason) of bad data met for the first time.
+            where they were asked for, and `skipped`, the (name, reason) of bad data met for the first time.
         """
         rng = np.random.default_rng((self.seed, step))
         kind = str(rng.choice(list(self.prompt_shares), p=list(self.prompt_shares.values())))
@@ -80,7 +80,7 @@ class TrainingBatches(Dataset):
         report = getattr(self.images, "report", None)
         return {
             "kind": kind,
-            "left_out": [] if report is None else report.take_new(),
+            "skipped": [] if report is None else report.take_new(),
             **keys,
             "pixel_values": torch.from_numpy(pixels).permute(0, 3, 1, 2),
             "labels": torch.from_numpy(labels),

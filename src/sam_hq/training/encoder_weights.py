@@ -67,7 +67,10 @@ def load_encoder_weights(model: SamHQModel, path: str | Path) -> None:
         OSError: The file cannot be opened.
         ValueError: It holds something else, another variant than the model's, an unknown weight, or lacks one.
     """
-    weights = read_weights(path)
+    _give_weights(model, read_weights(path), path)
+
+
+def _give_weights(model: SamHQModel, weights: Mapping[str, torch.Tensor], path: str | Path) -> None:
     variant = variant_of(weights)
     config = model.config.vision_config
     if not isinstance(config, SamHQEfficientNetConfig):
@@ -106,7 +109,8 @@ def with_encoder(start: SamHQModel, path: str | Path, image_size: int | None = N
         OSError: The file cannot be opened.
         ValueError: It holds something else than an EfficientNet-Lite, or a size that the encoder cannot take.
     """
-    depths, widths = VARIANTS[variant_of(read_weights(path))]
+    weights = read_weights(path)
+    depths, widths = VARIANTS[variant_of(weights)]
     fields = copy.deepcopy(start.config.to_dict())
     old = start.config.vision_config
     size = image_size or old.image_size
@@ -138,7 +142,7 @@ def with_encoder(start: SamHQModel, path: str | Path, image_size: int | None = N
         if name in own and own[name].shape == value.shape and name.startswith((*used, *OTHER_PARTS))
     }
     model.load_state_dict({**own, **fitting})
-    load_encoder_weights(model, path)
+    _give_weights(model, weights, path)
     return model
 
 

@@ -13,6 +13,7 @@ from ..modeling_sam_hq import SamHQModel
 
 ENCODER_STAGES = re.compile(r"(^|\.)vision_encoder\.(?!neck\.|fusion\.|fine\.)")
 TRAINABLE = ("hq", "decoder", "sam", "all", "lora")
+FROZEN_ENCODER = ("hq", "decoder")  # those that leave the vision encoder as it is
 LORA_TARGETS = r".*(vision_encoder|mask_decoder).*\.(qkv|q_proj|v_proj|proj|lin1|lin2)"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..photo_embeddings import sampled_digest
+from .parts import FROZEN_ENCODER
 from .run_folder import SETTINGS_FILE
 from .settings import TrainingSettings
 
@@ -63,10 +64,14 @@ def changed_settings(state: Path, now: dict[str, Any]) -> list[str]:
     before = settings_of(state)
     if not before:
         return []
+    idle = _idle_settings(now["trainable"])
     switches = ("ema_decay", "encoder_learning_rate")  # whether there is one decides, not its value
     for name in ("trainable", "lora_rank", *switches):
         was, wanted = before.get(name, now[name]), now[name]
-        if (bool(was) != bool(wanted)) if name in switches else (was != wanted):
+        changed = was != wanted
+        if name in switches:
+            changed = _switched_on(name, {**now, **before}) != _switched_on(name, now)
+        if changed and name not in idle:
             raise ValueError(
                 f"cannot resume from {str(state)!r}: its {name} is {was}, but {wanted} is asked for; name a new "
                 "output folder"
@@ -74,8 +79,22 @@ def changed_settings(state: Path, now: dict[str, Any]) -> list[str]:
     return [
         f"{name} {before.get(name)} -> {value}"
         for name, value in now.items()
-        if before.get(name) != value and name != MODEL
+        if before.get(name) != value and name != MODEL and name not in idle
     ]
+
+
+def _switched_on(name: str, settings: dict[str, Any]) -> bool:
+    """Whether there is a mean of the weights, or an encoder that trains at a rate of its own."""
+    of_all = name == "encoder_learning_rate" and settings[name] == settings["learning_rate"]
+    return bool(settings[name]) and not of_all
+
+
+def _idle_settings(trainable: str) -> set[str]:
+    """The settings that act on nothing that is trained."""
+    return {
+        *(["lora_rank"] if trainable != "lora" else []),
+        *(["encoder_learning_rate"] if trainable in FROZEN_ENCODER else []),
+    }
 
 
 def _described(images: Any) -> str:

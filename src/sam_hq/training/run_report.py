@@ -17,13 +17,13 @@ class RunReport:
         is_main: Whether this is the main process.
 
     Attributes:
-        left_out: Bad data met so far.
+        skipped: Bad data met so far.
     """
 
     def __init__(
         self, report: Callable[[str], None] | None, progress: Callable[[str, int, int], None] | None, is_main: bool
     ) -> None:
-        self.left_out = BadDataReport()
+        self.skipped = BadDataReport()
         self._report, self._progress = (report, progress) if is_main else (None, None)
 
     def line(self, text: str) -> None:
@@ -36,12 +36,12 @@ class RunReport:
         if self._progress is not None:
             self._progress(what, done, count)
 
-    def skipped(self, cases: list[tuple[str, str]]) -> None:
+    def skip(self, cases: list[tuple[str, str]]) -> None:
         """Count bad data, given as (name, reason), and name the first of each kind at once."""
         for name, reason in cases:
-            if reason not in self.left_out.cases:
+            if reason not in self.skipped.cases:
                 self.line(f"skipped {name}: {reason} (others like it are counted)")
-            self.left_out.add(name, reason)
+            self.skipped.add(name, reason)
 
 
 def check_trackers(names: Sequence[str]) -> None:

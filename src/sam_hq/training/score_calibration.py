@@ -16,7 +16,7 @@ from ..evaluation.ground_truth_prompts import central_point, mask_box, random_po
 from ..evaluation.mask_metrics import mask_iou
 from ..images.mask_frames import low_res_masks_to_photo
 from ..images.mask_ops import stability_scores
-from ..model.model_access import execution_device
+from ..model.model_access import evaluating, execution_device
 from ..modeling_sam_hq import SamHQModel
 from .objectives import decode_branches
 
@@ -64,7 +64,7 @@ def score_objects(
     """Prompt every object of a dataset with its box, with its central point and with a point anywhere on it.
 
     Args:
-        model: The model.
+        model: The model; evaluated, and in the mode that it had afterwards.
         processor: Its processor.
         dataset: A `sam_hq.evaluation.segmentation_data.MaskedImages`.
         stability_offset: How far the threshold is moved up and down to measure the stability, in logits.
@@ -74,14 +74,14 @@ def score_objects(
     Raises:
         ValueError: The dataset has no usable mask.
     """
-    model.eval()
     rows: list[tuple[int, str, np.ndarray, np.ndarray, np.ndarray]] = []
-    for number in range(len(dataset)):
-        image, truths = dataset[number]
-        if len(truths):
-            rows += _photo_rows(model, processor, image, truths, number, stability_offset, seed)
-        if progress is not None:
-            progress(number + 1, len(dataset))
+    with evaluating(model):
+        for number in range(len(dataset)):
+            image, truths = dataset[number]
+            if len(truths):
+                rows += _photo_rows(model, processor, image, truths, number, stability_offset, seed)
+            if progress is not None:
+                progress(number + 1, len(dataset))
     if not rows:
         raise ValueError(f"the data have no usable mask; {dataset.report}")
     return ScoredObjects(*(np.stack([row[part] for row in rows]) for part in range(5)))

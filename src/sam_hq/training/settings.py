@@ -8,7 +8,7 @@ from typing import Any
 from sam_hq_numpy.number_limits import check_flag, check_number, check_whole
 
 from .augmentation import Augmentation
-from .parts import TRAINABLE
+from .parts import FROZEN_ENCODER, TRAINABLE
 from .prompts import PROMPT_SHARES
 
 PRECISIONS = ("no", "bf16", "fp16")
@@ -131,7 +131,7 @@ class TrainingSettings:
 
     def _check_augmentation(self) -> None:
         if self.embedding_cache is not None:
-            if self.trainable not in ("hq", "decoder"):
+            if self.trainable not in FROZEN_ENCODER:
                 raise ValueError(f"embedding_cache needs a frozen encoder, but trainable is {self.trainable!r}")
             self.whole_images = True
         for name in ("damage_share", "scale_jitter"):

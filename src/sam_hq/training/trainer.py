@@ -20,6 +20,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_ob
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Subset
 
+from ..evaluation.segmentation_data import BadDataReport
 from ..images.processor_fit import check_processor_fits
 from .batches import TrainingBatches
 from .parts import parameter_groups, recompute_activations, select_parameters, with_lora
@@ -48,7 +49,7 @@ class Trainer:
             validation with ("validation", photos done, all).
 
     Attributes:
-        left_out: Bad training and validation data met so far; of all processes when `train` has ended.
+        skipped: Bad training and validation data met so far; of all processes when `train` has ended.
 
     Raises:
         ImportError: `trainable="lora"` without peft.
@@ -82,7 +83,7 @@ class Trainer:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.say = RunReport(report, progress, self.accelerator.is_main_process)
-        self.left_out = self.say.left_out
+        self.skipped = self.say.skipped
         step_module = TrainingStep(_trainable(model, settings), settings)
         groups = parameter_groups(step_module, settings.weight_decay, settings.encoder_rate)
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
@@ -175,9 +176,7 @@ class Trainer:
                 self._keep(step, quality)
         if settings.trackers:
             accelerator.end_training()
-        self.say.skipped(
-            gather_object([(name, reason) for reason, names in self.left_out.cases.items() for name in names])
-        )
+        self.say.skip(gather_object([(name, reason) for reason, names in self.skipped.cases.items() for name in names]))
         return quality
 
     def _loader(self, last: int) -> DataLoader:
@@ -199,7 +198,7 @@ class Trainer:
         measures: dict[str, list[float]] = {}
         for _ in range(settings.accumulation):
             batch = {name: _moved(value, accelerator.device) for name, value in next(loader).items()}
-            self.say.skipped(batch.pop("left_out"))
+            self.say.skip(batch.pop("skipped"))
             with accelerator.accumulate(self.step_module):
                 with accelerator.autocast():
                     loss, parts = self.step_module(batch)
@@ -261,8 +260,14 @@ class Trainer:
                 lambda done, count: self.say.progress("validation", done, count),
             )
         self.step_module.train()
-        self.say.skipped(self.validation.report.take_new())
+        self.say.skip(self.validation.report.take_new())
         return quality
+
+    @property
+    def left_out(self) -> BadDataReport:
+        """The former name of `skipped`, kept for one release."""
+        warnings.warn("left_out is now called skipped; the old name will be removed", FutureWarning, stacklevel=2)
+        return self.skipped
 
     def _saved_weights(self) -> SwappedWeights:
         return SwappedWeights(self.unwrapped_step(), None if self.mean is None else self.mean.mean)
