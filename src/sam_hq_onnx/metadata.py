@@ -141,6 +141,11 @@ def missing_graph(path: Path) -> str:
     """
     if any((path.parent / f"{name}.onnx").is_file() for name in SAM_LAYOUT_GRAPHS):
         return other_layout(f"the model in {str(path.parent)!r}")
+    if any(path.parent.glob("*.pt2")):
+        return (
+            f"{str(path.parent)!r} holds programs of torch.export: load them with "
+            "sam_hq.export.programs.program_runner, or export the model with --format onnx"
+        )
     return f"there is no {str(path)!r}; sam-hq export writes {ENCODER_FILE} and {DECODER_FILE}"
 
 

@@ -323,6 +323,13 @@ def test_a_graph_of_the_other_layout_is_called_that(directory, tmp_path):
         OnnxSamHQ(tmp_path, "cpu")
 
 
+def test_programs_are_called_that(tmp_path):
+    for name in ("encoder.pt2", "decoder.pt2", "sam_hq.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"holds programs of torch\.export: load them with .*program_runner"):
+        OnnxSamHQ(tmp_path, "cpu")
+
+
 def test_weights_of_every_precision_are_checked_and_limits_allowed(tmp_path):
     values = np.array([1, 2, np.nan, 4])
     for kind in ("float16", "float32", "float64"):
