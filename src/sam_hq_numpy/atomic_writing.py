@@ -97,10 +97,10 @@ def new_directory(path: str | Path) -> Iterator[Path]:
             path.rmdir()
         aside.rename(path)
     finally:
-        if lock is not None:
-            os.close(lock)
         if aside.exists():
             shutil.rmtree(aside)
+        if lock is not None:
+            os.close(lock)
 
 
 def _remove_leftovers(above: Path, name: str) -> None:
