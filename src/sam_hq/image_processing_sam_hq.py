@@ -11,6 +11,7 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import Unpack
 
+from sam_hq_numpy.frame_sizes import check_same_shape, resized_size, size_pairs, warn_if_exchanged
 from sam_hq_numpy.nested_numbers import check_readable
 from sam_hq_numpy.number_limits import check_flag, check_number, counted, shown
 from sam_hq_numpy.prompt_nesting import pad_stacks
@@ -25,17 +26,10 @@ from .images.image_options import (
     mean_and_std,
     size_dict,
 )
-from .images.mask_frames import (
-    IGNORED_LABEL,
-    check_same_shape,
-    low_res_masks_to_photo,
-    photo_masks_to_labels,
-    resized_size,
-    size_pairs,
-    warn_if_exchanged,
-)
+from .images.mask_frames import low_res_masks_to_photo, photo_masks_to_labels
 from .images.pillow_resize import resize_like_pillow
 from .images.stock_pipeline import MaskGenerationProcessing
+from .model.losses import IGNORED_LABEL
 
 # As SAM's, SAM-HQ's and the built-in class's checkpoints name it.
 _OF_SAM = re.compile(r"(Sam)?Sam(HQ)?(ImageProcessor|FeatureExtractor|Processor)(Fast|Pil)?")

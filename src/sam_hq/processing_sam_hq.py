@@ -6,6 +6,7 @@ import torch
 from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
+from sam_hq_numpy.frame_sizes import size_pairs
 from sam_hq_numpy.prompt_labels import PADDING_LABEL
 from sam_hq_numpy.prompt_nesting import (
     boxes_per_image,
@@ -22,7 +23,6 @@ from .image_processing_sam_hq import SamHQImageProcessor
 from .images.given_masks import mask_prompt_stacks
 from .images.image_loading import flat_image_list
 from .images.image_options import SamHQImageProcessorKwargs, frame_size_of, known_options
-from .images.mask_frames import size_pairs
 from .model.prompt_validation import validate_prompts
 
 

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from sam_hq.generation import upscaling as mask_upscaling
 from sam_hq.generation.passing_masks import valid_region
 from sam_hq.generation.upscaling import StreamingUpscaler, UpscalingWeights
-from sam_hq.images.mask_frames import low_res_masks_to_photo, resized_size
+from sam_hq.images.mask_frames import low_res_masks_to_photo
 from sam_hq.images.mask_ops import stability_scores
+from sam_hq_numpy.frame_sizes import resized_size
 
 MASK, FRAME = 32, 128
 

@@ -10,9 +10,8 @@ from sam_hq.images.mask_frames import (
     low_res_masks_to_photo,
     photo_masks_to_labels,
     photo_masks_to_logits,
-    resized_size,
-    size_pairs,
 )
+from sam_hq_numpy.frame_sizes import resized_size, size_pairs
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([128, 1024]))

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sam_hq.images.mask_frames import resized_size
 from sam_hq.images.pillow_resize import resize_like_pillow
+from sam_hq_numpy.frame_sizes import resized_size
 
 SIDES = st.integers(1, 90)
 

@@ -8,7 +8,8 @@ from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, ROUGH_MASK_LOGIT
 from sam_hq_numpy.prompt_nesting import masks_per_object
 from sam_hq_numpy.prompt_warnings import warn_about_prompt
 
-from .mask_frames import IGNORED_LABEL, photo_masks_to_logits
+from ..model.losses import IGNORED_LABEL
+from .mask_frames import photo_masks_to_logits
 
 
 def binary_stacks(segmentation_maps: Any, original_sizes: list[tuple[int, int]]) -> list[torch.Tensor]:

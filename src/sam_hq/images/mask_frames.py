@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from sam_hq_numpy.frame_sizes import check_same_shape, resized_size, size_pairs, warn_if_exchanged
 from sam_hq_numpy.prompt_labels import ROUGH_MASK_LOGIT
 
 from ..model.losses import IGNORED_LABEL
@@ -123,16 +122,3 @@ def low_res_masks_to_photo(
     for start in range(0, len(low_res), group):
         photo[start : start + group] = bring(low_res[start : start + group])
     return photo.reshape(*leading, *original_size)
-
-
-__all__ = [
-    "IGNORED_LABEL",
-    "MAX_FLOATS_AT_ONCE",
-    "check_same_shape",
-    "low_res_masks_to_photo",
-    "photo_masks_to_labels",
-    "photo_masks_to_logits",
-    "resized_size",
-    "size_pairs",
-    "warn_if_exchanged",
-]

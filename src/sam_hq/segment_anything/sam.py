@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sam_hq_numpy.frame_sizes import resized_size, size_pairs, warn_if_exchanged
+
 from ..images.image_options import mean_and_std
-from ..images.mask_frames import low_res_masks_to_photo, resized_size, size_pairs, warn_if_exchanged
+from ..images.mask_frames import low_res_masks_to_photo
 from ..model.model_access import execution_device
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor

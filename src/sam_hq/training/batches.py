@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import Dataset
 
 from ..evaluation.ground_truth_prompts import jittered_box, mask_box, random_points
-from .augmentation import IGNORED_LABEL, Augmentation, augment
+from ..model.losses import IGNORED_LABEL
+from .augmentation import Augmentation, augment
 from .embedding_cache import image_key
 from .prompts import MAX_POINTS, PROMPT_SHARES
 
