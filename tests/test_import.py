@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 
+from import_processes import ImportProcesses
 from source_imports import SOURCE
 
 CHECK = """
@@ -16,6 +17,13 @@ CHECK = """
     assert CONFIG_MAPPING["sam_hq"] is SamHQConfig
     assert PIPELINE_REGISTRY.supported_tasks["mask-generation"]["impl"].__module__ == "sam_hq.registration"
 """
+
+
+@pytest.fixture(scope="module")
+def processes():
+    running = ImportProcesses()
+    yield running
+    running.close()
 
 
 def run_python(code: str) -> str:
@@ -35,8 +43,52 @@ def run_python(code: str) -> str:
     "first",
     ["import sam_hq, transformers", "import transformers, sam_hq", "from sam_hq.modeling_sam_hq import SamHQModel"],
 )
-def test_registered_whichever_comes_first(first):
-    assert run_python(first + textwrap.dedent(CHECK)) == ""
+def test_registered_whichever_comes_first(first, processes):
+    assert processes.run(first + textwrap.dedent(CHECK)) == ""
+
+
+def test_other_models_keep_their_classes(processes):
+    """Every entry of transformers' tables but SAM-HQ's gives the class it gave before the import."""
+    code = """
+        from transformers.models.auto import configuration_auto, image_processing_auto, modeling_auto, processing_auto
+        images = image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES
+        def tables():
+            return {
+                "config": dict(configuration_auto.CONFIG_MAPPING_NAMES),
+                "model": dict(modeling_auto.MODEL_MAPPING_NAMES),
+                "mask": dict(modeling_auto.MODEL_FOR_MASK_GENERATION_MAPPING_NAMES),
+                "image": {key: dict(names) for key, names in images.items()},
+                "processor": dict(processing_auto.PROCESSOR_MAPPING_NAMES),
+            }
+        before = tables()
+        import sam_hq, transformers
+        after = tables()
+        del before["processor"]["sam_hq"]
+        assert before == after
+        assert transformers.SamHQModel.__module__.startswith("transformers.")
+        assert transformers.pipelines.PIPELINE_REGISTRY.supported_tasks["mask-generation"]["default"]
+    """
+    processes.run(textwrap.dedent(code))
+
+
+def test_replace_builtin_is_on_request_only_and_complete(processes):
+    code = """
+        import sam_hq, transformers
+        names = [name for name in dir(transformers) if name.startswith("SamHQ")]
+        assert "SamHQModel" in names
+        for name in names:
+            assert getattr(transformers, name).__module__.startswith("transformers."), name
+        sam_hq.replace_builtin()
+        for name in names:
+            assert getattr(transformers, name).__module__.startswith("sam_hq."), name
+        from transformers import SamHQModel, SamHQProcessor
+        assert SamHQModel is sam_hq.SamHQModel and SamHQProcessor is sam_hq.SamHQProcessor
+        from transformers.models.sam_hq import SamHQConfig
+        from transformers.models.sam_hq.modeling_sam_hq import SamHQModel as by_module
+        assert SamHQConfig is sam_hq.SamHQConfig and by_module is sam_hq.SamHQModel
+        sam_hq.replace_builtin()
+    """
+    processes.run(textwrap.dedent(code))
 
 
 def test_unknown_names_are_no_attributes():
@@ -48,9 +100,9 @@ def test_unknown_names_are_no_attributes():
         assert getattr(sam_hq, name) is not None
 
 
-def test_names_that_are_not_loaded_yet_are_listed():
+def test_names_that_are_not_loaded_yet_are_listed(processes):
     code = "import sam_hq; assert 'SamHQMaskGenerator' not in vars(sam_hq); print('SamHQMaskGenerator' in dir(sam_hq))"
-    assert run_python(code).strip() == "True"
+    assert processes.run(code).strip() == "True"
 
 
 @pytest.mark.parametrize("missing", ["torch", "transformers"])

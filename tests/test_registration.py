@@ -225,55 +225,12 @@ def test_an_image_processor_without_a_model_stays_that_of_sam_v1(tmp_path):
     assert type(found).__module__.startswith("transformers.models.sam.")
 
 
-def test_other_models_keep_their_classes():
-    """Every entry of transformers' tables but SAM-HQ's gives the class it gave before the import."""
-    code = """
-        from transformers.models.auto import configuration_auto, image_processing_auto, modeling_auto, processing_auto
-        images = image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES
-        def tables():
-            return {
-                "config": dict(configuration_auto.CONFIG_MAPPING_NAMES),
-                "model": dict(modeling_auto.MODEL_MAPPING_NAMES),
-                "mask": dict(modeling_auto.MODEL_FOR_MASK_GENERATION_MAPPING_NAMES),
-                "image": {key: dict(names) for key, names in images.items()},
-                "processor": dict(processing_auto.PROCESSOR_MAPPING_NAMES),
-            }
-        before = tables()
-        import sam_hq, transformers
-        after = tables()
-        del before["processor"]["sam_hq"]
-        assert before == after
-        assert transformers.SamHQModel.__module__.startswith("transformers.")
-        assert transformers.pipelines.PIPELINE_REGISTRY.supported_tasks["mask-generation"]["default"]
-    """
-    run_python(code)
-
-
 def test_registering_again_changes_nothing():
     from transformers.pipelines import PIPELINE_REGISTRY
 
     before = dict(PIPELINE_REGISTRY.supported_tasks["mask-generation"])
     register()
     assert PIPELINE_REGISTRY.supported_tasks["mask-generation"] == before
-
-
-def test_replace_builtin_is_on_request_only_and_complete():
-    run_python("""
-        import sam_hq, transformers
-        names = [name for name in dir(transformers) if name.startswith("SamHQ")]
-        assert "SamHQModel" in names
-        for name in names:
-            assert getattr(transformers, name).__module__.startswith("transformers."), name
-        sam_hq.replace_builtin()
-        for name in names:
-            assert getattr(transformers, name).__module__.startswith("sam_hq."), name
-        from transformers import SamHQModel, SamHQProcessor
-        assert SamHQModel is sam_hq.SamHQModel and SamHQProcessor is sam_hq.SamHQProcessor
-        from transformers.models.sam_hq import SamHQConfig
-        from transformers.models.sam_hq.modeling_sam_hq import SamHQModel as by_module
-        assert SamHQConfig is sam_hq.SamHQConfig and by_module is sam_hq.SamHQModel
-        sam_hq.replace_builtin()
-    """)
 
 
 def test_importing_is_quiet_and_leaves_heavy_parts_out():

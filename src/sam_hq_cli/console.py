@@ -1,4 +1,4 @@
-"""What commands share: options that were renamed, and what is printed and drawn of masks."""
+"""What commands print: that an option was renamed, and what was found."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
-
-    from sam_hq_cli.prompt_arguments import Prompts
 
 
 class FormerOption(argparse.Action):
@@ -31,58 +28,24 @@ class FormerOption(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def report(
-    image: str, photo: Image.Image, model: str, masks: np.ndarray, scores: np.ndarray, laps: dict[str, float]
-) -> None:
-    """Print what was found and how long each step took.
+def report(image: str, model: str, masks: np.ndarray, scores: np.ndarray, laps: dict[str, float]) -> None:
+    """Print what was found, a line for each mask, and how long each step took.
 
     Args:
         image: The photo's path.
-        photo: The photo.
         model: What found them, and where it ran.
         masks: (P, M, H, W) boolean.
         scores: (P, M).
         laps: Seconds of the steps by name.
     """
-    print(f"photo    {image}, {photo.width} x {photo.height}")
+    height, width = masks.shape[-2:]
+    print(f"photo    {image}, {width} x {height}")
     print(f"model    {model}")
-    print_scores(masks, scores)
-    print("time     " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in laps.items()))
-
-
-def print_scores(masks: np.ndarray, scores: np.ndarray) -> None:
-    """Print a line for each mask.
-
-    Args:
-        masks: (P, M, H, W) boolean.
-        scores: (P, M).
-    """
-    pixels = masks.shape[-2] * masks.shape[-1]
     for number, (candidates, values) in enumerate(zip(masks, scores, strict=True), start=1):
         for rank, (mask, score) in enumerate(zip(candidates, values, strict=True), start=1):
             which = f"object {number}" + (f", candidate {rank}" if len(candidates) > 1 else "")
             area = int(mask.sum())
-            print(f"{which}: score {float(score):.3f}, {area} pixels ({100 * area / pixels:.1f} % of the photo)")
-
-
-def overlay(photo: Image.Image, masks: np.ndarray, prompts: Prompts) -> Image.Image:
-    """Return the photo with masks and prompts; one panel beside the other for each candidate.
-
-    Args:
-        photo: The photo, (H, W).
-        masks: (P, M, H, W) boolean.
-        prompts: What showed the objects.
-    """
-    from PIL import Image
-
-    from sam_hq_numpy.overlays import draw_masks, draw_prompts
-
-    points = [point for of_object in prompts.points for point in of_object]
-    labels = [label for of_object in prompts.labels for label in of_object]
-    panels = [
-        draw_prompts(draw_masks(photo, masks[:, rank]), prompts.boxes, points, labels) for rank in range(masks.shape[1])
-    ]
-    sheet = Image.new("RGB", (photo.width * len(panels), photo.height))
-    for rank, panel in enumerate(panels):
-        sheet.paste(panel, (rank * photo.width, 0))
-    return sheet
+            print(
+                f"{which}: score {float(score):.3f}, {area} pixels ({100 * area / (width * height):.1f} % of the photo)"
+            )
+    print("time     " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in laps.items()))

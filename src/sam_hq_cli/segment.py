@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam_hq_cli.console import overlay, report
+from sam_hq_cli.console import report
 from sam_hq_cli.input_ranges import add_input_range, input_range
 from sam_hq_cli.mask_files import MASK_FORMATS, coco_dataset, found_objects, mask_format, write_masks
 from sam_hq_cli.model_loading import is_exported
-from sam_hq_cli.picture_files import check_picture_suffix
-from sam_hq_cli.prompt_arguments import Prompts, objects_from
+from sam_hq_cli.picture_files import check_picture_suffix, write_overlay
+from sam_hq_cli.prompt_arguments import objects_from
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
             laps = {"load": model.load_seconds, **laps}
             _show(args, source, pixels, model.name, masks, scores, laps)
             if overlay_file is not None:
-                _write_overlay(overlay_file, pixels, masks, prompts)
+                write_overlay(overlay_file, pixels, masks, prompts)
             if masks_file is not None:
                 kind = mask_format(str(names[1]), args.masks_format)
                 write_masks(masks_file, kind, _name(source), pixels, masks, scores)
@@ -217,15 +217,7 @@ def _show(
         ]
         print(json.dumps({**image, "objects": objects}))
     elif not args.quiet:
-        from PIL import Image
-
-        report(source[:200], Image.fromarray(pixels), model, masks, scores, laps)
-
-
-def _write_overlay(path: Path, pixels: np.ndarray, masks: np.ndarray, prompts: Prompts) -> None:
-    from PIL import Image
-
-    overlay(Image.fromarray(pixels), masks, prompts).save(path)
+        report(source[:200], model, masks, scores, laps)
 
 
 def _name(source: str) -> str:
