@@ -29,13 +29,8 @@ from .model.mask_decoder import DecodedMasks, SamHQMaskDecoder
 from .model.outputs import SamHQImageSegmentationOutput, SamHQVisionEncoderOutput
 from .model.prompt_encoder import SamHQPositionalEmbedding, SamHQPromptEncoder
 from .model.prompt_validation import validate_prompts
-from .vision_modeling import (
-    SamHQEfficientNetModel,
-    SamHQPreTrainedModel,
-    SamHQTinyVitModel,
-    SamHQVisionModel,
-    build_vision_encoder,
-)
+from .pretrained_model import SamHQPreTrainedModel
+from .vision_modeling import SamHQEfficientNetModel, SamHQTinyVitModel, SamHQVisionModel, build_vision_encoder
 
 
 class SamHQModel(SamHQPreTrainedModel):
