@@ -40,6 +40,25 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def gpu_table(report: dict[str, Any]) -> str:
+    """One run of gpu.py as Markdown."""
+    versions = report["versions"]
+    lines = [
+        f"{report['machine']}; Python {versions['python']}, torch {versions['torch']}, transformers "
+        f"{versions['transformers']}; medians of {report['repeats']}, taking turns (generation: one each); torch's "
+        "defaults, which are TF32 in convolutions and not in matrix products.",
+        "",
+        "| case | dtype | who | milliseconds | times ours | peak device memory, MB | largest difference to ours |",
+        "|---|---|---|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['case']} | {row['dtype']} | {row['who']} | {row['milliseconds']} | {row['ratio']} | "
+        f"{row['megabytes']} | {row['difference']:.1e} |"
+        for row in report["rows"]
+    ]
+    return "\n".join(lines)
+
+
 def deployment_table(report: dict[str, Any]) -> str:
     """One run of deployment.py as Markdown."""
     versions = report["versions"]
