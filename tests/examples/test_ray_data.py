@@ -1,4 +1,5 @@
 import csv
+import importlib.util
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ OPTIONS = {"points_per_crop": 3, "pred_iou_thresh": 0, "stability_score_thresh":
 @pytest.fixture
 def folder(tmp_path):
     """Five photos and a broken one in `photos`, and a model in `model`."""
-    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    assert importlib.util.find_spec("ray"), "needs the extra `cluster`: `make slow`"
     (tmp_path / "photos").mkdir()
     for index, name in enumerate(("kitten.jpg", "koala.jpg", "panda.jpg", "moose.jpg", "crab.jpg")):
         photo = Image.open(PHOTOS / name).convert("RGB").resize((90 + 10 * index, 70))
