@@ -1,16 +1,19 @@
 """Directories whose files are damaged, cut off or missing: refused with the directory's name, never half loaded."""
 
 import json
+import re
 import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import small_model
+from conftest import PHOTOS, small_model
 from sam_hq.modeling_sam_hq import SamHQModel
 from sam_hq.predictor import SamHQPredictor
 from sam_hq.vision_modeling import SamHQVisionModel
+from sam_hq_cli.main import main
+from sam_hq_cli.model_loading import load_model
 
 SHARD = "model-00001-of-00001.safetensors"
 
@@ -89,6 +92,35 @@ def test_a_damaged_directory_is_refused_by_its_name(kind, directory, tmp_path):
     DAMAGED[kind](folder)
     for load in (SamHQModel.from_pretrained, SamHQPredictor.from_pretrained):
         with pytest.raises((ValueError, OSError), match=f"damaged.*{NAMED.get(kind, '')}"):
+            load(folder)
+
+
+def test_a_checkpoint_in_the_place_of_a_directory_is_told_how_to_become_one(tmp_path, capsys):
+    file = tmp_path / "sam_hq_vit_b.pth"
+    torch.save({}, file)
+    message = f"model is '{file}', which is a file; name its directory, or make one .*: sam-hq convert {file} DIR"
+    for load in (SamHQModel.from_pretrained, SamHQPredictor.from_pretrained):
+        with pytest.raises(ValueError, match=message):
+            load(file)
+    for command in ("segment", "generate"):
+        new = str(tmp_path / "new.png")
+        assert main([command, str(PHOTOS / "kitten.jpg"), "--output", new, "--model", str(file)]) == 2
+        assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("fault", ["missing", "unknown", "misshapen"])
+def test_weights_that_do_not_fit_are_named_alike_by_predictor_and_commands(fault, directory, tmp_path):
+    folder, name = shutil.copytree(directory, tmp_path / "model"), "mask_decoder.hq_token.weight"
+    weights = load_file(folder / "model.safetensors")
+    value = weights.pop(name) if fault != "unknown" else weights[name].clone()
+    if fault == "unknown":
+        weights[name := "another.weight"] = value
+    elif fault == "misshapen":
+        weights[name] = value[:, 1:].contiguous()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    message = f"the weights of '{folder}' do not fit its configuration; 1 {fault}: {name}$"
+    for load in (SamHQPredictor.from_pretrained, lambda place: load_model(str(place), torch.device("cpu"))):
+        with pytest.raises(ValueError, match=message):
             load(folder)
 
 

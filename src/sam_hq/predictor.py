@@ -13,6 +13,7 @@ from sam_hq_numpy.number_limits import check_flag, check_whole
 from .images.image_loading import flat_image_list
 from .images.mask_frames import low_res_masks_to_photo
 from .images.processor_fit import check_processor_fits
+from .model.loaded_weights import check_report
 from .model.model_access import execution_device, unwrapped
 from .modeling_sam_hq import SamHQModel
 from .photo_embeddings import PhotoEmbeddings, check_maker, embed_images
@@ -85,7 +86,7 @@ class SamHQPredictor:
             **kwargs: For `from_pretrained` of model and processor, such as `revision` or `local_files_only`.
 
         Raises:
-            ValueError: If weights are missing, damaged or do not fit the configuration.
+            ValueError: If a weight is missing, unknown, misshapen or not finite.
             OSError: If there is no such model.
         """
         place = str(name or _EMBEDDED_CHECKPOINT)
@@ -95,9 +96,7 @@ class SamHQPredictor:
         model, report = model_class.from_pretrained(
             place, dtype=dtype or "auto", output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
         )
-        for fault in ("missing_keys", "mismatched_keys"):
-            if keys := sorted(map(str, report[fault])):
-                raise ValueError(f"the weights of {place!r} do not fit its configuration: {fault} {keys[:5]}")
+        check_report(report, place)
         return cls(model.to(device), SamHQProcessor.from_pretrained(place, **kwargs))
 
     @property

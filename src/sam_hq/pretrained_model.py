@@ -15,7 +15,7 @@ from .configuration_sam_hq import SamHQConfig
 from .model.cpu_encoder import encode, encodes
 from .model.fast_path import may_run
 from .model.forward_validation import check_pixel_values
-from .model.loaded_weights import check_stored_dtypes, check_values
+from .model.loaded_weights import check_is_no_file, check_stored_dtypes, check_values
 from .model.outputs import SamHQVisionEncoderOutput
 from .model.prompt_encoder import SamHQPositionalEmbedding
 from .model.vision_efficientnet import SamHQEfficientNetEncoder
@@ -75,10 +75,12 @@ class SamHQPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: If there is no such model, or a file of it is missing.
-            ValueError: If a file is damaged, or a weight is NaN, infinite, or stored as no floating point numbers.
+            ValueError: If the name is a file's, a file is damaged, or a weight is NaN, infinite, or stored as no
+                floating point numbers.
             RuntimeError: If a weight has another shape than the configuration says.
         """
         place = str(pretrained_model_name_or_path)
+        check_is_no_file(place)
         try:
             loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         except _DAMAGED as error:

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from sam_hq import SamHQModel, SamHQProcessor
 
-_NAMES_SHOWN = 5
 _SECONDS_FOR_THE_HUB = 10.0
 _EXPORTED = (
     "sam_hq.json",
@@ -27,19 +26,23 @@ def model_name(asked: str | None) -> str:
 
     Raises:
         ValueError: If none was asked for and this installation has no embedded checkpoint, or if it is a file, neither
-            a directory nor a model on the Hub, or a directory with an exported model.
+            a directory nor a model on the Hub, or a directory with an exported model or without one.
     """
     import sam_hq
+    from sam_hq.model.loaded_weights import check_is_no_file
 
     if asked:
-        if Path(asked).is_file():
-            raise ValueError(f"model is {asked!r}, which is a file; name its directory")
+        check_is_no_file(asked)
         if asked.startswith((".", "/", "~")) and not Path(asked).is_dir():
             raise ValueError(f"model is {asked!r}, but there is no such directory")
         if is_exported(asked):
             raise ValueError(f"model is {asked!r}, which sam-hq export wrote; name the model that it was made from")
         if not Path(asked).is_dir():
             _check_on_hub(asked)
+        elif not (Path(asked) / "config.json").is_file():
+            best = Path(asked) / "best"
+            hint = f"; name {str(best)!r}" if (best / "config.json").is_file() else ""
+            raise ValueError(f"model is {asked!r}, a directory without a model (config.json){hint}")
         return asked
     if not Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir():
         raise ValueError("this installation has no embedded checkpoint; name a model with --model DIR_OR_ID")
@@ -134,7 +137,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
         ValueError: If it cannot be loaded, or if a weight is missing, unknown, misshapen or not finite.
     """
     import sam_hq
-    from sam_hq_numpy.number_limits import listed_faults
+    from sam_hq.model.loaded_weights import check_report
 
     model_class: Any = sam_hq.SamHQModel  # with `output_loading_info` it returns a pair, which its type leaves out
     try:
@@ -143,11 +146,5 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
         )
     except Exception as error:  # damaged safetensors files have an error class of their own
         raise ValueError(f"cannot load the model of {name!r}: {error}") from error
-    faults = {
-        "missing": report["missing_keys"],
-        "unknown": report["unexpected_keys"],
-        "misshapen": [key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]],
-    }
-    if found := listed_faults(faults, _NAMES_SHOWN):
-        raise ValueError(f"the weights of {name!r} do not fit its configuration; {found}")
+    check_report(report, name)
     return model.eval()

@@ -1,5 +1,7 @@
 """Which model a command takes."""
 
+import shutil
+
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
@@ -64,4 +66,14 @@ def test_a_directory_and_a_cached_model_need_no_hub(hub, directory, tmp_path, mo
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(cached))
     for name in (str(directory), "somebody/some-model"):
         assert model_name(name) == name
+    assert asked == []
+
+
+@pytest.mark.parametrize("hint", ["", r"; name '.*best'"], ids=["no model", "a training run"])
+def test_a_directory_without_a_model_is_said(hub, directory, tmp_path, hint):
+    asked = hub(TimeoutError("not to be asked"))
+    if hint:
+        shutil.copytree(directory, tmp_path / "best")
+    with pytest.raises(ValueError, match=rf"model is '.*', a directory without a model \(config.json\){hint}$"):
+        model_name(str(tmp_path))
     assert asked == []

@@ -220,6 +220,17 @@ def test_images_come_in_every_form_and_from_every_kind_of_series(ours, photo):
         list(ours(each for each in [{"image": photo}]))
 
 
+def test_an_array_of_four_dimensions_is_a_batch_everywhere(ours, photo):
+    wanted, pixels = ours(photo), np.asarray(photo.convert("RGB"))
+    for batch in (np.stack([pixels, pixels]), torch.from_numpy(np.stack([pixels, pixels])).movedim(-1, 1)):
+        for found in (ours(batch), list(ours.generator({}).generate_each(batch))):
+            assert isinstance(found, list)
+            assert len(found) == 2
+            assert all(same(each, wanted) for each in found)
+    with pytest.raises(ValueError, match=r"images as arrays must be .* got shape \(1, 1, \d+, \d+, 3\)"):
+        ours(pixels[None, None])
+
+
 def test_narrow_images_are_stretched_as_eight_bits_are(ours, photo):
     gray = np.asarray(photo.convert("L"))
     wanted = ours(Image.fromarray(gray))

@@ -9,17 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
 from tqdm.auto import tqdm
 
 from sam_hq_numpy.crop_grids import layer_crop_boxes, tile_boxes
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions, check_generation_options
 from sam_hq_numpy.number_limits import check_whole
-from sam_hq_numpy.photo_sources import is_encoded
 
 from ..image_processing_sam_hq import SamHQImageProcessor
+from ..images.image_loading import is_one_image
 from ..images.large_photos import PhotoRegions, options_of_parts
 from ..images.processor_fit import check_processor_fits
 from ..model.forward_validation import warn_of_untrained_hq_token
@@ -145,7 +142,7 @@ class SamHQMaskGenerator:
             options: All options.
             keep_embeddings: Called with the embeddings of every whole image, in order, before its masks are given.
         """
-        if _is_one(images) or not (hasattr(images, "__iter__") or hasattr(images, "__getitem__")):
+        if is_one_image(images) or not (hasattr(images, "__iter__") or hasattr(images, "__getitem__")):
             raise TypeError(
                 f"images must be several, such as in a list, got {type(images).__name__}; generate takes one"
             )
@@ -227,13 +224,6 @@ def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> 
     if options.output_bboxes_mask:
         result["bounding_boxes"] = candidates.boxes
     return result
-
-
-def _is_one(images: object) -> bool:
-    """Whether what should be images is a single one, whose rows, letters or bytes would be taken for images."""
-    if isinstance(images, np.ndarray | torch.Tensor):
-        return images.ndim < 4
-    return isinstance(images, Image.Image) or is_encoded(images)
 
 
 def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator[Crop]:

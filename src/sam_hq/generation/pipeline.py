@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers import MaskGenerationPipeline
 
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
-from sam_hq_numpy.photo_sources import is_encoded, no_image
+from sam_hq_numpy.photo_sources import no_image
 
 from ..image_processing_sam_hq import SamHQImageProcessor
+from ..images.image_loading import is_one_image
 from ..model.model_access import execution_device, unwrapped
 from ..modeling_sam_hq import SamHQModel
 from .generator import SamHQMaskGenerator
@@ -61,8 +61,8 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         """Find the masks of everything in one or many images.
 
         Args:
-            image: A path, URL, PIL image, bytes, binary file, array or tensor; or a list, an iterator or a dataset of
-                them.
+            image: A path, URL, PIL image, bytes, binary file, array or tensor; or a list, an iterator, a dataset or a
+                4-d array of them.
             *args: Refused.
             num_workers: Ignored: images are read in this process.
             batch_size: How many crops, of one or several images, pass the encoder together.
@@ -70,8 +70,8 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
 
         Returns:
             For one image, with `output_mode` None, a dictionary with `masks` (list of `(H, W)` boolean arrays)
-            and `scores` (float32 `(N,)`), with other modes the authors' list of records. For a list, a list of these;
-            for an iterator or a dataset, an iterator that does the work as it is asked.
+            and `scores` (float32 `(N,)`), with other modes the authors' list of records. For a list or a 4-d array, a
+            list of these; for an iterator or a dataset, an iterator that does the work as it is asked.
 
         Raises:
             TypeError: An option that does not exist; the nearest that does is named.
@@ -85,9 +85,9 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
             raise TypeError("mask generation needs the argument image")
         chosen = self.generator(options)
         per_pass = next(size for size in (batch_size, self._batch_size, 1) if size is not None)
-        if _is_one(image):
+        if is_one_image(image):
             return next(chosen.generate_each([image], per_pass))
-        if isinstance(image, Sequence):
+        if isinstance(image, Sequence | np.ndarray | torch.Tensor):
             return list(chosen.generate_each(image, per_pass))
         if isinstance(image, (Mapping, Set)) or not (hasattr(image, "__iter__") or hasattr(image, "__getitem__")):
             raise no_image(image)
@@ -118,10 +118,6 @@ class SamHQMaskGenerationPipeline(MaskGenerationPipeline):
         MaskGenerationOptions().updated(options)  # refuses what is wrong before anything is loaded
         self._options = options
         return super()._sanitize_parameters(**options)
-
-
-def _is_one(image: object) -> bool:
-    return isinstance(image, (Image.Image, np.ndarray, torch.Tensor)) or is_encoded(image)
 
 
 def _items(images: Any) -> Iterator[object]:

@@ -119,7 +119,10 @@ def write_authors_weights(state_dict: Mapping[str, torch.Tensor], path: str | Pa
     named = {authors_name(name): value for name, value in state_dict.items()}
     if None in named:
         missing = [name for name in state_dict if authors_name(name) is None]
-        raise ValueError(f"the authors' package has no counterpart of {listed_names(missing)}")
+        raise ValueError(
+            "the authors' package, whose encoders are ViT and TinyViT, has no counterpart of "
+            f"{listed_names(missing, 5)}"
+        )
     weights = {str(name): value.detach().cpu().contiguous() for name, value in named.items()}
     if any(name.startswith("image_encoder.patch_embed.seq.") for name in weights):
         weights |= {name: torch.zeros(shape) for name, shape in DROPPED_TINY_VIT_SHAPES.items()}

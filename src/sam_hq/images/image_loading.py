@@ -17,6 +17,17 @@ from sam_hq_numpy.photo_sources import is_encoded, no_image
 from sam_hq_numpy.value_ranges import InputRange, warn_if_zero_and_one
 
 
+def is_one_image(images: Any) -> bool:
+    """Whether something is a single image, whose rows, letters or bytes would else be taken for images.
+
+    Args:
+        images: As in `flat_image_list`. An array or tensor of 4 dimensions is a batch, any other a single image.
+    """
+    if isinstance(images, np.ndarray | torch.Tensor):
+        return images.ndim != 4
+    return isinstance(images, Image.Image) or is_encoded(images)
+
+
 def flat_image_list(images: Any) -> list:
     """List the single images in `images`.
 
@@ -30,20 +41,14 @@ def flat_image_list(images: Any) -> list:
         TypeError: Something that is no image.
         ValueError: No image at all.
     """
-    if isinstance(images, np.ndarray | torch.Tensor):
-        if images.ndim == 4:
-            if len(images) == 0:
-                raise ValueError("images is empty, at least one image is needed")
-            return list(images)
-        if images.ndim not in (2, 3):
-            raise ValueError(
-                "images as an array must be (H, W), (H, W, channels), (channels, H, W) or a batch of the latter two, "
-                f"got shape {tuple(images.shape)}"
-            )
+    if isinstance(images, np.ndarray | torch.Tensor) and images.ndim not in (2, 3, 4):
+        raise ValueError(
+            "images as an array must be (H, W), (H, W, channels), (channels, H, W) or a batch of the latter two, "
+            f"got shape {tuple(images.shape)}"
+        )
+    if is_one_image(images):
         return [images]
-    if isinstance(images, Image.Image) or is_encoded(images):
-        return [images]
-    if isinstance(images, Sequence):
+    if isinstance(images, Sequence | np.ndarray | torch.Tensor):
         flat = [image for entry in images for image in flat_image_list(entry)] if len(images) else []
         if not flat:
             raise ValueError("images is empty, at least one image is needed")

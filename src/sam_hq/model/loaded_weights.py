@@ -1,16 +1,64 @@
 """What is checked of weights that were loaded, before anything is computed with them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import nn
 
-from sam_hq_numpy.number_limits import listed_names
+from sam_hq_numpy.number_limits import listed_faults, listed_names
 
 _NAMES_SHOWN = 5
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_is_no_file(name: str) -> None:
+    """Refuse a file in the place of a model's directory.
+
+    Args:
+        name: A directory, or a name on the Hub.
+
+    Raises:
+        ValueError: If it is a file.
+    """
+    if Path(name).is_file():
+        raise ValueError(
+            f"model is {name!r}, which is a file; name its directory, or make one of a checkpoint: "
+            f"sam-hq convert {name} DIR"
+        )
+
+
+def faults_of_report(report: Mapping[str, Collection[Any]]) -> dict[str, set[str]]:
+    """Names of weights by their fault, from what `from_pretrained` reports.
+
+    Args:
+        report: Its second answer with `output_loading_info=True`.
+
+    Returns:
+        Names that are "missing", "unknown" and "misshapen".
+    """
+    mismatched = report["mismatched_keys"]  # with both shapes, in some releases
+    return {
+        "missing": set(report["missing_keys"]),
+        "unknown": set(report["unexpected_keys"]),
+        "misshapen": {key[0] if isinstance(key, tuple) else key for key in mismatched},
+    }
+
+
+def check_report(report: Mapping[str, Collection[Any]], place: str) -> None:
+    """Refuse a model that did not get each of its weights from a file, or did not take each of the file's.
+
+    Args:
+        report: See `faults_of_report`.
+        place: Where the weights come from.
+
+    Raises:
+        ValueError: If a weight is missing, unknown or misshapen.
+    """
+    if found := listed_faults(faults_of_report(report), _NAMES_SHOWN):
+        raise ValueError(f"the weights of {place!r} do not fit its configuration; {found}")
 
 
 def check_values(model: nn.Module, place: str) -> None:

@@ -20,6 +20,7 @@ from ..configuration_sam_hq import SamHQConfig
 from ..hub.checkpoint_files import read_sam_weights
 from ..hub.conversion import convert_weights, infer_config, processor_for
 from ..hub.key_map import is_hq_name
+from ..model.loaded_weights import faults_of_report
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
 
@@ -104,11 +105,9 @@ def start_from_sam(name: str | Path, seed: int = 0) -> StartPoint:
         name, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
     )
     new_weights = [key for key in model.state_dict() if is_hq_name(key)]
-    faults = {
-        "missing": set(found["missing_keys"]) - set(new_weights),
-        "unknown": set(found["unexpected_keys"]) | (set(new_weights) - set(found["missing_keys"])),
-        "misshapen": {key[0] if isinstance(key, tuple) else key for key in found["mismatched_keys"]},
-    }
+    faults = faults_of_report(found)
+    faults["unknown"] |= set(new_weights) - faults["missing"]
+    faults["missing"] -= set(new_weights)
     if listed := listed_faults(faults, NAMES_SHOWN):
         raise ValueError(f"the weights of {str(name)!r} are not those of a SAM of its configuration; {listed}")
     return _with_fresh_parts(StartPoint(model, _processor_of(name, config), new_weights), name, seed)
