@@ -110,6 +110,24 @@ class StaticPage:
         """The objects' numbers at photo size."""
         return np.asarray(Image.open(io.BytesIO(self.download("masks.png"))))
 
+    def previewed(self, shown=True):
+        """The preview's mask at photo size, once there is one, or none any more."""
+        data = self.page.evaluate(
+            """async (shown) => {
+              const canvas = document.getElementById("preview");
+              const { width, height } = canvas;
+              for (;;) {
+                const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+                if (data.some(Boolean) === shown) {
+                  return Array.from({ length: width * height }, (_, at) => (data[4 * at + 3] ? 1 : 0)).join("");
+                }
+                await new Promise((done) => setTimeout(done, 50));
+              }
+            }""",
+            shown,
+        )
+        return np.frombuffer(data.encode(), dtype=np.uint8).reshape(self.height, self.width) == ord("1")
+
     def scores(self):
         return [float(text) for text in self.page.locator("#candidates span").all_inner_texts()]
 
@@ -192,6 +210,41 @@ def test_boxes_points_and_candidates_follow_the_runner(static_page, runner):
     static_page.answer(lambda: static_page.page.check("#hq-only"))
     alone = runner.segment(photo, input_boxes=[[box]], hq_token_only=True)[0]
     assert iou(static_page.masks() == 1, alone.masks[0, 0]) >= LEAST_IOU
+
+
+@pytest.fixture
+def quick_answers(static_page):
+    """However slow the machine: no time passes on the page's clock."""
+    static_page.page.evaluate("() => { performance.now = () => 0; }")
+    yield
+    static_page.page.evaluate("() => { delete performance.now; }")
+
+
+@pytest.mark.parametrize("button", ["left", "right"])
+def test_resting_shows_the_mask_that_a_click_gives_and_changes_nothing(static_page, quick_answers, button):
+    photo, page = PHOTOS / "kitten.jpg", static_page.page
+    static_page.open(photo.name, photo.read_bytes())
+    width, height = static_page.width, static_page.height
+    for share in (4, 3, 2):  # of five answers the middle one counts, and those before may have been slow
+        static_page.click(width // share, height // 2)
+    before, scores = static_page.masks(), static_page.scores()
+
+    if button == "right":
+        page.keyboard.down("Shift")
+    page.mouse.move(*static_page.place(width // 5, 4 * height // 5))
+    preview = static_page.previewed()
+    assert (static_page.masks() == before).all()
+    assert static_page.scores() == scores
+    static_page.previewed(shown=False)  # the pointer went to the download
+
+    page.mouse.move(*static_page.place(width // 5, 4 * height // 5))
+    assert (static_page.previewed() == preview).all()
+    page.keyboard.up("Shift")
+    static_page.click(width // 5, 4 * height // 5, button=button)
+    static_page.previewed(shown=False)
+    after = static_page.masks()
+    assert (after != before).any()
+    assert ((after == 1) == preview).all()
 
 
 def test_kept_objects_and_downloads(static_page, runner):
