@@ -272,7 +272,7 @@ class SamHQModel(SamHQPreTrainedModel):
             output_attentions, output_hidden_states, return_dict
         )
         source = check_image_inputs(self.config, pixel_values, image_embeddings, intermediate_embeddings, hq_features)
-        is_empty = are_for_no_object(input_points, input_boxes, input_masks)
+        is_empty = are_for_no_object(input_points, input_labels, input_boxes, input_masks)
         if is_empty:  # an object to be thrown away is decoded, so that the outputs have their shapes and dtypes
             input_points, input_labels, input_boxes, input_masks = (
                 with_one_object(prompt) for prompt in (input_points, input_labels, input_boxes, input_masks)

@@ -179,3 +179,11 @@ def test_the_line_that_gave_a_mask_as_logits_is_named():
     with pytest.warns(PromptWarning, match="object 0 of image 0") as seen:
         model(image_embeddings=embeddings, intermediate_embeddings=intermediate, input_masks=torch.ones(1, 1, 32, 32))
     assert [warning.filename for warning in seen] == [__file__]
+
+
+@pytest.mark.parametrize("labels", [torch.ones(1, 2, 2).numpy(), [[[1, 1]]], torch.ones(1, 1, 2), torch.ones(1, 3, 2)])
+def test_points_of_no_object_take_labels_of_no_object_alone(labels):
+    model = small_model("vit")
+    size = model.config.vision_config.image_size
+    with pytest.raises((TypeError, ValueError), match=r"input_(points|labels) must"):
+        model(torch.zeros(1, 3, size, size), input_points=torch.zeros(1, 0, 2, 2), input_labels=labels)
