@@ -106,6 +106,9 @@ def run(args: argparse.Namespace) -> None:
             pixels = decoded_rgb(given, max_pixels=args.max_pixels, input_range=stretched)
             if model is None:  # after the first image, which may be unreadable
                 model = _loaded(args, exported)
+                if not (prompts.boxes or prompts.points or args.quiet):
+                    warning = "no --box and no --point, so the object is of the model's own choice"
+                    print(f"sam-hq: warning: {warning}", file=sys.stderr)
             masks, scores, laps = model.segment(pixels, source, prompts)
             laps = {"load": model.load_seconds, **laps}
             _show(args, source, pixels, model.name, masks, scores, laps)

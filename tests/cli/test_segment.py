@@ -74,12 +74,14 @@ def test_several_boxes_are_several_objects(directory, tmp_path, capsys):
 def test_without_a_prompt_there_is_one_object_and_an_overlay(directory, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert segment(directory) == 0
-    printed = capsys.readouterr().out
+    captured = capsys.readouterr()
+    printed = captured.out
+    assert "the object is of the model's own choice" in captured.err
     assert printed.count("score") == 1
     assert "wrote    scissors.segmented.jpg" in printed
     assert os.listdir(tmp_path) == ["scissors.segmented.jpg"]
     assert segment(directory, "--quiet", "--output", tmp_path / "out.PNG") == 0
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
 
 
 def test_several_images_patterns_standard_input_and_json(directory, tmp_path, monkeypatch, capsys):

@@ -178,16 +178,25 @@ class RunsCode:
         return (os.mkdir, (str(self.marker),))
 
 
-@pytest.mark.parametrize("form", ["torch", "pickle"])
-def test_a_pickle_that_runs_code_is_refused_and_does_not_run(form, tmp_path):
+@pytest.mark.parametrize(
+    ("form", "reason"), [("torch", r"it names \w+\.mkdir"), ("pickle", "damaged, or no checkpoint")]
+)
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(form, reason, tmp_path):
     payload = {"image_encoder.pos_embed": RunsCode(tmp_path / "ran")}
     if form == "torch":
         torch.save(payload, tmp_path / "bad.pth")
     else:
         (tmp_path / "bad.pth").write_bytes(pickle.dumps(payload))
-    with pytest.raises(ValueError, match="code included, is refused"):
+    with pytest.raises(ValueError, match=rf"code included, is refused \({reason}\)$") as refusal:
         convert_checkpoint(tmp_path / "bad.pth", tmp_path / "out")
+    assert "weights_only" not in str(refusal.value)
     assert os.listdir(tmp_path) == ["bad.pth"]
+
+
+def test_a_module_in_place_of_weights_is_refused_by_its_name(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match=r"\(it names torch\.nn\.[\w.]*Linear\)$"):
+        convert_checkpoint(tmp_path / "bad.pth", tmp_path / "out")
 
 
 def write_truncated(path):
@@ -217,6 +226,16 @@ def test_what_is_no_checkpoint_is_refused(kind, tmp_path):
     with pytest.raises(ValueError, match=r"checkpoint '.*bad\.pth' (is not a readable file of weights|holds a list)"):
         convert_checkpoint(tmp_path / "bad.pth", tmp_path / "out")
     assert os.listdir(tmp_path) == ["bad.pth"]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_that_was_cut_is_said_to_be_damaged(share, zipped, tmp_path):
+    path = tmp_path / "bad.pth"
+    torch.save({"weights": torch.zeros(1000)}, path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match=r"\(damaged, or no checkpoint\)$"):
+        convert_checkpoint(path, tmp_path / "out")
 
 
 def test_a_missing_file_and_a_directory_are_the_systems_errors(tmp_path):
