@@ -10,7 +10,6 @@ into a table of its own.
 import argparse
 import copy
 import json
-import platform
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,13 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "support")]
 
-from benchmarks.measure import Timing, cpu_name, interleaved, matrix_rate, with_medium  # noqa: E402
+from benchmarks.measure import (  # noqa: E402
+    Timing,
+    cpu_name,
+    interleaved,
+    largest_difference,
+    matrix_rate,
+    versions,
+    with_medium,
+)
 from benchmarks.peers import Peers, authors_installed, load_peers  # noqa: E402
 from benchmarks.report import replace_between, table  # noqa: E402
 from sam_hq import cpu_info  # noqa: E402
@@ -240,18 +246,10 @@ def results(case: str, timings: dict[str, Timing]) -> list[Result]:
             round(timing.kernel_seconds, 2),
             round(timing.peak_bytes / 2**20, 1),
             round(timing.seconds / ours.seconds, 2),
-            _difference(ours.answer, timing.answer),
+            largest_difference(ours.answer, timing.answer),
         )
         for who, timing in timings.items()
     ]
-
-
-def _difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    if theirs.shape != ours.shape:  # the authors return the best mask alone
-        ours = ours[:, :, : theirs.shape[2]] if theirs.ndim == ours.ndim == 5 else ours
-    if theirs.shape != ours.shape:
-        return float("nan")
-    return float((ours - theirs).abs().max() / ours.abs().max())
 
 
 def cases_of(vit_b: ViTB | None, repeats: int, generation_repeats: int) -> dict[str, Callable[[], dict[str, Timing]]]:
@@ -301,11 +299,7 @@ def main() -> None:
             "gigamacs_per_second": round(rate / 1e9, 1),
             "embedding_floor_seconds": round(ENCODER_MACS / rate, 2),
         },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "versions": versions(),
         "repeats": arguments.repeats,
         "results": [],
     }

@@ -15,7 +15,6 @@ import argparse
 import copy
 import dataclasses
 import json
-import platform
 import sys
 import tempfile
 import warnings
@@ -26,14 +25,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-import transformers
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "support")]
 
 import sam_hq  # noqa: E402
-from benchmarks.measure import cpu_name, interleaved  # noqa: E402
+from benchmarks.measure import cpu_name, interleaved, versions  # noqa: E402
 from benchmarks.peers import load_peers  # noqa: E402
 from benchmarks.report import deployment_table, replace_between  # noqa: E402
 from sam_hq.evaluation import PromptedModel, evaluate  # noqa: E402
@@ -267,12 +265,7 @@ def main() -> None:
     report: dict[str, Any] = {
         "threads": arguments.threads,
         "processor": cpu_name(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "onnxruntime": onnxruntime.__version__,
-        },
+        "versions": {**versions(), "onnxruntime": onnxruntime.__version__},
         "rows": [],
     }
     for name in arguments.models:

@@ -8,7 +8,6 @@ Writes docs/benchmarks_gpu.json and puts its table into docs/benchmarks.md.
 import argparse
 import copy
 import json
-import platform
 import statistics
 import sys
 import time
@@ -17,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "support")]
 
 from benchmarks.bench import PROMPTS, photo  # noqa: E402
+from benchmarks.measure import largest_difference, versions  # noqa: E402
 from benchmarks.peers import Peers, load_peers  # noqa: E402
 from benchmarks.report import gpu_table, replace_between  # noqa: E402
 from sam_hq.generation.generator import SamHQMaskGenerator  # noqa: E402
@@ -109,9 +108,6 @@ def rows_of(case: str, dtype: str, results: dict[str, dict[str, Any]]) -> list[d
     ours = results["ours"]
     rows = []
     for who, result in results.items():
-        answer, wanted = result["answer"].double(), ours["answer"].double()
-        comparable = answer.shape == wanted.shape and answer.numel() > 0
-        difference = float((answer - wanted).abs().max() / wanted.abs().max()) if comparable else float("nan")
         rows.append(
             {
                 "case": case,
@@ -120,7 +116,7 @@ def rows_of(case: str, dtype: str, results: dict[str, dict[str, Any]]) -> list[d
                 "milliseconds": round(1000 * result["seconds"], 1),
                 "ratio": round(result["seconds"] / ours["seconds"], 2),
                 "megabytes": result["megabytes"],
-                "difference": difference,
+                "difference": largest_difference(ours["answer"].double(), result["answer"].double()),
             }
         )
     return rows
@@ -135,11 +131,7 @@ def main() -> None:
         parser.error("no CUDA device is visible to torch")
     report: dict[str, Any] = {
         "machine": torch.cuda.get_device_name(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "versions": versions(),
         "repeats": arguments.repeats,
         "rows": [],
     }

@@ -1,6 +1,7 @@
 """Times and peak memory."""
 
 import os
+import platform
 import statistics
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from sam_hq import cpu_info
 
@@ -130,6 +132,24 @@ def at_medium(call: Callable[[], Any]) -> Callable[[], Any]:
 def with_medium(calls: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
     """The same calls, and those of the peers under that setting too."""
     return calls | {f"{who}, medium": at_medium(call) for who, call in calls.items() if not who.startswith("ours")}
+
+
+def largest_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """The largest deviation of an answer from ours, relative to our largest magnitude; NaN if shapes differ."""
+    if theirs.shape != ours.shape:  # the authors return the best mask alone
+        ours = ours[:, :, : theirs.shape[2]] if theirs.ndim == ours.ndim == 5 else ours
+    if theirs.shape != ours.shape or ours.numel() == 0:
+        return float("nan")
+    return float((ours - theirs).abs().max() / ours.abs().max())
+
+
+def versions() -> dict[str, str]:
+    """What every report says of the software."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
 def cpu_name() -> str:

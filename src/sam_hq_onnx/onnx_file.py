@@ -4,6 +4,7 @@ Source: onnx.proto of the ONNX format, in the encoding of protocol buffers; the 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,8 @@ def stored_metadata(path: Path) -> dict[str, str]:
         ValueError: If it is not an ONNX file.
         OSError: If it cannot be read.
     """
-    try:
+    with _damage_named(path):
         return dict(_entry(part) for part in _parts(_content(path), _MODEL_METADATA))
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{str(path)!r} is damaged, or no ONNX file") from error
 
 
 def stored_weights(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -64,9 +63,16 @@ def files_beside(path: Path) -> list[Path]:
         ValueError: If it is not an ONNX file.
         OSError: If it cannot be read.
     """
-    try:
+    with _damage_named(path):
         places = (_place(tensor) for tensor in _tensors(path))
         return sorted({path.parent / place["location"] for place in places if "location" in place})
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Say of which file it is that cannot be read as the format wants."""
+    try:
+        yield
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is damaged, or no ONNX file") from error
 

@@ -13,10 +13,11 @@ import runpy
 import shlex
 import shutil
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from forked_work import run_forked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = ("python", "bash")
@@ -145,23 +146,13 @@ def furnish(folder: Path) -> None:
 
 def run_in_a_process_of_its_own(work: Callable[[], None], folder: Path, log: Path) -> int:
     """Fork, do the work there in a folder, and return the exit status; what it prints goes to `log`."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    status = 1
-    try:
-        with log.open("w") as out:
-            os.dup2(out.fileno(), 1)
-            os.dup2(out.fileno(), 2)
+
+    def there() -> None:
         os.chdir(folder)
         work()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+
+    with log.open("w") as out:
+        return run_forked(there, out)
 
 
 def run_all(folder: Path) -> None:

@@ -21,7 +21,7 @@ BLOCKS = [block for page in pages() for block in blocks(page)]
 def results(tmp_path_factory):
     """Exit status and output of each page; one process imports everything once and forks for each."""
     folder = tmp_path_factory.mktemp("pages")
-    paths = [str(REPOSITORY / name) for name in ("src", "tests", "tests/documentation")]
+    paths = [str(REPOSITORY / name) for name in ("src", "tests", "tests/support", "tests/documentation")]
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("markdown_blocks.py")), str(folder)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},

@@ -9,8 +9,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import traceback
 
+from forked_work import run_forked
 from source_imports import SOURCE
 
 BELOW = (
@@ -45,23 +45,9 @@ class ImportProcesses:
 def fork(code: str) -> tuple[int, str]:
     """Exit status of code in a fork of this process, and what it printed."""
     with tempfile.TemporaryFile("w+") as out:
-        child = os.fork()
-        if child:
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            out.seek(0)
-            return status, out.read()
-        status = 1
-        try:
-            os.dup2(out.fileno(), 1)
-            os.dup2(out.fileno(), 2)
-            exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+        status = run_forked(lambda: exec(compile(code, "<code>", "exec"), {"__name__": "__main__"}), out)
+        out.seek(0)
+        return status, out.read()
 
 
 if __name__ == "__main__":

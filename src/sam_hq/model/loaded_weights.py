@@ -128,4 +128,4 @@ def _stored(checkpoint_files: Sequence[str] | None) -> Iterator[tuple[str, Mappi
             )
 
 
-__all__ = ["check_stored_dtypes", "check_values"]
+__all__ = ["check_is_no_file", "check_report", "check_stored_dtypes", "check_values", "faults_of_report"]
