@@ -1,11 +1,14 @@
 """The CPU engine's encoders, against the modules."""
 
+import itertools
+
 import pytest
 import torch
 
 from conftest import BACKBONES, small_config, small_model
 from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.model import cpu_encoder
+from sam_hq.model.vision_efficientnet import EfficientNetBlock
 from sam_hq.modeling_sam_hq import SamHQModel
 
 
@@ -14,6 +17,7 @@ from sam_hq.modeling_sam_hq import SamHQModel
 def test_piece_by_piece_it_is_the_modules(monkeypatch, backbone, at_once):
     """Pieces that divide neither rows, tokens nor queries, and pieces larger than all there is."""
     monkeypatch.setattr(cpu_encoder, "SCORES_AT_ONCE", at_once * 64)
+    monkeypatch.setattr(cpu_encoder, "EFFICIENTNET_ELEMENTS_AT_ONCE", at_once * 2**13)
     for name in ("TOKENS_AT_ONCE", "TINY_VIT_ROWS_AT_ONCE", "TINY_VIT_TOKENS_AT_ONCE"):
         monkeypatch.setattr(cpu_encoder, name, at_once)
     encoder, pixel_values = small_model(backbone).vision_encoder, torch.randn(2, 3, 128, 128)
@@ -31,6 +35,25 @@ def test_a_depthwise_convolution_of_one_pixel_is_no_linear_layer():
     with torch.no_grad():
         wanted, found = encoder(pixel_values), cpu_encoder.encode(encoder, pixel_values)
     torch.testing.assert_close(found.to_tuple(), wanted.to_tuple(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("act", ["relu6", "silu"])
+def test_rows_of_a_bottleneck_are_those_of_the_whole_map(monkeypatch, act):
+    """Of odd heights too, by kernels of 3 and 5, with strides of 1 and 2, and without writing into the features."""
+    fields = small_config("efficientnet").to_dict()
+    fields["vision_config"]["hidden_act"] = act
+    config = SamHQConfig.from_dict(fields).vision_config
+    for kernel_size, stride, height in itertools.product((3, 5), (1, 2), (1, 2, 9, 16)):
+        block = EfficientNetBlock(config, 8, 8, 6, kernel_size, stride).eval()
+        features = torch.randn(2, 8, height, 11).to(memory_format=torch.channels_last)
+        given = features.clone()
+        with torch.no_grad():
+            wanted = block(features)
+            for rows in (1, 2, 3, 100):
+                monkeypatch.setattr(cpu_encoder, "EFFICIENTNET_ELEMENTS_AT_ONCE", rows * 2 * 48 * stride * 11)
+                found = cpu_encoder._efficientnet_block(block, features)
+                torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+        assert torch.equal(features, given)
 
 
 def test_in_double_precision_nothing_is_rounded_to_single():

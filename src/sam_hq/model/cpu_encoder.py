@@ -2,6 +2,7 @@
 
 * Tokens do not mix in an MLP, nor windows with each other, so that they go a few at a time, and stay in the cache.
   Besides the cache it is the allocator that gains: each of the largest temporaries is a new request to the system.
+* Inverted bottlenecks widen their map sixfold or so; they take some rows at a time, and the wide map is never whole.
 * Global attention takes a few rows of queries at a time, with the position scores added in place: no bias of all pairs
   of tokens is ever made.
 * Matrix products are those that are faster on this machine (`cpu_matmul.py`).
@@ -15,6 +16,7 @@
 import functools
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -41,6 +43,8 @@ TOKENS_AT_ONCE = 1024
 # The same of TinyViT: rows of an inverted bottleneck's widened map, tokens of an MLP.
 TINY_VIT_ROWS_AT_ONCE = 32
 TINY_VIT_TOKENS_AT_ONCE = 4096
+# And of EfficientNet-Lite: elements of an inverted bottleneck's widened map.
+EFFICIENTNET_ELEMENTS_AT_ONCE = 2**20
 
 
 def encodes(encoder: nn.Module) -> bool:
@@ -190,13 +194,14 @@ def _tiny_vit_layer(layer: TinyVitLayer, hidden_states: torch.Tensor) -> torch.T
 
 
 def _mb_conv(layer: TinyVitMBConv, features: torch.Tensor) -> torch.Tensor:
+    conv1, conv2, conv3 = _Folded.of(layer.conv1), _Folded.of(layer.conv2), _Folded.of(layer.conv3)
     height, strips = features.shape[2], []
     for top in range(0, height, TINY_VIT_ROWS_AT_ONCE):
         bottom = min(top + TINY_VIT_ROWS_AT_ONCE, height)
         first = max(top - 1, 0)  # the depthwise convolution reads one row further each way
-        expanded = layer.act(_conv_norm(layer.conv1, features[:, :, first : bottom + 1]))
-        expanded = layer.act(_conv_norm(layer.conv2, expanded))[:, :, top - first : bottom - first]
-        strips.append(layer.act(features[:, :, top:bottom] + _conv_norm(layer.conv3, expanded)))
+        expanded = layer.act(conv1(features[:, :, first : bottom + 1]))
+        expanded = layer.act(conv2(expanded))[:, :, top - first : bottom - first]
+        strips.append(layer.act(features[:, :, top:bottom] + conv3(expanded)))
     return torch.cat(strips, dim=2)
 
 
@@ -205,7 +210,7 @@ def _encode_efficientnet(
 ) -> SamHQVisionEncoderOutput:
     stem = encoder.patch_embed
     pixel_values = pixel_values.to(stem.conv1.conv.weight.dtype, memory_format=torch.channels_last)
-    maps = [stem.act(_conv_norm(stem.conv1, pixel_values))]
+    maps = [_activated(stem.act, _conv_norm(stem.conv1, pixel_values))]
     for stage in encoder.stages:
         features = maps[-1]
         for block in cast(nn.Sequential, stage):
@@ -215,21 +220,69 @@ def _encode_efficientnet(
 
 
 def _efficientnet_block(block: EfficientNetBlock, features: torch.Tensor) -> torch.Tensor:
-    expanded = features if block.expand is None else block.act(_conv_norm(block.expand, features))
-    projected = _conv_norm(block.project, block.act(_conv_norm(block.depthwise, expanded)))
-    return features + projected if block.residual else projected
+    """An inverted bottleneck, some rows of its output at a time, so that the widened map is never held whole."""
+    expand = None if block.expand is None else _Folded.of(block.expand)
+    depthwise, project = _Folded.of(block.depthwise), _Folded.of(block.project)
+    (kernel_size, _), (stride, _) = depthwise.conv.kernel_size, depthwise.conv.stride
+    pad = kernel_size // 2
+    count, _, height, width = features.shape
+    out_height = (height - 1) // stride + 1
+    step = max(1, EFFICIENTNET_ELEMENTS_AT_ONCE // (count * depthwise.weight.shape[0] * stride * width))
+    strips = []
+    for top in range(0, out_height, step):
+        bottom = min(top + step, out_height)
+        first, last = top * stride - pad, (bottom - 1) * stride + pad + 1  # the rows that these are made from
+        rows = features[:, :, max(first, 0) : last]
+        if expand is not None:
+            rows = _activated(block.act, expand(rows))
+        if step < out_height:  # zeros above the first strip and below the last, as the convolution pads a whole map
+            rows = F.pad(rows, (0, 0, max(-first, 0), max(last - height, 0)))
+            rows = depthwise(rows, padding=(0, pad))
+        else:
+            rows = depthwise(rows)
+        strips.append(project(_activated(block.act, rows)))
+        if block.residual:
+            strips[-1] += features[:, :, top:bottom]
+    return torch.cat(strips, dim=2) if len(strips) > 1 else strips[0]
+
+
+def _activated(act: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """An activation of features that nothing else reads, in place where it is ReLU6."""
+    return F.relu6(features, inplace=True) if type(act) is nn.ReLU6 else act(features)
+
+
+@dataclass(frozen=True)
+class _Folded:
+    """A convolution with its batch norm folded in.
+
+    Attributes:
+        conv: The convolution.
+        weight: Its weights times the norm's scale.
+        bias: The norm's shift, after the convolution's own.
+    """
+
+    conv: nn.Conv2d
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    @classmethod
+    def of(cls, layer: ConvNorm) -> "_Folded":
+        conv, norm = layer.conv, layer.norm
+        mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        bias = norm.bias - (mean if conv.bias is None else mean - conv.bias) * scale
+        return cls(conv, conv.weight * scale[:, None, None, None], bias)
+
+    def __call__(self, features: torch.Tensor, padding: tuple[int, int] | None = None) -> torch.Tensor:
+        conv = self.conv
+        if conv.kernel_size == (1, 1) and conv.groups == 1:  # a linear layer, on a map in channels-last memory
+            return product(features.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        padding = padding or cast(tuple[int, int], conv.padding)
+        return F.conv2d(features, self.weight, self.bias, conv.stride, padding, groups=conv.groups)
 
 
 def _conv_norm(layer: ConvNorm, features: torch.Tensor) -> torch.Tensor:
-    """A convolution with its batch norm folded in."""
-    conv, norm = layer.conv, layer.norm
-    mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
-    scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    weight = conv.weight * scale[:, None, None, None]
-    bias = norm.bias - (mean if conv.bias is None else mean - conv.bias) * scale
-    if conv.kernel_size == (1, 1) and conv.groups == 1:  # a linear layer, on a map in channels-last memory
-        return product(features.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-    return F.conv2d(features, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+    return _Folded.of(layer)(features)
 
 
 _ENCODERS: dict[type[nn.Module], Callable[[Any, torch.Tensor, bool], SamHQVisionEncoderOutput]] = {
