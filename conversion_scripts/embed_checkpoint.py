@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import sam_hq
-from sam_hq_cli.model_loading import load_model, load_processor
+from sam_hq_cli.model_loading import load_model, load_processor, model_name
 from sam_hq_numpy.atomic_writing import new_directory
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
@@ -33,6 +33,7 @@ def embed(source: str, target: Path, mask_generation: dict[str, float] | None = 
         ValueError: if a weight is missing or not finite in half precision, or if the file is too large for the package.
     """
     MaskGenerationOptions().updated(mask_generation or {})  # refuses what is wrong before anything is loaded
+    source = model_name(source)
     model, processor = load_model(source, torch.device("cpu"), torch.float32), load_processor(source)
     half = model.half()
     half.config.mask_generation = mask_generation or None

@@ -15,6 +15,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -96,7 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def one_line(error: BaseException | Warning) -> str:
-    """Return an error's message on one line, or its type where it has no message."""
+    """Return an error's message on one line, or its type where it has no message.
+
+    Args:
+        error: The system's own errors are said in words, with the path that they are about.
+    """
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        path = os.fspath(error.filename) if isinstance(error.filename, os.PathLike) else error.filename
+        if isinstance(error, FileNotFoundError):
+            return f"there is no file or folder {path!r}"
+        return f"cannot use {path!r}: {error.strerror[0].lower()}{error.strerror[1:]}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

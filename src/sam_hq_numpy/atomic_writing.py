@@ -18,28 +18,30 @@ _SECONDS_TO_LOCK = 60
 
 
 @contextmanager
-def new_file(path: str | Path) -> Iterator[Path]:
+def new_file(path: str | Path, keep_leftovers: bool = False) -> Iterator[Path]:
     """Give a path to write to, which takes the name `path` when the block ends without an error.
 
-    An existing file is replaced. Missing parent directories are made. After an error nothing is left behind.
+    An existing file is replaced. Missing parent directories are made. After an error nothing is left behind. What
+    killed processes left of the same file is removed, as `new_directory` does it.
 
     Args:
         path: Where the finished file will be.
+        keep_leftovers: Keep what killed processes left; where it is removed, the whole folder is listed.
 
     Yields:
-        A path beside it, with the same suffix, on the same file system.
+        A path with the same name, in a directory beside it.
 
     Raises:
         OSError: If `path` is a directory or cannot be written; before the block runs.
     """
     path = Path(path)
-    aside = _touched(path)
-    try:
-        yield aside
+    _check_no_directory(path)
+    with _directory_aside(path, keep_leftovers) as aside:
+        written = aside / path.name
+        written.touch()
+        yield written
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+        written.replace(path)
 
 
 def check_writable(path: str | Path) -> None:
@@ -51,7 +53,9 @@ def check_writable(path: str | Path) -> None:
     Raises:
         OSError: If `path` is a directory or cannot be written.
     """
-    _touched(Path(path)).unlink()
+    _check_no_directory(Path(path))
+    with _directory_aside(Path(path)):
+        pass
 
 
 def check_free_directory(path: str | Path) -> None:
@@ -86,16 +90,29 @@ def new_directory(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     check_free_directory(path)
-    aside = _aside(path, "")
-    _remove_leftovers(aside.parent, path.name)
-    aside.mkdir()
-    lock = _locked(aside)
-    try:
+    with _directory_aside(path) as aside:
         yield aside
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             path.rmdir()
         aside.rename(path)
+
+
+@contextmanager
+def _directory_aside(path: Path, keep_leftovers: bool = False) -> Iterator[Path]:
+    """A locked directory of ours in the nearest one above `path` that exists, so that failing leaves no parents."""
+    above = path.absolute().parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise NotADirectoryError(f"cannot write {str(path)!r}: {str(above)!r} is not a directory")
+    if not keep_leftovers:
+        _remove_leftovers(above, path.name)
+    aside = above / f".{path.name}.{uuid.uuid4().hex[:12]}.partial"
+    aside.mkdir()
+    lock = _locked(aside, wait=True)  # another process may be looking whether it is a leftover
+    try:
+        yield aside
     finally:
         if aside.exists():
             shutil.rmtree(aside)
@@ -104,7 +121,7 @@ def new_directory(path: str | Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(above: Path, name: str) -> None:
-    """Remove the directories aside in which no process writes any more."""
+    """Remove the directories of ours in which no process writes any more."""
     ours = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{12}}\.partial")
     names = []
     with suppress(OSError):  # it may be written to and not listed
@@ -119,14 +136,14 @@ def _remove_leftovers(above: Path, name: str) -> None:
         os.close(lock)
 
 
-def _locked(directory: Path) -> int | None:
+def _locked(directory: Path, wait: bool = False) -> int | None:
     """Lock a directory until what is returned is closed or the process ends; None where that cannot be."""
     if sys.platform == "win32":
         return None
     lock = None
     try:
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # another process has it, it is gone, or the file system has no locks
         if lock is not None:
             os.close(lock)
@@ -134,19 +151,6 @@ def _locked(directory: Path) -> int | None:
     return lock
 
 
-def _touched(path: Path) -> Path:
+def _check_no_directory(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"cannot write the file {str(path)!r}: it is a directory")
-    aside = _aside(path, path.suffix)
-    aside.touch()
-    return aside
-
-
-def _aside(path: Path, suffix: str) -> Path:
-    """A free name in the nearest directory above `path` that exists, so that failing leaves no empty parents."""
-    above = path.absolute().parent
-    while not above.exists():
-        above = above.parent
-    if not above.is_dir():
-        raise NotADirectoryError(f"cannot write {str(path)!r}: {str(above)!r} is not a directory")
-    return above / f".{path.name}.{uuid.uuid4().hex[:12]}.partial{suffix}"

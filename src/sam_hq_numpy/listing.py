@@ -111,9 +111,11 @@ def _found(given: str, suffixes: frozenset[str]) -> Iterator[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file():
-            yield path
+    paths = []
+    for above, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [Path(above, name) for name in names if not name.startswith(".")]
+    yield from (path for path in sorted(paths) if path.is_file())
 
 
 def _is_own(path: Path, is_job: Callable[[Path], bool]) -> bool:

@@ -16,6 +16,7 @@ from conftest import PHOTOS, small_config, small_model
 from killable_processes import killable
 from sam_hq.hub.conversion import processor_for
 from sam_hq.jobs.annotation_job import AnnotationJob
+from sam_hq.jobs.journal import JobJournal
 from sam_hq.jobs.outputs import JobOutputs
 from sam_hq.predictor import SamHQPredictor
 from sam_hq_numpy.prompt_files.reading import read_prompts
@@ -146,8 +147,10 @@ def test_other_boxes_are_done_again_and_other_names_refused(predictor, images, b
     source.write_text(source.read_text(encoding="utf-8-sig").replace(f"{images[1].name};", f"{images[1].name};1", 1))
     assert annotate(predictor, images, source, tmp_path / "job").again == {"prompts": 1}
     (tmp_path / "other.csv").write_text(f"file_name,x0,y0,x1,y1,class\n{images[0].name},1,2,30,40,zebra\n")
-    with pytest.raises(ValueError, match="category 1='animal' instead of 'zebra'"):
+    with pytest.raises(ValueError, match="other options: category 1 was 'animal' and is 'zebra' now; give the same"):
         annotate(predictor, images, tmp_path / "other.csv", tmp_path / "job")
+    with pytest.raises(ValueError, match="holds a job of another kind, annotate: name another folder"):
+        JobJournal(tmp_path / "job").begin({"job": "generate"}, {})
 
 
 class Slow(SamHQPredictor):

@@ -110,10 +110,22 @@ def test_a_job_begun_again_does_only_what_is_left(photos, tmp_path):
 
 def test_other_settings_in_the_same_folder_are_refused(photos, tmp_path):
     GenerationJob(BrightPixels(), photos, tmp_path / "job")
-    with pytest.raises(ValueError, match=r"pred_iou_thresh=0.88 instead of 0.5"):
+    with pytest.raises(ValueError, match=r"other options: pred_iou_thresh was 0\.88 and is 0\.5 now; give the same"):
         GenerationJob(BrightPixels(pred_iou_thresh=0.5), photos, tmp_path / "job")
-    with pytest.raises(ValueError, match=r"formats=\[\] instead of \['label-map'\]"):
-        GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(("label-map",)))
+    with pytest.raises(ValueError, match="other options: formats was none and is cutout label-map now; give the same"):
+        GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(("label-map", "cutout")))
+    grids = [np.random.default_rng(0).random((999, 2))]
+    with pytest.raises(ValueError, match=r"point_grids was none and is .* now") as refused:
+        GenerationJob(BrightPixels(point_grids=grids), photos, tmp_path / "job")
+    assert len(str(refused.value)) < 600
+
+
+def test_settings_that_change_no_file_are_not_held_against_a_job(photos, tmp_path):
+    GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(("label-map",), tolerance=1))
+    GenerationJob(BrightPixels(), photos, tmp_path / "job", JobOutputs(("label-map", "label-map"), tolerance=2))
+    GenerationJob(BrightPixels(), photos, tmp_path / "yolo", JobOutputs(("yolo",), tolerance=1))
+    with pytest.raises(ValueError, match="other options: tolerance was 1 and is 2 now; give"):
+        GenerationJob(BrightPixels(), photos, tmp_path / "yolo", JobOutputs(("yolo",), tolerance=2))
 
 
 def test_images_refused_for_their_size_are_tried_again_with_a_higher_limit(photos, tmp_path):

@@ -71,12 +71,13 @@ def test_what_killed_processes_left_is_removed(photos, tmp_path):  # noqa: F811
     left = [
         tmp_path / "job" / name
         for name in (
-            f"records/.{key}.json.0123456789ab.partial.json",
-            ".annotations.json.0123456789ab.partial.json",
-            f"objects/{image_key(photos[0])}/.0001.png.0123456789ab.partial.png",
+            f"records/.{key}.json.0123456789ab.partial/{key}.json",
+            ".annotations.json.0123456789ab.partial/annotations.json",
+            f"objects/{image_key(photos[0])}/.0001.png.0123456789ab.partial/0001.png",
         )
     ]
     for path in left:
+        path.parent.mkdir()
         path.write_text("half")
     run(photos[:1], tmp_path / "job", outputs=JobOutputs(("objects",)))
     assert not any(path.exists() for path in left)
@@ -202,7 +203,7 @@ def test_what_was_left_half_written_during_a_run_is_gone_at_its_end(photos, tmp_
     job = GenerationJob(BrightPixels(), photos[:1], tmp_path, JobOutputs(("label-map",)))
     job.run(progress=False)
     for folder in ("masks", "records", "."):  # as by another process that was killed meanwhile
-        (tmp_path / folder / f".{image_key(photos[0])}.0123456789ab.partial.png").touch()
+        (tmp_path / folder / f".{image_key(photos[0])}.png.0123456789ab.partial").mkdir()
     assert job.finish().done == 1
     assert not list(tmp_path.rglob("*.partial*"))
 

@@ -4,6 +4,8 @@ import signal
 import stat
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -53,45 +55,78 @@ def test_a_failure_leaves_no_directory_and_no_parents(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def write_until_killed(target):
+def write_directory_until_killed(target):
     with new_directory(target) as aside:
         (aside / "half.onnx").write_bytes(b"half")
         time.sleep(600)
 
 
-def wait_for(folder, pattern):
+def write_file_until_killed(target):
+    with new_file(target) as aside:
+        (aside.parent / "new").write_bytes(b"half")
+        (aside.parent / "new").replace(aside)  # as safetensors writes
+        time.sleep(600)
+
+
+def wait_for(folder, wanted):
     until = time.monotonic() + 60
-    while not (found := list(folder.glob(pattern))):
+    while True:
+        for above, _, names in os.walk(folder):
+            for path in (Path(above, name) for name in names):
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    if wanted(path):
+                        return path
         assert time.monotonic() < until
         time.sleep(0.01)
-    return found[0]
 
 
-@pytest.mark.parametrize("place", ["model", "a/b/model"])
-def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path, place):
+def test_files_of_folders_with_many_are_written_without_listing_them(tmp_path):
+    left = tmp_path / ".record.json.0123456789ab.partial" / "record.json"
+    left.parent.mkdir()
+    left.touch()
+    with new_file(tmp_path / "record.json", keep_leftovers=True):
+        pass
+    assert left.is_file()
+    with new_file(tmp_path / "record.json"):
+        pass
+    assert os.listdir(tmp_path) == ["record.json"]
+
+
+@pytest.mark.parametrize("place", ["model.pth", "a/b/model.pth"])
+@pytest.mark.parametrize(
+    ("write", "writer", "half"),
+    [(write_directory_until_killed, new_directory, "half.onnx"), (write_file_until_killed, new_file, "model.pth")],
+)
+def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path, write, writer, half, place):
     target, top = tmp_path / place, place.split("/")[0]
-    killed, alive = (killable(write_until_killed, target) for _ in range(2))
+
+    def written_half():
+        return wait_for(tmp_path, lambda path: path.name == half and path.read_bytes() == b"half")
+
+    def write_whole():
+        with writer(target) as aside:
+            (aside / "whole" if writer is new_directory else aside).write_bytes(b"whole")
+        assert (target / "whole" if writer is new_directory else target).read_bytes() == b"whole"
+
+    killed, alive = (killable(write, target) for _ in range(2))
     killed.start()
-    left = wait_for(tmp_path, ".model.*.partial/half.onnx").parent
+    left = written_half()
     os.kill(killed.pid, signal.SIGKILL)
     killed.join()
-    assert left.is_dir()
+    assert left.is_file()
     alive.start()
     try:
-        written = wait_for(tmp_path, ".model.*.partial/half.onnx").parent
-        while written == left:  # not removed yet
-            written = wait_for(tmp_path, ".model.*.partial/half.onnx").parent
-        with new_directory(target) as aside:
-            (aside / "whole.onnx").write_bytes(b"whole")
-        assert (written / "half.onnx").read_bytes() == b"half"
-        assert os.listdir(target) == ["whole.onnx"]
+        while (written := written_half()) == left:  # not removed yet
+            time.sleep(0.01)
+        write_whole()
+        assert written.read_bytes() == b"half"
     finally:
         os.kill(alive.pid, signal.SIGKILL)
         alive.join()
-    shutil.rmtree(tmp_path / top)
-    with new_directory(target) as aside:
-        (aside / "whole.onnx").write_bytes(b"whole")
+    (shutil.rmtree if (tmp_path / top).is_dir() else os.unlink)(tmp_path / top)
+    write_whole()
     assert os.listdir(tmp_path) == [top]
+    assert os.listdir(target.parent) == ["model.pth"]
 
 
 def test_only_what_was_left_of_the_same_directory_is_removed(tmp_path):

@@ -32,12 +32,14 @@ def open_dataset(
         ValueError: It holds no layout that is understood, which the message shows, or nothing usable.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no data at {str(path)!r}")
     if path.suffix.lower() == ".json":
         return CocoInstances(path, images if images is not None else path.parent, on_bad)
     if path.suffix.lower() in YAML_SUFFIXES:
         return YoloSegments(path, on_bad, split)
     if not path.is_dir():
-        return ImageMaskFolder(path, on_bad)
+        raise ValueError(f"{str(path)!r} is a file of another kind; {LAYOUTS}")
     try:
         return ImageMaskFolder(path, on_bad)
     except NothingFoundError as error:

@@ -46,7 +46,9 @@ def read_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
         UserWarning: If the weights were taken out of a wrapper.
     """
     path = Path(checkpoint)
-    with path.open("rb"):  # a missing file, a directory or one without permission, in the system's own words
+    if path.is_dir():
+        raise IsADirectoryError(f"checkpoint {str(path)!r} is a directory, but a file of weights is wanted")
+    with path.open("rb"):  # a missing file or one without permission, in the system's own words
         pass
     try:
         _check_archive(path)

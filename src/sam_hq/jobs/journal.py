@@ -8,6 +8,7 @@ valid. A record says what it was made from; where that has changed it does not c
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,8 +20,9 @@ from sam_hq_numpy.listing import JOB_NAME, image_key
 from .claims import Claims
 
 COCO_NAME = "annotations.json"
-# How `new_file` calls what it writes aside.
-_PARTIAL = re.compile(r"\.(.+?)(\.\w+)?\.[0-9a-f]{12}\.partial.*")
+_LONGEST_WORDS = 60
+# What `new_file` calls the directory that it writes in.
+_PARTIAL = re.compile(r"\.(.+?)(\.\w+)?\.[0-9a-f]{12}\.partial")
 
 
 class JobJournal:
@@ -113,7 +115,7 @@ class JobJournal:
             "image": {"file_name": self.relative_name(image), **facts},
             "annotations": annotations,
         }
-        with new_file(self._record(image)) as aside:
+        with new_file(self._record(image), keep_leftovers=True) as aside:
             aside.write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
         (self._failures / f"{image_key(image)}.json").unlink(missing_ok=True)
 
@@ -129,8 +131,9 @@ class JobJournal:
             image: Its path.
             reason: Why.
         """
-        with new_file(self._failures / f"{image_key(image)}.json") as aside:
-            aside.write_text(json.dumps({"file_name": self.relative_name(image), "reason": reason}), encoding="utf-8")
+        record = {"file_name": self.relative_name(image), "reason": reason}
+        with new_file(self._failures / f"{image_key(image)}.json", keep_leftovers=True) as aside:
+            aside.write_text(json.dumps(record), encoding="utf-8")
 
     def failures(self, images: Sequence[Path]) -> dict[Path, str]:
         """The images of a list that could not be used, with the reasons."""
@@ -203,18 +206,24 @@ class JobJournal:
     def _check_settings(
         self, before: Mapping[str, Any], settings: Mapping[str, Any], categories: Mapping[int, str]
     ) -> None:
-        pairs = [
-            (name, before["settings"].get(name), settings.get(name))
-            for name in sorted({*before["settings"], *settings})
+        was, now = before["settings"], settings
+        if (kind := was.get("job")) != now.get("job"):
+            raise ValueError(f"{str(self.folder)!r} holds a job of another kind, {kind}: name another folder")
+        changed = [
+            f"{name} was {_in_words(was.get(name))} and is {_in_words(now.get(name))} now"
+            for name in sorted({*was, *now})
+            if was.get(name) != now.get(name)
         ]
-        pairs += [
-            (f"category {number}", before["categories"].get(str(number), name), name)
+        named = before["categories"]
+        changed += [
+            f"category {number} was {named[str(number)]!r} and is {name!r} now"
             for number, name in categories.items()
+            if named.get(str(number), name) != name
         ]
-        changed = [f"{name}={was!r} instead of {now!r}" for name, was, now in pairs if was != now]
         if changed:
             raise ValueError(
-                f"{str(self.folder)!r} holds a job with {', '.join(changed)}: name another folder, or delete this one"
+                f"{str(self.folder)!r} holds a job with other options: {'; '.join(changed)}; give the same ones, name "
+                "another folder, or delete this one"
             )
 
     def _write_about(self) -> None:
@@ -223,17 +232,16 @@ class JobJournal:
 
     def _clean(self) -> None:
         """`clean` for who holds the claim on the folder: what is written aside and not claimed is removed."""
-        for path in self.folder.rglob(".*.partial*"):
+        # Other processes add and remove directories meanwhile, which `os.walk` takes calmly.
+        for path in [Path(above, name) for above, names, _ in os.walk(self.folder) for name in names]:
             name = _PARTIAL.fullmatch(path.name)
             if name is None:
                 continue
             key = path.parent.name if path.parent.parent.name == "objects" else name[1]
-            if (
-                path.parent == self.folder
-            ):  # written by the process that holds the claim on the folder, as this process does
-                path.unlink(missing_ok=True)
+            if path.parent == self.folder:  # of the process that holds the claim on the folder, as this one does
+                shutil.rmtree(path, ignore_errors=True)
             elif self.claims.take(key):
-                path.unlink(missing_ok=True)
+                shutil.rmtree(path, ignore_errors=True)
                 self.claims.give_back(key)
 
     def _discard_all(self, reason: str) -> None:
@@ -242,6 +250,16 @@ class JobJournal:
             path.unlink(missing_ok=True)
         if records:
             self.discarded[reason] = len(records)
+
+
+def _in_words(value: Any) -> str:
+    """A setting as it is typed, cut where it is long."""
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]} …"
 
 
 def _numbered(images: Sequence[Path], ids: Mapping[Path, int]) -> dict[Path, int]:

@@ -21,6 +21,7 @@ from sam_hq_numpy.number_limits import check_number
 from ..images.large_photos import PhotoRegions
 
 _ROWS_AT_ONCE = 512
+_POLYGONS = {"coco-polygons", "labelme", "geojson", "yolo"}
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class JobOutputs:
     def settings(self) -> dict[str, Any]:
         """What of it a job that is resumed must have in common with its beginning."""
         return {
-            "formats": sorted(self.formats),
-            "tolerance": self.tolerance,
+            "formats": sorted(set(self.formats)),
+            "tolerance": self.tolerance if _POLYGONS & set(self.formats) else None,
             "embeddings": None if self.embeddings is None else str(self.embeddings.resolve()),
             "model": self.model_name,
         }
@@ -133,7 +134,7 @@ class JobOutputs:
         try:
             link.symlink_to(_relative(image, link.parent))
         except OSError:  # a file system without links
-            with new_file(link) as aside:
+            with new_file(link, keep_leftovers=True) as aside:
                 shutil.copyfile(image, aside)
 
 
@@ -158,10 +159,10 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _save(picture: Image.Image, path: Path, **options: Any) -> None:
-    with new_file(path) as aside:
+    with new_file(path, keep_leftovers=True) as aside:
         picture.save(aside, **options)
 
 
 def _write_text(path: Path, text: str) -> None:
-    with new_file(path) as aside:
+    with new_file(path, keep_leftovers=True) as aside:
         aside.write_text(text, encoding="utf-8")

@@ -31,13 +31,17 @@ def read_prompts(source: str | Path, images: Sequence[Path], described_by: str |
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
-        ValueError: If the format is not understood, or an image's name is ambiguous.
+        ValueError: If the format is not understood, an image's name is ambiguous, or `described_by` does not apply.
     """
     source = Path(source)
-    if not source.exists():
-        raise FileNotFoundError(f"there is no file or folder {str(source)!r}")
+    for path in (source, described_by):
+        if path is not None and not Path(path).exists():
+            raise FileNotFoundError(f"there is no file or folder {str(path)!r}")
     suffix = source.suffix.lower()
     try:
+        if suffix in (".json", ".jsonl") and not source.is_dir():
+            return _from_json(source, images, described_by)
+        _check_unneeded(described_by, source)
         if source.is_dir():
             return _from_folder(source, images)
         if suffix in (".yaml", ".yml"):
@@ -47,8 +51,6 @@ def read_prompts(source: str | Path, images: Sequence[Path], described_by: str |
             return from_labels([source], source.parent, _names_file(source.parent), images)
         if suffix in (".csv", ".tsv"):
             return from_rows(_csv_rows(source), images)
-        if suffix in (".json", ".jsonl"):
-            return _from_json(source, images, described_by)
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(source)!r} is not UTF-8: {error}") from error
     raise ValueError(f"{str(source)!r} is none of what is understood: {UNDERSTOOD}")
@@ -82,19 +84,28 @@ def _names_file(folder: Path) -> Path | None:
 
 def _from_json(path: Path, images: Sequence[Path], described_by: str | Path | None) -> PromptSet:
     content = _content(path)
+    is_list = isinstance(content, list)
+    if is_list and all(isinstance(each, dict) and "image_id" in each and "bbox" in each for each in content[:1]):
+        described = None if described_by is None else _content(Path(described_by))
+        if described is not None and not isinstance(described, dict):
+            raise ValueError(f"{str(described_by)!r} is no COCO dataset: it is a list")
+        return from_detections(content, images, described)
+    _check_unneeded(described_by, path)
     if isinstance(content, dict):
         if "shapes" in content:
             return from_documents([(path, content)], images)
         if "annotations" in content and "images" in content:
             return from_dataset(content, images)
-    elif all(isinstance(each, dict) and "image_id" in each and "bbox" in each for each in content[:1]):
-        described = None if described_by is None else _content(Path(described_by))
-        if described is not None and not isinstance(described, dict):
-            raise ValueError(f"{str(described_by)!r} is no COCO dataset: it is a list")
-        return from_detections(content, images, described)
     else:
         return from_rows(_record_rows(path, content), images)
     raise ValueError(f"{str(path)!r} is none of what is understood: {UNDERSTOOD}")
+
+
+def _check_unneeded(described_by: str | Path | None, source: Path) -> None:
+    if described_by is not None:
+        raise ValueError(
+            f"described_by {str(described_by)!r} is for a list of COCO detections, which {str(source)!r} is not"
+        )
 
 
 def _content(path: Path) -> Any:
