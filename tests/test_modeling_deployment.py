@@ -6,6 +6,8 @@ import pickle
 import pytest
 import torch
 from accelerate import init_empty_weights
+from peft import LoraConfig, inject_adapter_in_model
+from torch.nn.utils.parametrizations import weight_norm
 
 from conftest import BACKBONES, small_config, small_model
 from sam_hq.modeling_sam_hq import SamHQModel
@@ -46,6 +48,14 @@ def wanted(shared):
 def answer(model, **prompts):
     with torch.no_grad():
         return model(pixel_values=PIXELS, **(prompts or PROMPTS))
+
+
+def plain(model):
+    """A copy of which no part is compiled."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        module._compiled_call_impl = None
+    return model
 
 
 def relative(found, expected):
@@ -137,6 +147,73 @@ def test_compiled_in_one_graph(shallow, names, options):
         found = compiled(pixel_values=PIXELS, **prompts, **options)
         expected = shallow(pixel_values=PIXELS, **prompts, **options)
     torch.testing.assert_close(found.pred_masks, expected.pred_masks, atol=1e-5, rtol=1e-4)
+
+
+class Louder(torch.nn.Linear):
+    def forward(self, hidden_states):
+        return 1.2 * super().forward(hidden_states)
+
+
+def swap_layers(model):
+    for parent in list(model.mask_decoder.modules()):
+        for name, layer in list(parent.named_children()):
+            if name == "v_proj":
+                louder = Louder(layer.in_features, layer.out_features)
+                louder.load_state_dict(layer.state_dict())
+                setattr(parent, name, louder)
+
+
+def load_other_weights(model, assign=False):
+    weights = {name: weight * 1.1 for name, weight in model.state_dict().items()}
+    model.load_state_dict(weights, assign=assign)
+
+
+def normalise_weights(model):
+    weight_norm(model.mask_decoder.mask_conv2).parametrizations.weight.original0.data.mul_(1.5)
+
+
+EDITS = {
+    "other weights": load_other_weights,
+    "other tensors": lambda model: load_other_weights(model, assign=True),
+    "weights in place": lambda model: model.mask_decoder.mask_conv2.weight.data.mul_(1.5),
+    "a buffer": lambda model: model.shared_image_embedding.positional_embedding.mul_(1.5),
+    "LoRA": lambda model: inject_adapter_in_model(
+        LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False), model
+    ),
+    "another layer": swap_layers,
+    "weight norm": normalise_weights,
+    "another epsilon": lambda model: setattr(model.mask_decoder.transformer.layers[0].layer_norm1, "eps", 0.5),
+    "a hook": lambda model: model.mask_decoder.mask_conv2.register_forward_hook(lambda *call: 1.3 * call[-1]),
+    "the precision": lambda model: model.double(),
+}
+
+
+def every_compiled_part():
+    yield pytest.param("vit", "mask_decoder")
+    for backbone in BACKBONES:
+        yield pytest.param(backbone, "", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("backbone", "part"), list(every_compiled_part()))
+def test_what_is_changed_after_compiling_has_its_effect(backbone, part):
+    torch._dynamo.reset()
+    model = small_model(backbone, shallow=True)
+    compiled = model
+    if part:
+        model.get_submodule(part).compile(backend="eager")
+    else:
+        compiled = torch.compile(model, backend="eager")
+    answer(compiled, input_boxes=BOXES)
+    before = torch.zeros(())
+    # Torch ignores hooks that come later unless it is told to look.
+    with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False):
+        for edit in EDITS.values():
+            edit(model)
+            found = answer(compiled, input_boxes=BOXES).pred_masks
+            expected = answer(plain(model), input_boxes=BOXES).pred_masks
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+            assert edit is EDITS["the precision"] or not torch.allclose(before, expected, atol=1e-4)
+            before = expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
