@@ -72,6 +72,9 @@ def drawn_polygons(polygons: Any, size: tuple[int, int]) -> np.ndarray:
         raise UnreadableMaskError("no outline")
     checked = [_checked_polygon(polygon, size) for polygon in polygons]
     corners = [np.array(polygon).reshape(-1, 2) for polygon in checked]
+    every = np.concatenate(corners)
+    if max(size) > 2 and every.min() >= 0 and every.max() <= 1 and (every % 1).any():
+        raise UnreadableMaskError("coordinates from 0 to 1, as if they were shares of the image")
     steps = sum(np.abs(np.roll(piece, -1, axis=0) - piece).max(axis=1).sum() + len(piece) for piece in corners)
     if steps > _LONGEST_OUTLINE:
         raise UnreadableMaskError("an outline that is too long")

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from sam_hq.evaluation.segmentation_data import CocoInstances, ImageMaskFolder, open_dataset
+from sam_hq_numpy.outlined_masks import drawn_polygons
+from sam_hq_numpy.stored_masks import UnreadableMaskError
 from training_data import shapes, write_pairs
 
 
@@ -241,3 +243,20 @@ def test_nothing_to_read_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="on_bad"):
         write_pairs(tmp_path, shapes(1))
         ImageMaskFolder(tmp_path, on_bad="ignore")
+
+
+@pytest.mark.parametrize(
+    ("outline", "fault"),
+    [
+        ([[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]], True),
+        ([[0.1, 0.1, 0.9, 0.1, 0.9, 0.9], [0, 0, 1, 0, 1, 1]], True),
+        ([[0, 0, 1, 0, 1, 1, 0, 1]], False),
+        ([[0.5, 0.5, 0.5, 7, 9, 7]], False),
+    ],
+)
+def test_outlines_in_shares_of_the_image_are_no_masks_of_a_pixel(outline, fault):
+    if fault:
+        with pytest.raises(UnreadableMaskError, match="from 0 to 1, as if they were shares of the image"):
+            drawn_polygons(outline, (20, 30))
+    else:
+        assert drawn_polygons(outline, (20, 30)).any()

@@ -104,6 +104,7 @@ def _listed_images(content: Mapping[str, Any], names: ImageNames, found: PromptS
     for image, record in zip(images, records, strict=True):
         if image is not None:
             found.objects.setdefault(image, [])
+            found.note_size(image, record.get("height"), record.get("width"))
             if (image_id := id_number(record["id"])) is not None:
                 pairs.add((image, image_id))
     found.image_ids.update(_unambiguous(pairs))

@@ -33,6 +33,7 @@ def from_documents(documents: Sequence[tuple[Path, Mapping[str, Any]]], images: 
             found.miss(str(content.get("imagePath") or file.name))
             continue
         found.objects.setdefault(image, [])
+        found.note_size(image, content.get("imageHeight"), content.get("imageWidth"))
         grouped: dict[tuple[Any, int], ObjectPrompt] = {}
         for place, shape in enumerate(_shapes(content), start=1):
             name, category = f"{file.name}, shape {place}", ids[str(shape.get("label", "object"))]

@@ -25,6 +25,7 @@ class ObjectPrompt:
         points: X y of each point.
         labels: 1 on the object, 0 not; one per point.
         is_relative: Whether coordinates are shares of the image's width and height.
+        listed_size: Height and width that the file gives the image, or None.
         facts: What else the file says, as JSON can hold it: `score`, `source_id`.
     """
 
@@ -34,6 +35,7 @@ class ObjectPrompt:
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
     is_relative: bool = False
+    listed_size: tuple[int, int] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def in_pixels(self, size: Sequence[int]) -> ObjectPrompt:
@@ -56,6 +58,9 @@ class ObjectPrompt:
             size: Height and width of the image.
         """
         height, width = size
+        if self.listed_size is not None and self.listed_size != (height, width):
+            listed = f"{self.listed_size[1]} x {self.listed_size[0]}"
+            return f"listed with another size than the image's, {listed} instead of {width} x {height} pixels"
         values = [*(self.box or ()), *(value for point in self.points for value in point)]
         if not values:
             return "neither a box nor a point"
@@ -84,6 +89,7 @@ class PromptSet:
         image_ids: Ids of images, where the file gives them.
         bad: (name, reason) of entries that cannot be used.
         without_image: Names of images that entries belong to, but which are not among the images of the job.
+        sizes: Height and width of images, where the file gives them.
     """
 
     objects: dict[Path, list[ObjectPrompt]] = field(default_factory=dict)
@@ -91,10 +97,16 @@ class PromptSet:
     image_ids: dict[Path, int] = field(default_factory=dict)
     bad: list[tuple[str, str]] = field(default_factory=list)
     without_image: dict[str, int] = field(default_factory=dict)
+    sizes: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, image: Path, found: ObjectPrompt) -> None:
         """Add an object to an image."""
-        self.objects.setdefault(image, []).append(found)
+        self.objects.setdefault(image, []).append(replace(found, listed_size=self.sizes.get(image)))
+
+    def note_size(self, image: Path, height: Any, width: Any) -> None:
+        """Note the size that the file gives an image, if it is one."""
+        if all(isinstance(side, int) and side > 0 for side in (height, width)):
+            self.sizes[image] = (height, width)
 
     def miss(self, name: str) -> None:
         """Count an entry whose image is not there."""

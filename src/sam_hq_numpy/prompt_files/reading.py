@@ -11,7 +11,7 @@ from typing import Any
 from .coco import from_dataset, from_detections
 from .labelme import from_documents
 from .prompts import PromptSet
-from .rows import COLUMNS, from_rows
+from .rows import COLUMNS, check_columns, from_rows
 from .yolo import from_labels
 
 _NAMES_FILES = ("data.yaml", "data.yml", "dataset.yaml")
@@ -134,6 +134,10 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any], str]]:
         file.seek(0)
         delimiter = max(",;\t", key=header.count)
         rows = csv.DictReader(file, delimiter=delimiter)
+        try:
+            check_columns(rows.fieldnames or ())
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r}: {error}") from error
         try:
             for row in rows:
                 yield f"{path.name}, line {rows.line_num}", row, path.stem

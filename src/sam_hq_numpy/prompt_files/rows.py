@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..number_limits import counted
 from .prompts import ImageNames, ObjectPrompt, PromptSet, corners, number, whole_number
 
 _IMAGE = ("file_name", "filename", "image", "image_path", "image_name", "path", "file", "img", "source")
@@ -55,6 +56,8 @@ def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequen
         if set(row) <= {*_IMAGE}:
             continue  # an image without objects
         try:
+            if any(raw.get(None) or []):  # what `csv` found beyond the last column
+                raise ValueError(f"{counted(len(raw[None]), 'value')} more than there are columns")
             category, label = _category(row)
             prompt = _prompt(row, name)
         except ValueError as error:
@@ -151,6 +154,20 @@ def _joined(first: ObjectPrompt, second: ObjectPrompt) -> ObjectPrompt:
         first.labels + second.labels,
         facts={**second.facts, **first.facts},
     )
+
+
+def check_columns(columns: Iterable[str]) -> None:
+    """Refuse a table of which two columns have one name.
+
+    Args:
+        columns: The names.
+
+    Raises:
+        ValueError: If there are two.
+    """
+    names = [_key(column) for column in columns if column.strip()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two columns are called {twice[0]!r}")
 
 
 def _key(column: str) -> str:

@@ -177,3 +177,36 @@ def test_the_upright_size_is_that_of_the_decoded_image(tmp_path):
         assert upright_size(tmp_path / "a.jpg") == decoded_photo(tmp_path / "a.jpg").size[::-1]
     with pytest.raises(ValueError, match="max_pixels"):
         upright_size(tmp_path / "a.jpg", 100)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "detections", "labelme"])
+@pytest.mark.parametrize(("listed", "wanted"), [((80, 100), None), ((100, 80), "another size"), ((40, 50), "50 x 40")])
+def test_boxes_of_an_image_that_is_listed_with_another_size_are_bad(images, tmp_path, kind, listed, wanted):
+    height, width = listed
+    box = {"image_id": 7, "category_id": 1, "bbox": [1, 2, 30, 40]}
+    dataset = {
+        "images": [{"id": 7, "file_name": images[0].name, "height": height, "width": width}],
+        "annotations": [box],
+    }
+    shape = {"label": "cat", "shape_type": "rectangle", "points": [[1, 2], [31, 42]]}
+    labelme = {"imagePath": images[0].name, "imageHeight": height, "imageWidth": width, "shapes": [shape]}
+    contents = {"dataset": dataset, "detections": [box], "labelme": labelme}
+    (tmp_path / "boxes.json").write_text(json.dumps(contents[kind]))
+    (tmp_path / "listed.json").write_text(json.dumps(dataset))
+    described_by = tmp_path / "listed.json" if kind == "detections" else None
+    (found,) = read_prompts(tmp_path / "boxes.json", images, described_by).objects[images[0]]
+    fault = found.fault((80, 100))
+    assert fault is None if wanted is None else wanted in fault
+
+
+def test_rows_of_more_values_than_columns_are_bad_and_columns_of_one_name_refused(images, tmp_path):
+    table = tmp_path / "boxes.csv"
+    rows = ["photo 0,1,2,30,40", "photo 1,1,5,2,30,40", "photo 2,1,2,30,40,"]  # a decimal comma; a comma at the end
+    table.write_text("\n".join(["file_name,x0,y0,x1,y1", *rows]))
+    found = read_prompts(table, images)
+    assert [len(found.objects.get(image, [])) for image in images[:3]] == [1, 0, 1]
+    assert found.bad == [("boxes.csv, line 3", "1 value more than there are columns")]
+    for twice in ("x0", "X0", " x0"):
+        table.write_text(f"file_name,x0,y0,x1,y1,{twice}\nphoto 0,1,2,30,40,9\n")
+        with pytest.raises(ValueError, match=r"boxes\.csv': two columns are called 'x0'"):
+            read_prompts(table, images)
