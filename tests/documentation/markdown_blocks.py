@@ -1,8 +1,8 @@
 """The code blocks of the documentation, and a place to run them in.
 
 Run as a script, it runs the blocks of each page as printed, in the order of the page and with one namespace: python
-blocks as they are, shell blocks of `sam-hq` and `python docs/examples/…` line by line. Each page has a process and a
-folder of its own, in which the names that pages use stand for small things: a Hub id is a directory with a small model.
+blocks as they are, shell blocks line by line: `sam-hq`, `python docs/examples/…` and what makes files. Each page
+has a process and a folder of its own, in which names of models stand for small ones: a Hub id is a directory with one.
 
 A block that is not run says why in a comment above it: `<!-- not run: REASON -->`.
 """
@@ -12,6 +12,7 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from forked_work import run_forked
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = ("python", "bash")
 TEXT = ("text", "json", "yaml", "bibtex", "console", "{toctree}", "{eval-rst}")
+MAKE_FILES = ("mkdir", "cp", "mv", "printf")
 NOT_RUN = re.compile(r"<!-- not run: (\S(?:(?! -->).)*) -->\s*\Z", re.DOTALL)
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 
@@ -71,10 +73,14 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def command_lines(code: str) -> list[str]:
+    """The lines of a shell block, joined where a backslash continues them."""
+    return re.sub(r"\\\n", " ", code).splitlines()
+
+
 def commands(code: str) -> list[list[str]]:
-    """The commands of a shell block: one a line, continued by a backslash; comments are left out."""
-    lines = re.sub(r"\\\n", " ", code).splitlines()
-    return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
+    """The words of each command of a shell block; comments are left out."""
+    return [words for words in (shlex.split(line, comments=True) for line in command_lines(code)) if words]
 
 
 def run_page(page: Path) -> None:
@@ -90,12 +96,18 @@ def run_page(page: Path) -> None:
         if block.language == "python":
             exec(compile("\n" * (block.line - 1) + code, str(page), "exec"), names)
         else:
-            for words in commands(code):
-                run_command(words)
+            for line in command_lines(code):
+                run_command(line)
 
 
-def run_command(words: list[str]) -> None:
-    """Run `sam-hq …` or `python docs/examples/….py …`."""
+def run_command(line: str) -> None:
+    """Run `sam-hq …`, `python docs/examples/….py …`, or a command that makes folders and files."""
+    words = shlex.split(line, comments=True)
+    if not words:
+        return
+    if words[0] in MAKE_FILES:
+        subprocess.run(["bash", "-c", line], check=True)
+        return
     if words[0] == "sam-hq":
         from sam_hq_cli.main import main
 
@@ -119,7 +131,6 @@ def run_command(words: list[str]) -> None:
 def furnish(folder: Path) -> None:
     """Put into a folder what the pages take for granted."""
     import torch
-    from PIL import Image
     from stand_in import authors_weights, stand_in_model
 
     from sam_hq.hub.conversion import processor_for
@@ -130,18 +141,6 @@ def furnish(folder: Path) -> None:
         model.save_pretrained(folder / name)
         processor_for(model.config).save_pretrained(folder / name)
     torch.save(authors_weights(), folder / "sam_hq_vit_b.pth")
-    photos = REPOSITORY / "docs" / "photos"
-    for place in ("photos", "more", "my_photos", "my_validation"):
-        (folder / place).mkdir()
-    for name in ("kitten", "koala"):
-        photo = Image.open(photos / f"{name}.jpg").convert("RGB")
-        mask = Image.open(photos / "masks" / f"{name}.png").convert("L").resize((160, 120), Image.Resampling.NEAREST)
-        photo.save(folder / "photos" / f"{name}.jpg")
-        for place in ("my_photos", "my_validation"):
-            photo.resize((160, 120)).save(folder / place / f"{name}.jpg")
-            mask.save(folder / place / f"{name}.png")
-    Image.open(photos / "scissors.png").convert("RGB").save(folder / "photo.jpg")
-    Image.open(photos / "scissors.png").convert("RGB").save(folder / "more" / "scissors.jpg")
 
 
 def run_in_a_process_of_its_own(work: Callable[[], None], folder: Path, log: Path) -> int:

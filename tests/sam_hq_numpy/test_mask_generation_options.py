@@ -101,7 +101,7 @@ def test_updating_leaves_the_original_alone():
 
 def test_the_page_names_every_option_with_its_default():
     page = (REPOSITORY / "docs" / "mask_generation.md").read_text()
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", page, flags=re.MULTILINE))
+    rows = dict(re.findall(r"^\* `(\w+)`, default ([^:]+):", page, flags=re.MULTILINE))
     rows.pop("batch_size")  # of the call, not of the generation
     assert set(rows) == set(MaskGenerationOptions.names())
     for field in dataclasses.fields(MaskGenerationOptions):
