@@ -32,7 +32,7 @@ SHORTENED = {
     "--steps 500": "--steps 2",
     "--steps 20 --batch-size 4": "--steps 2 --batch-size 2 --num-points 64 --image-size 256",
     "--batch-size 4 --learning-rate 1e-3 --precision bf16": "--batch-size 2 --learning-rate 1e-3 --num-points 64",
-    "--prompts box points-1 clicks-5": "--prompts box points-1",
+    "--prompts box points-1 clicks-5": "--prompts points-1",
     "points_per_crop=16": "points_per_crop=4",
     "--output masks --overlay --embeddings": "--output masks --overlay --points-per-crop 8 --embeddings",
 }
