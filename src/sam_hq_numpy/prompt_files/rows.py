@@ -56,8 +56,9 @@ def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequen
         if set(row) <= {*_IMAGE}:
             continue  # an image without objects
         try:
-            if any(raw.get(None) or []):  # what `csv` found beyond the last column
-                raise ValueError(f"{counted(len(raw[None]), 'value')} more than there are columns")
+            beyond: list[str] = next((values for column, values in raw.items() if column is None), [])  # of `csv`
+            if any(beyond):
+                raise ValueError(f"{counted(len(beyond), 'value')} more than there are columns")
             category, label = _category(row)
             prompt = _prompt(row, name)
         except ValueError as error:
