@@ -342,3 +342,24 @@ def test_allowed_numbers_that_make_no_allowed_model_are_refused():
     for ratio in (float("inf"), float("nan"), -1.0, 1e9):
         with pytest.raises(ValueError, match=r"mlp_ratio is .* must be a number above 0"):
             SamHQVisionConfig(mlp_ratio=ratio)
+
+
+@pytest.mark.parametrize("content", ["[]", '"vit"'])
+def test_a_file_that_holds_no_fields_is_refused(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match="the configuration must be a dictionary, got a"):
+        SamHQConfig.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["", "vision_config", "mask_decoder_config"])
+@pytest.mark.parametrize(("dtype", "fault"), [("foo", True), ("nn", True), (5, True), ("bfloat16", False)])
+def test_precisions_that_torch_does_not_have_are_refused(part, dtype, fault, tmp_path):
+    small_config("vit").save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    (content[part] if part else content)["dtype"] = dtype
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    if fault:
+        with pytest.raises(ValueError, match=rf"{part}.*dtype is {dtype!r}, but must be the name of a precision"):
+            SamHQConfig.from_pretrained(tmp_path)
+    else:
+        SamHQConfig.from_pretrained(tmp_path)

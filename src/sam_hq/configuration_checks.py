@@ -1,9 +1,12 @@
 """What every configuration checks of its numbers: whole, positive, and within all reason."""
 
 import math
+from typing import Any
 
+import torch
 from transformers import PreTrainedConfig
 
+_PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
 # Far beyond every model there is. A damaged or malicious file must not make a loop of years, or ask for all memory.
 _LARGEST = {
     "attention_downsample_rate": 1024,
@@ -67,6 +70,17 @@ def require_types(config: PreTrainedConfig) -> None:
             low, high = _RANGES[name]
             if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
                 raise ValueError(f"{name} is {value!r}, but must be a number from {low} to {high}")
+
+
+def require_dtypes(fields: dict[str, Any], prefix: str = "") -> None:
+    """Refuse names that are no precision of torch, in a configuration's fields and those of its parts."""
+    for name, value in fields.items():
+        if isinstance(value, dict) and name in _PARTS:
+            require_dtypes(value, f"{prefix}{name}.")
+        elif name in ("dtype", "torch_dtype") and value is not None:
+            dtype = getattr(torch, value.removeprefix("torch."), None) if isinstance(value, str) else value
+            if not isinstance(dtype, torch.dtype):
+                raise ValueError(f"{prefix}{name} is {value!r}, but must be the name of a precision, such as float32")
 
 
 def require_few_weights(config: PreTrainedConfig, count: int) -> None:

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from .configuration_checks import (
     require_at_most_largest,
+    require_dtypes,
     require_few_weights,
     require_multiple,
     require_positive,
@@ -237,8 +238,12 @@ class SamHQConfig(PreTrainedConfig):
             The configuration, or with `return_unused_kwargs=True` the configuration and the unused fields.
 
         Raises:
-            ValueError: If `model_type` is that of another kind of model.
+            ValueError: If it is no dictionary, or `model_type` is that of another kind of model, or `dtype` none of
+                torch's.
         """
+        if not isinstance(config_dict, dict):
+            raise ValueError(f"the configuration must be a dictionary, got a {type(config_dict).__name__}")
+        require_dtypes(config_dict)
         model_type = config_dict.get("model_type", cls.model_type)
         if model_type == TYPE_WITH_CODE != cls.model_type:
             left_out = ("model_type", "auto_map")
