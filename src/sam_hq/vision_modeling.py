@@ -1,4 +1,4 @@
-"""The vision encoders as models of their own."""
+"""The vision encoders as models of their own, and `VISION_ENCODERS`, which finds the module of a configuration."""
 
 from typing import Any
 

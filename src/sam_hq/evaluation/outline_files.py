@@ -1,4 +1,4 @@
-"""Photos whose masks are described in files: COCO instances, LabelMe, YOLO segmentation."""
+"""Photos with their masks read from COCO instances, LabelMe and YOLO segmentation, to train on and to measure."""
 
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath

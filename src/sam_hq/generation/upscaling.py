@@ -1,4 +1,4 @@
-"""Low-resolution logits at photo size, a strip at a time, where a mask can be at all.
+"""Masks at photo size in mask generation on a CPU: low-resolution logits upscaled a strip at a time.
 
 `low_res_masks_to_photo` and `stability_scores` streamed, for the CPU. Bilinear interpolation acts on rows and columns
 apart, so both of its steps are one banded matrix per axis, which is read off `low_res_masks_to_photo` itself: a strip

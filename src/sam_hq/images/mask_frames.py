@@ -1,4 +1,4 @@
-"""The frames that images and masks are in; masks taken from one to another, such as to photo size.
+"""The frames that images and masks are in; `low_res_masks_to_photo` brings the decoder's masks to photo size.
 
 photo frame    (H, W): the picture as the user has it, upright.
 resized frame  (new_h, new_w): its longest side scaled to the model's, aspect ratio kept; prompts are in its pixels.

@@ -1,4 +1,4 @@
-"""Points, boxes and masks to embeddings.
+"""Prompts to embeddings: points and boxes become tokens, masks an embedding of each place.
 
 Source: "Segment Anything" (arXiv 2304.02643), appendix A; positions by random Fourier features (arXiv 2006.10739).
 """

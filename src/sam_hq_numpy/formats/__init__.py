@@ -1,4 +1,8 @@
-"""Masks of an image written in the formats that other tools read: one module a format."""
+"""Masks of an image written in the formats that other tools read: one module a format.
+
+A new one is a module here and a name in `FORMATS`; `sam_hq.jobs.outputs` writes it for folders, `sam_hq_cli.mask_files`
+for `sam-hq segment --masks`, and `sam_hq.demo.downloads` for the page.
+"""
 
 # What a job can write beside its COCO file, and where.
 FORMATS = {

@@ -1,4 +1,4 @@
-"""COCO instances: masks as run lengths or as polygons.
+"""COCO instances, written: masks as run lengths or as polygons.
 
 Polygons of COCO have no holes: a hole is joined to its outline by a bridge of no width, which readers that fill by the
 even-odd rule, pycocotools among them, read back as the hole.

@@ -1,4 +1,4 @@
-"""Boxes of COCO files: ground truth with images and categories, and the bare list of a detector's results."""
+"""Boxes read from COCO files as prompts: ground truth with categories, and bare lists of detections."""
 
 from __future__ import annotations
 
