@@ -276,6 +276,7 @@ class Altered:
         ("int8", lambda masks, scores: (masks * 0, scores), r"masks differ from torch's by .* 0\.5 that int8"),
         ("int8", lambda masks, scores: (abs(masks).max() * 0.4 - abs(masks) * 0.1, scores), "differ|mean IoU"),
         ("int8", lambda masks, scores: (masks, scores + 5), "scores differ from torch's by 5,"),
+        ("int8", lambda masks, scores: (np.where(masks == masks.max(), 0.01 * masks, masks), scores), None),
     ],
 )
 def test_the_check_looks_at_masks_and_scores_of_every_dtype(dtype, alter, message, exports):
