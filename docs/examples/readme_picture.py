@@ -18,9 +18,9 @@ PHOTOS = Path(__file__).resolve().parent.parent / "photos"
 OBJECTS = {
     "crab.jpg": [50, 125, 980, 485],
     "kitten.jpg": [350, 116, 680, 512],
-    "liberty.png": [248, 28, 398, 430],
+    "moose.jpg": [126, 97, 813, 636],
 }
-HEIGHT = 630
+HEIGHT = 540
 GAP = 12
 DPI = 150
 
