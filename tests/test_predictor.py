@@ -7,6 +7,7 @@ import sam_hq
 from conftest import PHOTOS, small_config, small_model
 from sam_hq import PhotoEmbeddings, SamHQPredictor
 from sam_hq.hub.conversion import processor_for
+from sam_hq_numpy.prompt_warnings import PromptWarning
 
 KITTEN = PHOTOS / "kitten.jpg"
 SIZE = (100, 150)
@@ -166,20 +167,70 @@ def test_embeddings_of_another_frame_are_refused(predictor, photo):
 @pytest.mark.parametrize(
     ("prompts", "error", "words"),
     [
-        ({"boxes": [[1, 2, 3]]}, ValueError, "input_boxes"),
-        ({"boxes": [[0, 0, 9, 9]] * 2, "points": [[5, 5]]}, ValueError, "same number of objects"),
-        ({"labels": [1]}, ValueError, "without input_points"),
-        ({"points": [[5, 5]], "labels": [1, 0]}, ValueError, "a label for each of 1 point"),
-        ({"points": "here"}, TypeError, "input_points"),
-        ({"masks": np.zeros((7, 7), bool)}, ValueError, "input_masks"),
-        ({"multimask_output": "no"}, TypeError, "multimask_output must be True or False, got 'no'"),
-        ({"hq_token_only": None}, TypeError, "hq_token_only must be True or False, got None"),
-        ({"return_logits": 0}, TypeError, "return_logits must be True or False, got 0"),
+        ({"boxes": [[1, 2, 3]]}, ValueError, r"boxes must have shape \(count, 4\)"),
+        (
+            {"boxes": [[[0, 0, 9, 9]]]},
+            ValueError,
+            r"boxes must be nested \[object\]\[x0, y0, x1, y1\], .*, got 3 levels$",
+        ),
+        ({"boxes": [[0, 0, 9, 9], [9, 9, 0, 0]]}, ValueError, "boxes must be x0, y0, x1, y1 with x1 >= x0"),
+        (
+            {"boxes": [[0, 0, 9, 9]] * 2, "points": [[5, 5]]},
+            ValueError,
+            "all prompts must have the same number of objects, but points has 1, boxes has 2$",
+        ),
+        ({"labels": [1]}, ValueError, "labels were given without points, every label belongs to a point"),
+        ({"points": [[5, 5]], "labels": [1, 0]}, ValueError, r"labels\[0\] must have a label for each of 1 point"),
+        ({"points": [[5, 5]], "labels": [3]}, ValueError, r"labels may hold 1 \(foreground\)"),
+        ({"points": "here"}, TypeError, r"points\[0\] must hold numbers"),
+        ({"points": [[[5, 5]], []]}, ValueError, r"points\[1\] has no point"),
+        ({"points": [[5, float("nan")]]}, ValueError, "points must be finite"),
+        ({"masks": np.zeros((7, 7), bool)}, ValueError, r"masks\[0\] must be floating point logits"),
     ],
 )
-def test_bad_prompts_are_refused(predictor, embeddings, prompts, error, words):
-    with pytest.raises(error, match=words):
+def test_bad_prompts_are_refused_by_the_name_that_they_were_given(predictor, embeddings, prompts, error, words):
+    with pytest.raises(error, match=f"^{words}"):
         predictor.predict(embeddings, **prompts)
+    of_second = {name: [None, prompt] for name, prompt in prompts.items()}
+    with pytest.raises(error, match=f"^image 1: {words}"):
+        predictor.predict([embeddings, embeddings], **of_second)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        ({"boxes": [0.1, 0.1, 0.5, 0.5]}, "boxes must be in pixels of the image.*: object 0, "),
+        ({"boxes": [[5, 5, 9, 9], [5, 5, 5, 5]]}, "boxes has boxes without area: object 1, "),
+        ({"points": [5000, 4]}, "points has points that lie outside their image: object 0, "),
+        ({"points": [[5, 5], [5, 5]], "labels": [1, 0]}, "points has a point that is both"),
+        ({"masks": np.zeros(SIZE, bool), "boxes": [5, 5, 9, 9]}, r"masks\[0\] is an empty mask"),
+    ],
+)
+def test_prompts_are_warned_of_by_the_name_that_they_were_given(predictor, embeddings, prompts, words):
+    with pytest.warns(PromptWarning, match=f"^{words}"):
+        predictor.predict(embeddings, **prompts)
+    with pytest.warns(PromptWarning, match=f"^image 1: {words}"):
+        predictor.predict([embeddings] * 2, **{name: [None, prompt] for name, prompt in prompts.items()})
+
+
+def test_names_of_the_processor_and_of_regions_stay_theirs(predictor, photo):
+    with pytest.raises(ValueError, match=r"^input_boxes\[0\] must have shape"):
+        predictor.processor(photo, input_boxes=[[[1, 2, 3]]])
+    with pytest.raises(ValueError, match=r"^input_labels may hold 1"):
+        sam_hq.segment_regions(predictor.model, predictor.processor, photo, input_points=[[[5, 5]]], input_labels=[[3]])
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"multimask_output": "no"}, "multimask_output must be True or False, got 'no'"),
+        ({"hq_token_only": None}, "hq_token_only must be True or False, got None"),
+        ({"return_logits": 0}, "return_logits must be True or False, got 0"),
+    ],
+)
+def test_flags_that_are_none_are_refused(predictor, embeddings, option, words):
+    with pytest.raises(TypeError, match=words):
+        predictor.predict(embeddings, **option)
 
 
 @pytest.mark.parametrize("other", [None, "processor", 3])

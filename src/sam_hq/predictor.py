@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sam_hq_numpy.number_limits import check_flag, check_whole
+from sam_hq_numpy.prompt_warnings import messages_in_words_of
 
 from .images.image_loading import flat_image_list
 from .images.mask_frames import low_res_masks_to_photo
@@ -17,7 +18,7 @@ from .model.loaded_weights import check_report
 from .model.model_access import execution_device, unwrapped
 from .modeling_sam_hq import SamHQModel
 from .photo_embeddings import PhotoEmbeddings, check_maker, embed_images
-from .predictor_prompts import processor_arguments, prompts_of_images
+from .predictor_prompts import in_words_of_predict, processor_arguments, prompts_of_images
 from .processing_sam_hq import SamHQProcessor
 
 _EMBEDDED_CHECKPOINT = Path(__file__).with_name("checkpoints") / "sam-hq-small"
@@ -188,10 +189,11 @@ class SamHQPredictor:
             embeddings = self.embeddings
         if isinstance(embeddings, PhotoEmbeddings):
             return self._predict(embeddings, prompts, chosen, return_logits)
-        return [
-            self._predict(each, of_image, chosen, return_logits)
-            for each, of_image in zip(embeddings, prompts_of_images(prompts, len(embeddings)), strict=True)
-        ]
+        found = []
+        for index, of_image in enumerate(prompts_of_images(prompts, len(embeddings))):
+            with messages_in_words_of(f"image {index}: {{}}".format):
+                found.append(self._predict(embeddings[index], of_image, chosen, return_logits))
+        return found
 
     @torch.no_grad()
     def decode(
@@ -218,23 +220,8 @@ class SamHQPredictor:
             The model's `SamHQImageSegmentationOutput` for a batch of one image; None if the prompts are for no object.
         """
         check_maker(self.model, embeddings)
-        prompts = processor_arguments(points, labels, boxes, masks)
-        if prompts is None:
-            return None
-        inputs = self.processor(original_sizes=[embeddings.original_size], **prompts)
-        if tuple(inputs.pop("reshaped_input_sizes")[0].tolist()) != tuple(embeddings.reshaped_size):
-            raise ValueError(
-                f"the embeddings are of an image resized to {tuple(embeddings.reshaped_size)} (height, width), which "
-                "this processor resizes to another size"
-            )
-        device = self.device
-        tensors = {name: inputs[name].to(device) for name in inputs if name.startswith("input_")}
-        return self.model(
-            image_embeddings=embeddings.image_embeddings.to(device),
-            hq_features=embeddings.hq_features.to(device),
-            **tensors,
-            **options,
-        )
+        with messages_in_words_of(in_words_of_predict):
+            return self._decode(embeddings, processor_arguments(points, labels, boxes, masks), options)
 
     def photo_masks(
         self,
@@ -261,6 +248,24 @@ class SamHQPredictor:
             size or embeddings.original_size,
             (pad_size["height"], pad_size["width"]),
             binarize=not return_logits,
+        )
+
+    def _decode(self, embeddings: PhotoEmbeddings, prompts: dict[str, Any] | None, options: dict[str, Any]) -> Any:
+        if prompts is None:
+            return None
+        inputs = self.processor(original_sizes=[embeddings.original_size], **prompts)
+        if tuple(inputs.pop("reshaped_input_sizes")[0].tolist()) != tuple(embeddings.reshaped_size):
+            raise ValueError(
+                f"the embeddings are of an image resized to {tuple(embeddings.reshaped_size)} (height, width), which "
+                "this processor resizes to another size"
+            )
+        device = self.device
+        tensors = {name: inputs[name].to(device) for name in inputs if name.startswith("input_")}
+        return self.model(
+            image_embeddings=embeddings.image_embeddings.to(device),
+            hq_features=embeddings.hq_features.to(device),
+            **tensors,
+            **options,
         )
 
     def _predict(

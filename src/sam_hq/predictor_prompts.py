@@ -1,5 +1,6 @@
 """Prompts as `SamHQPredictor.predict` takes them, nested as deep as needed, brought to the processor's nesting."""
 
+import re
 from typing import Any
 
 from PIL import Image
@@ -63,3 +64,15 @@ def processor_arguments(points: Any, labels: Any, boxes: Any, masks: Any) -> dic
     if objects and not any(objects):
         return None
     return {name: [prompt] for name, prompt in nested.items()}
+
+
+def in_words_of_predict(message: str) -> str:
+    """A message about the processor's prompts of one image in the names and the nesting of `SamHQPredictor.predict`.
+
+    Args:
+        message: Such as `input_boxes[0][3] must ...`, where `boxes[3]` was given.
+    """
+    message = re.sub(r"\binput_(points|labels|boxes|masks)\b(\[0\])?", r"\1", message)
+    message = message.replace(" of image 0", "").replace(" per image, but in image 0 ", ", but ")
+    message = message.replace("[image]", "").replace(" for one object per image", " for one object")
+    return re.sub(r"\bgot (\d+) levels", lambda found: f"got {int(found[1]) - 1} levels", message)

@@ -1,7 +1,7 @@
 """Warnings about prompts that are allowed, but can only be mistakes."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -15,6 +15,7 @@ _SMALLEST_PHOTO = 4
 _LEAST_INSIDE = 0.1
 
 _already_said: ContextVar[bool] = ContextVar("prompts_already_said", default=False)
+_in_callers_words: ContextVar[Callable[[str], str]] = ContextVar("prompts_in_callers_words", default=str)
 
 
 class PromptWarning(UserWarning):
@@ -29,6 +30,29 @@ def prompts_already_checked() -> Iterator[None]:
         yield
     finally:
         _already_said.reset(token)
+
+
+@contextmanager
+def messages_in_words_of(reword: Callable[[str], str]) -> Iterator[None]:
+    """Errors and warnings about prompts name them in this block as its caller's caller does.
+
+    Args:
+        reword: Takes and returns a message; unused where `prompts_already_checked` says that the prompts are not the
+            caller's caller's.
+    """
+    if _already_said.get():
+        yield
+        return
+    outer = _in_callers_words.get()
+    token = _in_callers_words.set(lambda message: outer(reword(message)))
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (reword(error.args[0]),)
+        raise
+    finally:
+        _in_callers_words.reset(token)
 
 
 def warn_about_prompts(
@@ -61,7 +85,8 @@ def warn_about_prompts(
     for mistake, objects in found.items():
         more = f" and {len(objects) - _AT_MOST_NAMED} more" if len(objects) > _AT_MOST_NAMED else ""
         named = "; ".join(objects[:_AT_MOST_NAMED])
-        warnings.warn(f"{mistake}: {named}{more}", PromptWarning, stacklevel=stacklevel)
+        message = _in_callers_words.get()(f"{mistake}: {named}{more}")
+        warnings.warn(message, PromptWarning, stacklevel=stacklevel)
 
 
 def warn_about_prompt(message: str, stacklevel: int = 3) -> None:
@@ -72,7 +97,7 @@ def warn_about_prompt(message: str, stacklevel: int = 3) -> None:
         stacklevel: As `warn_about_prompts`.
     """
     if not _already_said.get():
-        warnings.warn(message, PromptWarning, stacklevel=stacklevel)
+        warnings.warn(_in_callers_words.get()(message), PromptWarning, stacklevel=stacklevel)
 
 
 def _box_mistake(box: np.ndarray, size: tuple[int, int]) -> str | None:
@@ -118,4 +143,10 @@ def _in_image(size: tuple[int, int]) -> str:
     return f" in {size[1]} x {size[0]} pixels"
 
 
-__all__ = ["PromptWarning", "prompts_already_checked", "warn_about_prompt", "warn_about_prompts"]
+__all__ = [
+    "PromptWarning",
+    "messages_in_words_of",
+    "prompts_already_checked",
+    "warn_about_prompt",
+    "warn_about_prompts",
+]

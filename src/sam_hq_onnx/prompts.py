@@ -148,6 +148,9 @@ def _mask_logits(name: str, mask: np.ndarray) -> np.ndarray:
             f"{name} must be finite floating point logits of at most {LARGEST_LOGIT:g}, or a mask of zeros and ones, "
             f"got {mask.dtype} of up to {largest:g}"
         )
+    if (mask >= 0).all() and (mask == np.round(mask)).all() and len(np.unique(mask)) > 2:
+        message = f"{name} is read as logits, but seems to be a label map; give each object a mask of its own"
+        warn_about_prompt(message, stacklevel=8)
     return mask.astype(np.float32)
 
 

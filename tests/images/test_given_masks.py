@@ -1,6 +1,10 @@
+import warnings
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageFilter
 
 from sam_hq.images.given_masks import binary_stacks, mask_prompt_stacks
 from sam_hq_numpy.prompt_warnings import PromptWarning
@@ -97,6 +101,62 @@ def test_a_mask_that_nowhere_shows_an_object_is_said(mask):
 def test_masks_that_are_neither_are_named(mask, message):
     with pytest.raises(ValueError, match=message):
         prompt(mask)
+
+
+LABELS = torch.zeros(24, 32, dtype=torch.uint8)
+LABELS[2:10, 2:12], LABELS[12:22, 4:14], LABELS[4:20, 18:30] = 1, 2, 3
+LINES = torch.zeros(24, 32, dtype=torch.uint8)
+LINES[3], LINES[9], LINES[15, :5] = 1, 2, 3
+MAPS = {
+    "labels": LABELS,
+    "int64": LABELS.long(),
+    "without a background": LABELS + 1,
+    "classes": torch.tensor([0, 7, 15, 20], dtype=torch.uint8)[LABELS.long()],
+    "spread over all shades": LABELS * 85,
+    "a class and its border": torch.where(LABELS == 3, 15, 0) + torch.where(LABELS == 1, 255, 0),
+    "thin objects": LINES,
+    "palette indices": Image.fromarray(LABELS.numpy()).convert("P"),
+}
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_a_label_map_of_several_objects_is_refused(kind):
+    given = MAPS[kind]
+    label_map = torch.from_numpy(np.array(given)) if isinstance(given, Image.Image) else given
+    with pytest.raises(ValueError, match=r"input_masks\[0\]\[0\] must be one mask, got .*, a label map: give each"):
+        prompt(label_map)
+
+
+def test_each_object_of_a_label_map_and_shades_of_one_mask_are_taken():
+    large = Image.fromarray(DISC.numpy()).convert("L").resize((320, 240), Image.Resampling.NEAREST)
+    disc = torch.from_numpy(np.array(large)) > 0
+    edges = [np.array(large.resize((31, 23), filter)) for filter in (Image.Resampling.BOX, Image.Resampling.BICUBIC)]
+    edges.append(np.array(large.filter(ImageFilter.GaussianBlur(9)).resize((31, 23))))
+    edges.append(np.array(large.filter(ImageFilter.BoxBlur(3))))
+    lossy = BytesIO()
+    large.save(lossy, "jpeg", quality=60)
+    edges.append(np.array(Image.open(lossy)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for label in (1, 2, 3):
+            assert torch.equal(prompt((label == LABELS).to(torch.uint8)), prompt(label == LABELS))
+        for edge in edges:
+            shades = torch.from_numpy(edge)
+            size = tuple(shades.shape)
+            assert len(shades.unique()) > 2
+            assert torch.equal(prompt(shades, size), prompt(shades.float() / 255, size))
+    assert prompt(disc, (240, 320)).max() > 0
+
+
+def test_whole_numbers_as_logits_are_said_to_be_labels():
+    labels = LABELS[:8, :32:4].float() + torch.arange(8)[:, None]
+    for same in (labels, labels.double(), labels * 5):
+        with pytest.warns(PromptWarning, match=r"input_masks\[0\]\[0\] is read as logits, but seems to be a label map"):
+            assert torch.equal(prompt(same), same.float())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for logits in (labels - 2, labels + 0.25, torch.where(labels > 3, 10.0, 0.0)):
+            assert torch.equal(prompt(logits), logits)
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int64, np.float32])

@@ -129,6 +129,7 @@ def test_points_and_boxes_mixed_keep_their_order(predictor, images, tmp_path):
                 {"file_name": images[0].name, "x": 20, "y": 30},
                 {"file_name": images[0].name, "x0": 5, "y0": 6, "x1": 50, "y1": 60},
                 {"file_name": images[0].name, "x": 70, "y": 40},
+                {"file_name": images[0].name, "x0": 5, "y0": 6, "x1": 50, "y1": 60, "x": 20, "y": 30, "point_label": 0},
             ]
         )
     )
@@ -136,6 +137,7 @@ def test_points_and_boxes_mixed_keep_their_order(predictor, images, tmp_path):
     coco = COCO(str(tmp_path / "job" / "annotations.json"))
     embeddings = predictor.embed(images[0])
     prompts = [{"points": [20, 30]}, {"boxes": [5, 6, 50, 60]}, {"points": [70, 40]}]
+    prompts.append({"boxes": [5, 6, 50, 60], "points": [20, 30], "labels": 0})
     for annotation, prompt in zip(coco.anns.values(), prompts, strict=True):
         wanted = predictor.predict(embeddings, **prompt).masks[0, 0].numpy()
         assert (coco.annToMask(annotation).astype(bool) != wanted).mean() < 1e-3

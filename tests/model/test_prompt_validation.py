@@ -161,10 +161,22 @@ def test_masks_and_probabilities_given_as_logits_are_warned_about(mask):
         assert validated(input_masks=logits) == 3
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1, 7, 100])
+def test_a_label_map_given_as_logits_is_warned_about(dtype, scale):
+    logits = (6 * torch.randn(2, 3, 16, 16)).to(dtype)
+    logits[1, 0] = (torch.arange(16) // 5 * scale).to(dtype)  # 0 to 3 in columns
+    with pytest.warns(
+        PromptWarning, match="input_masks must be logits, but object 0 of image 1 seems to be a label map"
+    ):
+        assert validated(input_masks=logits) == 3
+
+
 def test_logits_and_what_stands_for_no_mask_are_not_warned_about():
     logits = 6 * torch.randn(2, 3, 16, 16)
     logits[0, 0] = 0  # padding
-    logits[0, 1], logits[0, 2] = DISC - 0.5, 1.5 * DISC
+    logits[0, 1], logits[0, 2], logits[1, 0] = DISC - 0.5, 1.5 * DISC, 10 * DISC
+    logits[1, 1], logits[1, 2] = torch.linspace(2, 9, 16), logits[1, 2].round()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert validated(input_masks=logits) == validated(input_masks=-logits.abs()) == 3

@@ -9,7 +9,11 @@ from sam_hq_numpy.prompt_nesting import masks_per_object
 from sam_hq_numpy.prompt_warnings import warn_about_prompt
 
 from ..model.losses import IGNORED_LABEL
+from ..model.prompt_validation import holds_labels
 from .mask_frames import photo_masks_to_logits
+
+_MOST_LABELS = 64
+_FAINTEST = 64  # the brightest value of 255 that shades may have
 
 
 def binary_stacks(segmentation_maps: Any, original_sizes: list[tuple[int, int]]) -> list[torch.Tensor]:
@@ -66,7 +70,7 @@ def mask_prompt_stacks(
         Per image (p, h, w) float32 logits, of `mask_size`.
 
     Raises:
-        ValueError: A mask of another size, or values that are neither logits nor a rough mask.
+        ValueError: A mask of another size, a label map, or values that are neither logits nor a rough mask.
     """
     stacks = []
     for i, (masks, original_size, reshaped_size) in enumerate(
@@ -79,6 +83,7 @@ def mask_prompt_stacks(
             if is_binary:
                 mask = mask != 0
             if tuple(mask.shape) == original_size and (is_binary or original_size != mask_size):
+                _refuse_label_map(mask, name)
                 rough = _probabilities(mask, name)
                 logits[j] = photo_masks_to_logits(rough[None], reshaped_size, frame_size, mask_size)[0]
             elif tuple(mask.shape) == mask_size and is_binary:
@@ -119,7 +124,34 @@ def _checked_logits(mask: torch.Tensor, name: str) -> torch.Tensor:
         raise ValueError(f"{name} must be finite logits of at most {LARGEST_LOGIT:g}, got {largest:g}")
     if mask.min() >= 0 and largest <= 1:
         warn_about_prompt(f"{name} holds only numbers from 0 to 1, but is read as logits; torch.logit makes them so")
+    elif holds_labels(mask):
+        warn_about_prompt(f"{name} is read as logits, but seems to be a label map; give each object a mask of its own")
     return mask
+
+
+def _refuse_label_map(mask: torch.Tensor, name: str) -> None:
+    """Refuse integers of three or more values that are no shades of one mask.
+
+    Shades are few and on the edges of an object, or change from pixel to pixel; labels fill areas, or are all small.
+    """
+    if mask.is_floating_point() or mask.dtype == torch.bool:
+        return
+    levels = mask.unique()
+    if not 2 < len(levels) <= _MOST_LABELS or levels[0] < 0 or levels[-1] > 255:
+        return
+    between = (mask != levels[0]) & (mask != levels[-1])
+    values = mask.to(torch.int16)
+    is_inside = torch.zeros_like(between)
+    is_inside[1:-1, 1:-1] = between[1:-1, 1:-1]
+    for axis in (0, 1):
+        for shift in (1, -1):
+            is_inside &= values == values.roll(shift, axis)
+    if levels[-1] < _FAINTEST or is_inside.sum() * 2 > between.sum():
+        named = ", ".join(str(level) for level in levels[:5].tolist()) + (", ..." if len(levels) > 5 else "")
+        raise ValueError(
+            f"{name} must be one mask, got {mask.dtype} of the values {named}, a label map: give each object a mask of "
+            "its own, such as label_map == 1, or shades as floats from 0 to 1"
+        )
 
 
 def _probabilities(mask: torch.Tensor, name: str) -> torch.Tensor:

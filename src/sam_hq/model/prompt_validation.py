@@ -239,19 +239,32 @@ def validate_embeddings(
     return image_embeddings.shape[0]
 
 
+def holds_labels(logits: torch.Tensor) -> bool:
+    """Whether what should be logits can only be a label map: three or more whole numbers, none of them below 0.
+
+    Args:
+        logits: (h, w) floating point.
+    """
+    return bool((logits >= 0).all() and (logits == logits.round()).all()) and len(logits.unique()) > 2
+
+
 def _warn_of_masks_as_logits(input_masks: torch.Tensor) -> None:
-    """Warn about objects whose logits are all within 0 and 1: a mask, or its probabilities."""
+    """Warn about objects whose logits are a mask, its probabilities, or the labels of several objects."""
     if not input_masks.numel():
         return
     low, high = input_masks.detach().flatten(2).aminmax(dim=-1)
-    masks = ((low >= 0) & (high > 0) & (high <= 1)).nonzero().tolist()
-    if masks:
-        image, index = masks[0]
-        warn_about_prompt(
-            f"input_masks must be logits, but object {index} of image {image} holds only numbers from 0 to 1; "
-            "the processor turns masks into logits, torch.logit(mask, eps=1e-4) does too",
-            stacklevel=9,
-        )
+    for image, index in ((low >= 0) & (high > 0)).nonzero().tolist():
+        if high[image, index] <= 1:
+            fault = (
+                "holds only numbers from 0 to 1; the processor turns masks into logits, torch.logit(mask, eps=1e-4) "
+            )
+            fault += "does too"
+        elif holds_labels(input_masks[image, index]):
+            fault = "seems to be a label map; give each object a mask of its own"
+        else:
+            continue
+        warn_about_prompt(f"input_masks must be logits, but object {index} of image {image} {fault}", stacklevel=9)
+        return
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:

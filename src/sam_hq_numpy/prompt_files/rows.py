@@ -1,9 +1,10 @@
-"""Rows with a box or a point each: CSV files, and what supervision and Ultralytics save their results as."""
+"""Rows with a box, a point or both each: CSV files, and what supervision and Ultralytics save their results as."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,18 @@ _SIZES = (
 _ID = ("category_id", "class_id", "cls", "label_id")
 _NAME = ("category_name", "category", "class_name", "label", "name")
 _SCORE = ("score", "confidence", "conf", "probability")
+# Prompts by the names that other programs have for them, and which no row is read for.
+_UNREAD = (
+    "point", "points", "input_point", "input_points", "point_coords", "points_x", "points_y", "point_x", "point_y",
+    "input_label", "input_labels", "point_labels", "boxes", "bboxes", "input_box", "input_boxes", "mask_input",
+    "mask_prompt", "input_mask", "input_masks",
+)  # fmt: skip
+_MASKS = ("mask", "masks", "mask_file", "mask_path")
+# Coordinates are rounded when they are written; two columns of one box differ by no more.
+_TOLERANCE = 1.0
 COLUMNS = (
-    "an image (file_name), a box (x0, y0, x1, y1 or x, y, width, height) or a point (x, y), and optionally category, "
-    "category_id, score, object and point_label"
+    "an image (file_name), a box (x0, y0, x1, y1 or x, y, width, height), a point (x, y) or both, and optionally "
+    "category, category_id, score, object and point_label"
 )
 
 
@@ -45,6 +55,7 @@ def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequen
     """
     found, names = PromptSet(), ImageNames(images)
     listed: list[tuple[Path, ObjectPrompt, int | None, str | None, Any]] = []
+    masks: set[str] = set()
     for name, raw, default_image in rows:
         row = {_key(key): value for key, value in raw.items() if key is not None and value not in (None, "")}
         image_name = str(_first(row, _IMAGE) or default_image)
@@ -55,6 +66,7 @@ def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequen
         found.objects.setdefault(image, [])
         if set(row) <= {*_IMAGE}:
             continue  # an image without objects
+        masks.update(set(_MASKS) & set(row))
         try:
             beyond: list[str] = next((values for column, values in raw.items() if column is None), [])  # of `csv`
             if any(beyond):
@@ -65,6 +77,9 @@ def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequen
             found.bad.append((name, str(error)))
             continue
         listed.append((image, prompt, category, label, row.get("object")))
+    if masks:
+        unused = ", ".join(sorted(masks))
+        warnings.warn(f"columns of masks are not used, boxes and points show the objects: {unused}", stacklevel=2)
     found.categories = _categories([(category, label) for _, _, category, label, _ in listed])
     ids = {label: number_ for number_, label in reversed(found.categories.items())}
     grouped: dict[tuple[Path, str, int], ObjectPrompt] = {}
@@ -73,10 +88,12 @@ def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequen
         whole = _with_category(prompt, number_)
         if group is None:
             found.add(image, whole)
-        elif (key := (image, str(group), number_)) in grouped:
-            grouped[key] = _joined(grouped[key], whole)
-        else:
+        elif (before := grouped.get(key := (image, str(group), number_))) is None:
             grouped[key] = whole
+        elif before.box is not None and whole.box is not None and not _is_same(before.box, whole.box):
+            found.bad.append((prompt.name, f"another box for object {str(group)[:40]!r} than that of {before.name}"))
+        else:
+            grouped[key] = _joined(before, whole)
     for (image, _, _), whole in grouped.items():
         found.add(image, whole)
     return found
@@ -86,29 +103,57 @@ def _prompt(row: Mapping[str, Any], name: str) -> ObjectPrompt:
     facts = {}
     if (score := _first(row, _SCORE)) is not None:
         facts["score"] = number(score)
-    if (box := _box(row)) is not None:
+    if unread := [column for column in _UNREAD if column in row]:
+        raise ValueError(f"a column {unread[0]!r}, which is not read: a row needs {COLUMNS}")
+    box, columns = _box(row)
+    point = _point(row, columns)
+    if box is None and point is None:
+        raise ValueError(f"columns {', '.join(row)}, but a row needs {COLUMNS}")
+    if point is None:
+        if "point_label" in row:
+            raise ValueError("a point_label, but no point")
         return ObjectPrompt(name, box=box, facts=facts)
-    if "x" in row and "y" in row:
-        label = whole_number(row.get("point_label", 1))
-        if label not in (0, 1):
-            raise ValueError(f"a point_label of {label}, which must be 1 or 0")
-        return ObjectPrompt(name, points=((number(row["x"]), number(row["y"])),), labels=(label,), facts=facts)
-    raise ValueError(f"columns {', '.join(row)}, but a row needs {COLUMNS}")
+    label = whole_number(row.get("point_label", 1))
+    if label not in (0, 1):
+        raise ValueError(f"a point_label of {label}, which must be 1 or 0")
+    return ObjectPrompt(name, box=box, points=(point,), labels=(label,), facts=facts)
 
 
-def _box(row: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
-    for columns in _CORNERS:
-        if all(column in row for column in columns):
-            return corners([row[column] for column in columns])
-    for columns in _SIZES:
-        if all(column in row for column in columns):
-            return corners([row[column] for column in columns], as_size=True)
+def _box(row: Mapping[str, Any]) -> tuple[tuple[float, float, float, float] | None, set[str]]:
+    """The box of a row, and the columns that it is of; boxes that contradict each other are refused."""
+    forms = [names for names in (*_CORNERS, *_SIZES) if all(column in row for column in names)]
+    if "left" in row and "top" in row:  # width and height are theirs, so that x and y are a point
+        forms = [names for names in forms if names != ("x", "y", "width", "height")]
+    boxes: dict[tuple[str, ...], tuple[float, float, float, float]] = {
+        names: corners([row[column] for column in names], as_size=names in _SIZES) for names in forms
+    }
     if "bbox" in row:  # COCO's
-        return corners(_parsed(row["bbox"]), as_size=True)
+        boxes["bbox",] = corners(_parsed(row["bbox"]), as_size=True)
     if "box" in row:  # Ultralytics'
         box = _parsed(row["box"])
-        return corners([box.get(key) for key in ("x1", "y1", "x2", "y2")] if isinstance(box, dict) else box)
-    return None
+        boxes["box",] = corners([box.get(key) for key in ("x1", "y1", "x2", "y2")] if isinstance(box, dict) else box)
+    if not boxes:
+        return None, set()
+    (first, box), *others = boxes.items()
+    for names, other in others:
+        # Beside corners, width and height may be those of the image (left and top are the corners' own then), and x
+        # and y the box's centre.
+        if names == ("left", "top", "width", "height") or _is_same(box, other):
+            continue
+        if names not in _SIZES or not _is_same(box, _about_centre(other)):
+            raise ValueError(f"two boxes, {', '.join(first)} and {', '.join(names)}, which differ")
+    return box, {column for names in boxes for column in names}
+
+
+def _point(row: Mapping[str, Any], columns_of_box: Collection[str]) -> tuple[float, float] | None:
+    """The point of a row; half a point, and half a box beside one, are refused."""
+    sides = {"width", "height", "w", "h", *(column for names in _CORNERS for column in names)}
+    if not columns_of_box and (half := [column for column in row if column in sides]):
+        raise ValueError(f"{', '.join(half)} of a box, but not all four columns of it")
+    given = [column for column in ("x", "y") if column in row and column not in columns_of_box]
+    if len(given) == 1:
+        raise ValueError(f"{given[0]} of a point, but not both x and y")
+    return (number(row["x"]), number(row["y"])) if given else None
 
 
 def _parsed(value: Any) -> Any:
@@ -155,6 +200,16 @@ def _joined(first: ObjectPrompt, second: ObjectPrompt) -> ObjectPrompt:
         first.labels + second.labels,
         facts={**second.facts, **first.facts},
     )
+
+
+def _about_centre(box: Sequence[float]) -> tuple[float, float, float, float]:
+    """The box of which the first corner is the centre."""
+    x, y, x1, y1 = box
+    return x - (x1 - x) / 2, y - (y1 - y) / 2, (x + x1) / 2, (y + y1) / 2
+
+
+def _is_same(first: Sequence[float], second: Sequence[float]) -> bool:
+    return all(abs(one - other) <= _TOLERANCE for one, other in zip(first, second, strict=True))
 
 
 def check_columns(columns: Iterable[str]) -> None:

@@ -210,3 +210,82 @@ def test_rows_of_more_values_than_columns_are_bad_and_columns_of_one_name_refuse
         table.write_text(f"file_name,x0,y0,x1,y1,{twice}\nphoto 0,1,2,30,40,9\n")
         with pytest.raises(ValueError, match=r"boxes\.csv': two columns are called 'x0'"):
             read_prompts(table, images)
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "box", "label"),
+    [
+        ("x0,y0,x1,y1,x,y", "1,2,30,40,11,12", (1, 2, 30, 40), 1),
+        ("x0,y0,x1,y1,x,y,point_label", "1,2,30,40,11,12,0", (1, 2, 30, 40), 0),
+        ("x,y,xmin,ymin,xmax,ymax", "11,12,1,2,30,40", (1, 2, 30, 40), 1),
+        ("left,top,right,bottom,x,y,width,score", "1,2,30,40,11,12,100,0.5", (1, 2, 30, 40), 1),
+        ("left,top,width,height,x,y", "1,2,29,38,11,12", (1, 2, 30, 40), 1),
+        ("bbox;x;y", "[1, 2, 29, 38];11;12", (1, 2, 30, 40), 1),
+        ("box;bbox;x;y", "[1, 2, 30, 40];[1, 2, 29, 38];11;12", (1, 2, 30, 40), 1),
+        ("x0,y0,x1,y1,x,y", ",,,,11,12", None, 1),
+    ],
+)
+def test_a_row_may_hold_a_box_and_a_point_of_one_object(images, tmp_path, columns, values, box, label):
+    separator = ";" if ";" in columns else ","
+    table = tmp_path / "rows.csv"
+    table.write_text(f"file_name{separator}{columns}\n{images[0].name}{separator}{values}\n")
+    found = read_prompts(table, images)
+    [prompt] = found.objects[images[0]]
+    assert found.bad == []
+    assert (prompt.box, prompt.points, prompt.labels) == (box, ((11, 12),), (label,))
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "box"),
+    [
+        ("x,y,width,height,x0,y0,x1,y1", "1,2,29,38,1,2,30,40", (1, 2, 30, 40)),  # one box in two forms
+        ("x,y,w,h,x0,y0,x1,y1", "15.5,21,29,38,1,2,30,40", (1, 2, 30, 40)),  # x and y are its centre
+        ("left,top,right,bottom,width,height", "1,2,30,40,100,80", (1, 2, 30, 40)),  # width and height of the image
+    ],
+)
+def test_what_belongs_to_the_box_of_a_row_is_no_point(images, tmp_path, columns, values, box):
+    (tmp_path / "rows.csv").write_text(f"file_name,{columns}\n{images[0].name},{values}\n")
+    found = read_prompts(tmp_path / "rows.csv", images)
+    [prompt] = found.objects[images[0]]
+    assert found.bad == []
+    assert (prompt.box, prompt.points) == (box, ())
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"x0": 1, "y0": 2, "x1": 30, "y1": 40, "point_label": 0}, "a point_label, but no point"),
+        ({"x": 1, "y": 2, "width": 29, "height": 38, "point_label": 1}, "a point_label, but no point"),
+        ({"x0": 1, "y0": 2, "x1": 30, "y1": 40, "x": 11}, "x of a point, but not both x and y"),
+        ({"box": [1, 2, 30, 40], "y": 11}, "y of a point, but not both x and y"),
+        ({"x0": 1, "y0": 2, "x1": 30, "x": 11, "y": 12}, "x0, y0, x1 of a box, but not all four columns of it"),
+        ({"x": 11, "y": 12, "width": 29}, "width of a box, but not all four columns of it"),
+        ({"box": [1, 2, 30, 40], "points": [[11, 12]]}, "a column 'points', which is not read: a row needs"),
+        ({"box": [1, 2, 30, 40], "point_labels": [1]}, "a column 'point_labels', which is not read: a row needs"),
+        ({"box": [1, 2, 30, 40], "input_masks": "m.png"}, "a column 'input_masks', which is not read: a row needs"),
+        ({"box": [1, 2, 30, 40], "bbox": [1, 2, 30, 40]}, "two boxes, bbox and box, which differ"),
+        (
+            {"x0": 1, "y0": 2, "x1": 30, "y1": 40, "x2": 50, "y2": 60},
+            "two boxes, x0, y0, x1, y1 and x1, y1, x2, y2, which differ",
+        ),
+    ],
+)
+def test_prompts_of_a_row_that_would_be_dropped_are_refused_by_name(images, tmp_path, row, reason):
+    good = {"file_name": images[0].name, "box": [5, 6, 7, 8]}
+    (tmp_path / "rows.json").write_text(json.dumps([{"file_name": images[0].name, **row}, good]))
+    found = read_prompts(tmp_path / "rows.json", images)
+    assert [each.box for each in found.objects[images[0]]] == [(5, 6, 7, 8)]
+    [(name, said)] = found.bad
+    assert name == "rows.json, record 0"
+    assert said.startswith(reason)
+
+
+def test_two_boxes_of_one_object_are_refused_and_masks_beside_boxes_are_warned_about(images, tmp_path):
+    head = f"file_name,x0,y0,x1,y1,x,y,object\n{images[0].name},1,2,30,40,,,a\n"
+    (tmp_path / "rows.csv").write_text(f"{head}{images[0].name},,,,,11,12,a\n{images[0].name},5,6,7,8,13,14,a\n")
+    found = read_prompts(tmp_path / "rows.csv", images)
+    assert [(each.box, each.points) for each in found.objects[images[0]]] == [((1, 2, 30, 40), ((11, 12),))]
+    assert found.bad == [("rows.csv, line 4", "another box for object 'a' than that of rows.csv, line 2")]
+    (tmp_path / "masks.csv").write_text(f"file_name,x0,y0,x1,y1,mask\n{images[0].name},1,2,30,40,a.png\n")
+    with pytest.warns(UserWarning, match="columns of masks are not used, .*: mask$"):
+        assert read_prompts(tmp_path / "masks.csv", images).bad == []
