@@ -23,6 +23,7 @@ from sam_hq.training.score_calibration import (
     score_objects,
 )
 from sam_hq_cli.labelled_data import open_images
+from sam_hq_cli.main import exit_status
 from sam_hq_cli.model_loading import load_model, load_processor, model_name
 from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
@@ -89,11 +90,17 @@ def _option(text: str) -> tuple[str, float]:
     return name, float(number)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Read the command line, measure and write; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="a directory of a SamHQModel with its processor")
     parser.add_argument("--data", required=True, nargs="+", metavar="DIR_OR_JSON", help="held-out photos with masks")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the corrected model goes")
     parser.add_argument("--mask-generation", nargs="+", type=_option, default=[], metavar="OPTION=NUMBER")
     arguments = parser.parse_args()
-    calibrate(arguments.source, arguments.data, arguments.output, dict(arguments.mask_generation) or None)
+    options = dict(arguments.mask_generation) or None
+    return exit_status(lambda: calibrate(arguments.source, arguments.data, arguments.output, options), parser.prog)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

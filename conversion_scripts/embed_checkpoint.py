@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 import sam_hq
+from sam_hq_cli.main import exit_status
 from sam_hq_cli.model_loading import load_model, load_processor, model_name
 from sam_hq_numpy.atomic_writing import new_directory
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
@@ -62,7 +63,7 @@ def _option(text: str) -> tuple[str, float]:
 
 
 def main() -> int:
-    """Read the command line and embed the checkpoint."""
+    """Read the command line and embed the checkpoint; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="a directory that `sam-hq train` saved")
     parser.add_argument(
@@ -74,9 +75,12 @@ def main() -> int:
         help="options of mask generation that suit the model, such as pred_iou_thresh=0.4",
     )
     arguments = parser.parse_args()
-    size = embed(arguments.source, Path(sam_hq.EMBEDDED_CHECKPOINT), dict(arguments.mask_generation))
-    print(f"{sam_hq.EMBEDDED_CHECKPOINT}: {size / 1e6:.1f} MB")
-    return 0
+
+    def run() -> None:
+        size = embed(arguments.source, Path(sam_hq.EMBEDDED_CHECKPOINT), dict(arguments.mask_generation))
+        print(f"{sam_hq.EMBEDDED_CHECKPOINT}: {size / 1e6:.1f} MB")
+
+    return exit_status(run, parser.prog)
 
 
 if __name__ == "__main__":

@@ -344,10 +344,10 @@ def test_allowed_numbers_that_make_no_allowed_model_are_refused():
             SamHQVisionConfig(mlp_ratio=ratio)
 
 
-@pytest.mark.parametrize("content", ["[]", '"vit"'])
+@pytest.mark.parametrize("content", ["[]", '"vit"', "5", "null", "true"])
 def test_a_file_that_holds_no_fields_is_refused(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match="the configuration must be a dictionary, got a"):
+    with pytest.raises(ValueError, match=r"the configuration in '.*config\.json' must be a dictionary, got a"):
         SamHQConfig.from_pretrained(tmp_path)
 
 

@@ -9,8 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import PHOTOS, small_model
+from sam_hq.configuration_sam_hq import SamHQConfig
+from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.modeling_sam_hq import SamHQModel
 from sam_hq.predictor import SamHQPredictor
+from sam_hq.processing_sam_hq import SamHQProcessor
 from sam_hq.vision_modeling import SamHQVisionModel
 from sam_hq_cli.main import main
 from sam_hq_cli.model_loading import load_model
@@ -161,3 +164,30 @@ def test_an_encoder_alone_is_looked_at_too(tmp_path):
     encoder.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"1 not finite: vision_encoder\.pos_embed"):
         SamHQVisionModel.from_pretrained(tmp_path)
+
+
+WITHOUT_FIELDS = ["5", "1.5", "true", "null", '"vit"', "[]", '[{"size": 3}]']
+
+
+@pytest.mark.parametrize("content", WITHOUT_FIELDS)
+@pytest.mark.parametrize(
+    "file", ["config.json", "processor_config.json", "preprocessor_config.json", "image_processor"]
+)
+def test_files_that_hold_no_fields_are_refused_by_name(file, content, directory, tmp_path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(directory, folder)
+    if file == "image_processor":
+        (folder / "processor_config.json").write_text(f'{{"image_processor": {content}}}')
+    else:
+        if file == "preprocessor_config.json":
+            (folder / "processor_config.json").unlink()
+        (folder / file).write_text(content)
+    loaders = [SamHQModel, SamHQConfig] if file == "config.json" else [SamHQProcessor, SamHQImageProcessor]
+    for loader in (*loaders, SamHQPredictor):
+        with pytest.raises((ValueError, OSError)) as seen:
+            loader.from_pretrained(folder)
+        if isinstance(seen.value, OSError):  # of transformers, which takes them for files without a processor
+            assert content in ("null", *WITHOUT_FIELDS[4:])
+            assert str(seen.value).startswith(f"Can't load image processor for '{folder}'")
+        else:
+            assert re.search(r"must (be|hold) (a )?dictionar.*", str(seen.value))

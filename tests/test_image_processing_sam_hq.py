@@ -1,3 +1,4 @@
+import json
 import warnings
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor, resize_rgb
+from sam_hq.processing_sam_hq import SamHQProcessor
 
 PHOTOS = Path(__file__).resolve().parents[1] / "docs" / "photos"
 WIDE, TALL, SMALL = PHOTOS / "lemur.png", PHOTOS / "liberty.png", PHOTOS / "scissors.png"
@@ -86,9 +88,59 @@ def test_steps_can_be_switched_off(small):
     assert torch.allclose(plain, pixels / 255 * 2 - 1, atol=1e-6)
     squashed = small(photo, size={"height": 128, "width": 128})
     assert squashed["reshaped_input_sizes"].tolist() == [[128, 128]]
-    nearest = small(photo, resample=Image.Resampling.NEAREST, do_normalize=False)["pixel_values"][0, :, :102]
+    with pytest.warns(UserWarning, match=r"resample=0 \(nearest\)"):
+        nearest = small(photo, resample=Image.Resampling.NEAREST, do_normalize=False)["pixel_values"][0, :, :102]
     expected = np.array(photo.resize((128, 102), Image.Resampling.NEAREST))
     assert torch.allclose(nearest * 255, torch.from_numpy(expected).permute(2, 0, 1).float())
+
+
+def test_resizing_by_single_pixels_is_said_once_however_it_was_chosen(small, tmp_path):
+    photo = Image.open(SMALL).convert("RGB")
+    fields = {**small.to_dict(), "resample": 0}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(fields))
+    saved, changed = SamHQImageProcessor.from_pretrained(tmp_path), SamHQImageProcessor.from_dict(small.to_dict())
+    changed.resample = Image.Resampling.NEAREST
+    ways = [
+        lambda: SamHQImageProcessor.from_dict(fields)(photo),
+        lambda: saved(photo),
+        lambda: changed([photo, photo]),
+        lambda: small(photo, resample=0),
+        lambda: SamHQProcessor(small)(photo, input_boxes=[[[1, 2, 30, 40]]], images_kwargs={"resample": 0}),
+    ]
+    for way in ways:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            way()
+        assert [str(each.message)[:20] for each in seen] == ["resample=0 (nearest)"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        saved(photo.resize((128, 102)))  # nothing to resize
+        saved(photo.crop((0, 0, 100, 90)), do_resize=False)
+        for other in (1, 2, 3, 4, 5):
+            small(photo, resample=other)
+
+
+@pytest.mark.parametrize("stretched", [(128, 128), (128, 64), (60, 128)])
+@pytest.mark.parametrize("size", [(75, 100), (100, 75), (40, 200)])
+def test_prompts_go_into_a_stretched_frame_and_masks_come_back_out_of_it(small, stretched, size):
+    frame = {"height": stretched[0], "width": stretched[1]}
+    processor = SamHQProcessor(SamHQImageProcessor.from_dict({**small.to_dict(), "size": frame}))
+    box = np.array([0.2 * size[1], 0.1 * size[0], 0.7 * size[1], 0.6 * size[0]])
+    inputs = processor(Image.new("RGB", size[::-1]), input_boxes=box[None, None])
+    scale = np.array([stretched[1] / size[1], stretched[0] / size[0]] * 2)
+    np.testing.assert_allclose(inputs["input_boxes"][0, 0], box * scale, rtol=1e-6)
+    # The same box as a model would answer it, drawn into the low-res frame, is the box of the photo again.
+    side = 32 / 128
+    rows, columns = np.indices((32, 32)) + 0.5
+    x0, y0, x1, y1 = box * scale * side
+    inside = np.minimum.reduce([columns - x0, x1 - columns, rows - y0, y1 - rows])
+    logits = torch.from_numpy(inside).float()[None, None, None]
+    for sizes in ((inputs["original_sizes"], inputs["reshaped_input_sizes"]), (inputs["original_sizes"],)):
+        mask = processor.post_process_masks(logits, *sizes)[0][0, 0].numpy()
+        assert mask.shape == size
+        y, x = np.indices(size) + 0.5
+        wanted = (x > box[0]) & (x < box[2]) & (y > box[1]) & (y < box[3])
+        assert (mask & wanted).sum() / (mask | wanted).sum() > 0.9
 
 
 def test_floats_in_the_unit_range_stay_there_without_rescaling(small):

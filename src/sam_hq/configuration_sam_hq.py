@@ -225,6 +225,13 @@ class SamHQConfig(PreTrainedConfig):
                 raise ValueError(f"{name} is {value}, but {wanted_name} is {wanted}; they must be equal")
 
     @classmethod
+    def _dict_from_json_file(cls, json_file: Any) -> dict[str, Any]:
+        """Read a file's fields; what holds none is refused before they are looked for."""
+        fields = super()._dict_from_json_file(json_file)
+        _require_fields(fields, f"the configuration in {str(json_file)!r}")
+        return fields
+
+    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a configuration from the contents of a `config.json`.
 
@@ -241,8 +248,7 @@ class SamHQConfig(PreTrainedConfig):
             ValueError: If it is no dictionary, or `model_type` is that of another kind of model, or `dtype` none of
                 torch's.
         """
-        if not isinstance(config_dict, dict):
-            raise ValueError(f"the configuration must be a dictionary, got a {type(config_dict).__name__}")
+        _require_fields(config_dict, "the configuration")
         require_dtypes(config_dict)
         model_type = config_dict.get("model_type", cls.model_type)
         if model_type == TYPE_WITH_CODE != cls.model_type:
@@ -251,6 +257,11 @@ class SamHQConfig(PreTrainedConfig):
         elif model_type != cls.model_type:
             raise ValueError(f"the configuration is that of a {model_type!r} model, but a {cls.model_type!r} is wanted")
         return super().from_dict(config_dict, **kwargs)
+
+
+def _require_fields(content: Any, name: str) -> None:
+    if not isinstance(content, dict):
+        raise ValueError(f"{name} must be a dictionary, got a {type(content).__name__}")
 
 
 def _vision_config(part: dict | PreTrainedConfig | None) -> AnyVisionConfig:

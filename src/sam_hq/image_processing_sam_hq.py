@@ -80,12 +80,38 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         return {"height": height, "width": width}
 
     @classmethod
+    def get_image_processor_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> tuple[dict, dict]:
+        """Read the saved configuration of a directory or a model on the Hub.
+
+        Args:
+            pretrained_model_name_or_path: The directory, or the name on the Hub.
+            **kwargs: As for `from_pretrained`.
+
+        Raises:
+            OSError: If there is none.
+            ValueError: If it is no dictionary.
+        """
+        try:
+            return super().get_image_processor_dict(pretrained_model_name_or_path, **kwargs)
+        except TypeError as error:
+            if "not iterable" not in str(error):
+                raise
+            place = str(pretrained_model_name_or_path)
+            raise ValueError(f"processor_config.json of {place!r} must hold a dictionary") from error
+
+    @classmethod
     def from_dict(cls, image_processor_dict: dict, **kwargs: Any) -> "SamHQImageProcessor":
         """Build the processor from a saved configuration; keys of other image processors in it are left aside.
+
+        Raises:
+            ValueError: If it is no dictionary.
 
         Warns:
             UserWarning: If it is that of another model's image processor.
         """
+        if not isinstance(image_processor_dict, dict):
+            found = type(image_processor_dict).__name__
+            raise ValueError(f"the image processor's configuration must be a dictionary, got a {found}")
         of = image_processor_dict.get("image_processor_type") or image_processor_dict.get("feature_extractor_type")
         if of is not None and of != cls.__name__ and not _OF_SAM.fullmatch(str(of)):
             warnings.warn(f"the image processor's configuration is that of a {of!r}, not of SAM's", stacklevel=3)
@@ -150,6 +176,9 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
             TypeError: Something that is no image or mask, or an unknown option.
             ValueError: An image that cannot be read or is too large, masks of another size than their image, or
                 options that contradict each other.
+
+        Warns:
+            UserWarning: If images are resized by single pixels.
         """
         options = self.options_of_call(dict(kwargs))
         mean, std = mean_and_std(options)
@@ -166,6 +195,12 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         original_sizes = [_height_and_width(image) for image, _ in loaded]
         reshaped_sizes = self.reshaped_sizes(original_sizes, options)
         frame_size = frame_size_of(reshaped_sizes, options)
+        if options["resample"] == Image.Resampling.NEAREST and reshaped_sizes != original_sizes:
+            warnings.warn(
+                "resample=0 (nearest) resizes images by single pixels, which changes masks; models are trained with "
+                "resample=2 (bilinear)",
+                stacklevel=3,
+            )
         # Before the heavy work, so that masks of the wrong size do not cost a resize of every photo.
         stacks = binary_stacks(segmentation_maps, original_sizes) if segmentation_maps is not None else None
 

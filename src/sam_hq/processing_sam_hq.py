@@ -80,6 +80,29 @@ class SamHQProcessor(ProcessorMixin):
             image_processor = SamHQImageProcessor.from_dict(image_processor.to_dict())
         super().__init__(image_processor)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load the processor of a directory or a model on the Hub.
+
+        Args:
+            pretrained_model_name_or_path: The directory, or the name on the Hub.
+            *args: As for all processors.
+            **kwargs: Likewise, such as `revision`.
+
+        Raises:
+            OSError: If there is none, or its files are not JSON.
+            ValueError: If its files hold no dictionaries, or options that the model cannot work with.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except AttributeError as error:  # what the files hold is asked for its fields at once
+            if error.name != "get" or not isinstance(error.obj, str | list | int | float | None):
+                raise
+            place, found = str(pretrained_model_name_or_path), type(error.obj).__name__
+            raise ValueError(
+                f"processor_config.json and preprocessor_config.json of {place!r} must hold dictionaries, got a {found}"
+            ) from error
+
     def __call__(
         self,
         images: Any = None,

@@ -18,7 +18,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 COMMANDS = ("segment", "annotate", "generate", "convert", "train", "evaluate", "export", "demo")
@@ -84,15 +84,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.refuse(f"unknown arguments: {' '.join(unknown)}")  # with the usage of the sub-command
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
+    return exit_status(lambda: args.run(args))
+
+
+def exit_status(run: Callable[[], int | None], program: str = "sam-hq") -> int:
+    """Run something, and say its errors and warnings on a line each.
+
+    Args:
+        run: Returns its exit status, or None.
+        program: What says them.
+
+    Returns:
+        The status; 2 after an error, 130 where it was interrupted.
+    """
+
+    def show_warning(message: Warning | str, *_: object) -> None:
+        text = one_line(message) if isinstance(message, Warning) else message
+        print(f"{program}: warning: {text}", file=sys.stderr)
+
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes the rest as *_
-            return args.run(args) or 0
+            warnings.showwarning = show_warning  # type: ignore[assignment]  # it takes the rest as *_
+            return run() or 0
     except (ValueError, TypeError, OSError) as error:
-        print(f"sam-hq: error: {one_line(error)}", file=sys.stderr)
+        print(f"{program}: error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("sam-hq: interrupted", file=sys.stderr)
+        print(f"{program}: interrupted", file=sys.stderr)
         return 130
 
 
@@ -108,11 +126,6 @@ def one_line(error: BaseException | Warning) -> str:
             return f"there is no file or folder {path!r}"
         return f"cannot use {path!r}: {error.strerror[0].lower()}{error.strerror[1:]}"
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _show_warning(message: Warning | str, *_: object) -> None:
-    text = one_line(message) if isinstance(message, Warning) else message
-    print(f"sam-hq: warning: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":
