@@ -212,3 +212,21 @@ def test_what_does_not_fit_is_refused(tmp_path, directory, small, image):
         predictor.predict(box=np.zeros((2, 4)))
     with pytest.raises(ValueError, match="points_per_side"):
         SamAutomaticMaskGenerator(small, points_per_side=None)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        ({"point_coords": [[5, 5]], "point_labels": [3]}, r"point_labels may hold 1 \(foreground\)"),
+        ({"point_coords": [[5, 5]], "point_labels": [1, 0]}, r"point_labels must have one .* for point_coords of"),
+        ({"point_coords": [[5, np.nan]], "point_labels": [1]}, "point_coords must be finite"),
+        ({"box": [50, 50, 10, 10]}, "box must be x0, y0, x1, y1"),
+        ({"box": [np.nan, 0, 4, 4]}, "box must be finite"),
+        ({"mask_input": np.zeros((1, 7, 7))}, "mask_input must have shape"),
+    ],
+)
+def test_prompts_are_refused_by_the_names_of_segment_anything(small, image, prompts, words):
+    predictor = SamPredictor(small)
+    predictor.set_image(image)
+    with pytest.raises(ValueError, match=f"^{words}"):
+        predictor.predict(**{name: np.array(value) for name, value in prompts.items()})

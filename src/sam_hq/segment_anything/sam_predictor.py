@@ -5,11 +5,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from sam_hq_numpy.prompt_warnings import messages_in_words_of
+
 from ..hub.conversion import processor_for
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from .resize_longest_side import ResizeLongestSide
 from .sam import Sam
+
+_NAMES = {
+    "input_points": "point_coords",
+    "input_labels": "point_labels",
+    "input_boxes": "boxes",
+    "input_masks": "mask_input",
+}
 
 
 def as_sam(model: Any) -> Sam:
@@ -140,7 +149,8 @@ class SamPredictor:
             boxes = torch.from_numpy(self.transform.apply_boxes(box, self.original_size))
         if mask_input is not None:
             masks = torch.as_tensor(np.asarray(mask_input), dtype=torch.float)[None]
-        found = self.predict_torch(coords, labels, boxes, masks, multimask_output, return_logits, hq_token_only)
+        with messages_in_words_of(lambda message: message.replace("boxes must", "box must")):
+            found = self.predict_torch(coords, labels, boxes, masks, multimask_output, return_logits, hq_token_only)
         masks_np, scores, low_res = (tensor[0].cpu().numpy() for tensor in found)
         return masks_np, scores, low_res
 
@@ -180,9 +190,10 @@ class SamPredictor:
                 raise ValueError("point_coords were given without point_labels")
             points = point_coords, point_labels
         features: Any = self.features
-        low_res, scores = self.model.decode(
-            features, self._hq_features(), points, boxes, mask_input, multimask_output, hq_token_only
-        )
+        with messages_in_words_of(_in_sams_words):
+            low_res, scores = self.model.decode(
+                features, self._hq_features(), points, boxes, mask_input, multimask_output, hq_token_only
+            )
         low_res, scores = low_res.float(), scores.float()
         masks = self.model.postprocess_masks(low_res, self.input_size, self.original_size)
         return masks if return_logits else masks > self.model.mask_threshold, scores, low_res
@@ -229,6 +240,12 @@ class SamPredictorHQ(SamPredictor):
     def __init__(self, sam_model: Any, sam_is_hq: bool = False) -> None:
         super().__init__(sam_model)
         self.is_hq = sam_is_hq
+
+
+def _in_sams_words(message: str) -> str:
+    for ours, sams in _NAMES.items():
+        message = message.replace(ours, sams)
+    return message
 
 
 def _pair(size: tuple[int, ...]) -> tuple[int, int]:
