@@ -12,6 +12,7 @@ import sam_hq
 from conftest import BACKBONES, small_model
 from sam_hq.model import cpu_encoder, cpu_matmul
 from sam_hq.model.cpu_matmul import product
+from sam_hq.model.worker_threads import in_threads
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +77,32 @@ def test_a_class_of_shapes_is_measured_once_whatever_thread_asks(monkeypatch):
     products = sam_hq.cpu_info()["products"]
     assert products.keys() == {"256x48x96"}
     assert products["256x48x96"]["chosen"] in ("torch", "onednn")
+
+
+@pytest.mark.parametrize("asked_by", ["the caller", "a worker"])
+def test_one_thread_measures_and_the_caller_keeps_its_own(monkeypatch, asked_by):
+    """Several wait for each other on a busy machine, and the choice would be of such a moment."""
+    counts, linear = [], F.linear
+
+    def counted(features, *weights):
+        if features.shape == (256, 48):  # a measurement's
+            counts.append(torch.get_num_threads())
+        return linear(features, *weights)
+
+    monkeypatch.setattr(F, "linear", counted)
+    features, weight, bias = factors()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        if asked_by == "the caller":
+            product(features, weight, bias)
+        else:
+            with torch.no_grad():
+                list(in_threads(lambda part: product(part, weight, bias), features))
+        assert set(counts) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_the_faster_one_is_chosen(monkeypatch):

@@ -2,10 +2,12 @@
 
 On CPUs, torch multiplies matrices of 32-bit floats by MKL, which on some of AMD's with AVX-512 reaches half of what
 oneDNN does; on others MKL is ahead. Both are 32-bit throughout, and differ by rounding. Which one is taken is measured
-for each class of shapes when it first occurs, some milliseconds long, and kept for the life of the process. No setting
-of torch is touched.
+for each class of shapes when it first occurs, some milliseconds long, and kept for the life of the process. One thread
+measures: several wait for each other on a busy machine, longer in one way than in the other, and what is taken then
+would be slower when the machine is free. No setting of torch is touched.
 """
 
+import functools
 import os
 import threading
 import time
@@ -15,6 +17,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from .worker_threads import in_one_thread
 
 _WAYS = ("torch", "onednn")
 # Smaller products (multiply-adds) are not worth a measurement, and their overhead is lower in torch's default.
@@ -131,7 +135,7 @@ def _way(features: torch.Tensor, weight: torch.Tensor) -> str:
     chosen = _chosen.get(key)
     if chosen is None:
         with _lock:  # the first thread measures, others wait for what it finds
-            chosen = _chosen.get(key) or _measure(key)
+            chosen = _chosen.get(key) or in_one_thread(functools.partial(_measure, key))
     return chosen
 
 

@@ -83,6 +83,14 @@ def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> 
                 future.cancel()
 
 
+def in_one_thread(function: Callable[[], _Result]) -> _Result:
+    """Call a function in a thread that has one of torch's threads, and give what it returns."""
+    if getattr(_here, "is_worker", False) or torch.get_num_threads() == 1:
+        return function()
+    with _shared_threads(), ThreadPoolExecutor(1, initializer=_become_worker, initargs=(1,)) as pool:
+        return pool.submit(function).result()
+
+
 @contextmanager
 def _shared_threads() -> Iterator[int]:
     """Torch's threads as the first of the calls that overlap found them, and as each leaves them."""
