@@ -6,7 +6,8 @@
 * Global attention takes a few rows of queries at a time, with the position scores added in place: no bias of all pairs
   of tokens is ever made.
 * Matrix products are those that are faster on this machine (`cpu_matmul.py`).
-* In 16 bits, the ViT's residual sums, norms and softmax are kept in 32.
+* In 16 bits, the ViT's residual sums, norms and softmax are kept in 32; and so are convolutions with batch norms where
+  the CPU has no instructions for 16.
 * A batch norm is an affine map per channel, and is folded into the convolution before it. Doing so at each call
   costs nothing compared with the convolution, needs no cache that could go stale, and leaves the weights as they are.
 
@@ -118,6 +119,11 @@ def _normalised(norm: nn.LayerNorm, features: torch.Tensor) -> torch.Tensor:
     return F.layer_norm(features, norm.normalized_shape, weight, bias, norm.eps).to(norm.weight.dtype)
 
 
+def _in_hardware(dtype: torch.dtype) -> torch.dtype:
+    """What convolutions are computed in: in 16 bits that the CPU lacks, torch's take thirty times as long."""
+    return dtype if has_hardware_for(dtype) else _wide(dtype)
+
+
 def _wide(dtype: torch.dtype) -> torch.dtype:
     """What sums and softmax are kept in: 32 bits, or 64 where the weights have them."""
     return torch.promote_types(dtype, torch.float32)
@@ -209,14 +215,15 @@ def _encode_efficientnet(
     encoder: SamHQEfficientNetEncoder, pixel_values: torch.Tensor, output_hidden_states: bool
 ) -> SamHQVisionEncoderOutput:
     stem = encoder.patch_embed
-    pixel_values = pixel_values.to(stem.conv1.conv.weight.dtype, memory_format=torch.channels_last)
+    dtype = stem.conv1.conv.weight.dtype
+    pixel_values = pixel_values.to(dtype).to(_in_hardware(dtype), memory_format=torch.channels_last)
     maps = [_activated(stem.act, _conv_norm(stem.conv1, pixel_values))]
     for stage in encoder.stages:
         features = maps[-1]
         for block in cast(nn.Sequential, stage):
             features = _efficientnet_block(cast(EfficientNetBlock, block), features)
         maps.append(features)
-    return encoder.encodings([features.permute(0, 2, 3, 1) for features in maps], output_hidden_states)
+    return encoder.encodings([features.permute(0, 2, 3, 1).to(dtype) for features in maps], output_hidden_states)
 
 
 def _efficientnet_block(block: EfficientNetBlock, features: torch.Tensor) -> torch.Tensor:
@@ -257,7 +264,7 @@ class _Folded:
 
     Attributes:
         conv: The convolution.
-        weight: Its weights times the norm's scale.
+        weight: Its weights times the norm's scale, in the dtype that it is computed in.
         bias: The norm's shift, after the convolution's own.
     """
 
@@ -269,16 +276,20 @@ class _Folded:
     def of(cls, layer: ConvNorm) -> "_Folded":
         conv, norm = layer.conv, layer.norm
         mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
-        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        dtype = _in_hardware(conv.weight.dtype)
+        scale = norm.weight.to(dtype) * torch.rsqrt(variance.to(dtype) + norm.eps)
         bias = norm.bias - (mean if conv.bias is None else mean - conv.bias) * scale
         return cls(conv, conv.weight * scale[:, None, None, None], bias)
 
     def __call__(self, features: torch.Tensor, padding: tuple[int, int] | None = None) -> torch.Tensor:
-        conv = self.conv
+        conv, dtype = self.conv, features.dtype
+        features = features.to(self.weight.dtype)
         if conv.kernel_size == (1, 1) and conv.groups == 1:  # a linear layer, on a map in channels-last memory
-            return product(features.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
-        padding = padding or cast(tuple[int, int], conv.padding)
-        return F.conv2d(features, self.weight, self.bias, conv.stride, padding, groups=conv.groups)
+            made = product(features.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        else:
+            padding = padding or cast(tuple[int, int], conv.padding)
+            made = F.conv2d(features, self.weight, self.bias, conv.stride, padding, groups=conv.groups)
+        return made.to(dtype)
 
 
 def _conv_norm(layer: ConvNorm, features: torch.Tensor) -> torch.Tensor:
