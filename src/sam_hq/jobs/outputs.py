@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from sam_hq_numpy.atomic_writing import new_file
-from sam_hq_numpy.formats import FORMATS, coco, geojson, labelme, pictures, yolo
+from sam_hq_numpy.formats import FORMATS, POLYGON_FORMATS, coco, geojson, labelme, pictures, yolo
 from sam_hq_numpy.formats.label_maps import draw_label_map, label_map
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.formats.polygons import DEFAULT_TOLERANCE
@@ -21,7 +21,6 @@ from sam_hq_numpy.number_limits import check_number
 from ..images.large_photos import PhotoRegions
 
 _ROWS_AT_ONCE = 512
-_POLYGONS = {"coco-polygons", "labelme", "geojson", "yolo"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class JobOutputs:
         """What of it a job that is resumed must have in common with its beginning."""
         return {
             "formats": sorted(set(self.formats)),
-            "tolerance": self.tolerance if _POLYGONS & set(self.formats) else None,
+            "tolerance": self.tolerance if POLYGON_FORMATS & set(self.formats) else None,
             "embeddings": None if self.embeddings is None else str(self.embeddings.resolve()),
             "model": self.model_name,
         }

@@ -1,7 +1,7 @@
 """Masks of an image written in the formats that other tools read: one module a format.
 
-A new one is a module here and a name in `FORMATS`; `sam_hq.jobs.outputs` writes it for folders, `sam_hq_cli.mask_files`
-for `sam-hq segment --masks`, and `sam_hq.demo.downloads` for the page.
+A new one is a module here and a name in `FORMATS`, and in `POLYGON_FORMATS` if it has outlines; `sam_hq.jobs.outputs`
+writes it for folders, `sam_hq_cli.mask_files` for `sam-hq segment --masks`, and `sam_hq.demo.downloads` for the page.
 """
 
 # What a job can write beside its COCO file, and where.
@@ -15,3 +15,5 @@ FORMATS = {
     "cutout": "cutouts/*.png, transparent outside the objects",
     "overlay": "overlays/*.jpg, the image with its objects drawn over it",
 }
+# Those that a tolerance of the outlines changes.
+POLYGON_FORMATS = frozenset({"coco-polygons", "yolo", "labelme", "geojson"})
