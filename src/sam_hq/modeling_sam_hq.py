@@ -305,10 +305,18 @@ class SamHQModel(SamHQPreTrainedModel):
             token_mask,
             hq_features,
             multimask_output,
-            sam_branch=output_branches or not hq_token_only,
+            hq_token_only,
+            output_branches,
             **persam_inputs,
         )
-        parts = _mask_outputs(decoded, batch_size, hq_token_only, output_branches)
+        # (B*P, M, ...) -> (B, P, M, ...)
+        parts: dict[str, Any] = {
+            "iou_scores": decoded.iou_scores[:, :1] if hq_token_only else decoded.iou_scores,
+            "pred_masks": decoded.masks,
+            "sam_masks": decoded.sam_masks,
+            "hq_masks": decoded.hq_masks,
+        }
+        parts = {name: None if part is None else part.unflatten(0, (batch_size, -1)) for name, part in parts.items()}
         if is_empty:
             parts = {name: None if part is None else part[:, :0] for name, part in parts.items()}
         # Made in one go: the tuple has the order in which the fields are set.
@@ -320,19 +328,6 @@ class SamHQModel(SamHQPreTrainedModel):
             mask_decoder_attentions=decoded.attentions if output_attentions else None,
         )
         return outputs if return_dict else outputs.to_tuple()
-
-
-def _mask_outputs(decoded: DecodedMasks, batch_size: int, hq_token_only: bool, output_branches: bool) -> dict[str, Any]:
-    """Put the masks of B*P objects in the order of the batch: (B*P, M, ...) -> (B, P, M, ...)."""
-    scores = decoded.iou_scores.unflatten(0, (batch_size, -1))
-    hq_masks = decoded.hq_masks.unflatten(0, (batch_size, -1))
-    sam_masks = None if decoded.sam_masks is None else decoded.sam_masks.unflatten(0, (batch_size, -1))
-    return {
-        "iou_scores": scores[:, :, :1] if hq_token_only else scores,
-        "pred_masks": hq_masks if hq_token_only else sam_masks + hq_masks,
-        "sam_masks": sam_masks if output_branches else None,
-        "hq_masks": hq_masks if output_branches else None,
-    }
 
 
 __all__ = [

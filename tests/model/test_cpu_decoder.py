@@ -7,7 +7,7 @@ from conftest import DECODER, small_model, stirred
 from sam_hq.configuration_sam_hq import SamHQMaskDecoderConfig
 from sam_hq.model import cpu_decoder, cpu_rendering
 from sam_hq.model.cpu_decoder import transformed_objects
-from sam_hq.model.cpu_rendering import mask_strips, render_masks
+from sam_hq.model.cpu_rendering import mask_strips
 from sam_hq.model.mask_decoder import PromptedObjects, SamHQMaskDecoder
 
 WIDTH, GRID, PIXELS = 32, 5, 25
@@ -78,12 +78,13 @@ def test_strips_are_the_rows_of_the_modules_masks(monkeypatch, rows_at_once, reg
     torch.testing.assert_close(fast_hq, hq[..., :rows, :columns], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("render", [SamHQMaskDecoder.render, render_masks])
-def test_sam_masks_are_left_out_where_they_are_not_wanted(render):
+def test_sam_masks_are_left_out_where_they_are_not_wanted():
     decoder = small_model().mask_decoder
     pixels, sam_kernels, hq_kernel, hq_features = decoded(1, 2)
     with torch.no_grad():
-        _, wanted = render(decoder, pixels, sam_kernels, hq_kernel, hq_features)
-        sam, hq = render(decoder, pixels, None, hq_kernel, hq_features)
-    assert sam is None
+        _, wanted = decoder.render(pixels, sam_kernels, hq_kernel, hq_features)
+        sam, hq = decoder.render(pixels, None, hq_kernel, hq_features)
+        strips = list(mask_strips(decoder, pixels, None, hq_kernel, hq_features))
+    assert [sam, *(strip for strip, _ in strips)] == [None] * (1 + len(strips))
+    torch.testing.assert_close(torch.cat([strip for _, strip in strips], dim=2), wanted, atol=1e-5, rtol=0)
     torch.testing.assert_close(hq, wanted)

@@ -78,7 +78,7 @@ def disturbed(output):
         output.last_hidden_state = disturbed(output.last_hidden_state)
         return output
     if isinstance(output, DecodedMasks):
-        output.hq_masks = disturbed(output.hq_masks)
+        output.masks = disturbed(output.masks)
         return output
     return (disturbed(output[0]), *output[1:])
 

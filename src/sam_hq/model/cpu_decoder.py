@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from .cpu_matmul import linear
-from .cpu_rendering import render_masks
+from .cpu_rendering import mask_strips
 from .mask_decoder import DecodedMasks, PromptedObjects, SamHQMaskDecoder
 from .two_way_transformer import SamHQAttention, SamHQTwoWayAttentionBlock, SamHQTwoWayTransformer
 from .worker_threads import in_threads
@@ -42,6 +42,7 @@ class _Group:
     """Some consecutive objects of one image before the transformer.
 
     Attributes:
+        objects: Which of all objects these are.
         image: Index of the image.
         tokens: (N, n, C).
         token_bias: (N, 1, 1, n), or None.
@@ -50,6 +51,7 @@ class _Group:
             pixels, where all objects of the image went through it together.
     """
 
+    objects: slice
     image: int
     tokens: torch.Tensor
     token_bias: torch.Tensor | None
@@ -66,27 +68,38 @@ def decode_masks(
     token_mask: torch.Tensor | None,
     hq_features: torch.Tensor,
     multimask_output: bool = True,
-    sam_branch: bool = True,
+    hq_token_only: bool = False,
+    output_branches: bool = False,
 ) -> DecodedMasks:
     """Predict masks, a thread for each group of objects; arguments and results are those of `SamHQMaskDecoder`."""
     objects = decoder.prompted_objects(image_embeddings, sparse_prompt_embeddings, dense_prompt_embeddings, token_mask)
 
-    def decode(group: _Group) -> DecodedMasks:
+    count, size = objects.tokens.shape[0], hq_features.shape[-2:]
+    candidates = decoder.config.num_multimask_outputs if multimask_output else 1
+    wants_sam = output_branches or not hq_token_only
+
+    def empty(masks: int) -> torch.Tensor:
+        return hq_features.new_empty(count, masks, *size)
+
+    # Each thread writes its strips in place: putting them together afterwards would move hundreds of megabytes.
+    masks = empty(1 if hq_token_only else candidates)
+    branches = (empty(candidates), empty(1)) if output_branches else None
+
+    def decode(group: _Group) -> torch.Tensor:
         tokens, pixels = _transform(decoder, group, pixel_positions)
         readings = decoder.read_tokens(tokens).wanted(multimask_output)
-        sam_kernels = readings.sam_kernels if sam_branch else None
-        of_image = hq_features[group.image : group.image + 1]
-        sam_masks, hq_masks = render_masks(decoder, pixels, sam_kernels, readings.hq_kernel, of_image)
-        return DecodedMasks(readings.iou_scores, sam_masks, hq_masks)
+        sam_kernels = readings.sam_kernels if wants_sam else None
+        of_image, top = hq_features[group.image : group.image + 1], 0
+        for sam, hq in mask_strips(decoder, pixels, sam_kernels, readings.hq_kernel, of_image):
+            here = (group.objects, slice(None), slice(top, top + hq.shape[2]))
+            masks[here] = hq if hq_token_only else cast(torch.Tensor, sam) + hq
+            if branches is not None:
+                branches[0][here], branches[1][here] = cast(torch.Tensor, sam), hq
+            top += hq.shape[2]
+        return readings.iou_scores
 
-    masks = list(in_threads(decode, _groups(decoder.transformer, objects, pixel_positions, len(image_embeddings))))
-    if len(masks) == 1:
-        return masks[0]
-    return DecodedMasks(
-        torch.cat([part.iou_scores for part in masks]),
-        torch.cat([cast(torch.Tensor, part.sam_masks) for part in masks]) if sam_branch else None,
-        torch.cat([part.hq_masks for part in masks]),
-    )
+    scores = list(in_threads(decode, _groups(decoder.transformer, objects, pixel_positions, len(image_embeddings))))
+    return DecodedMasks(torch.cat(scores), masks, *(branches or ()))
 
 
 def transformed_objects(
@@ -128,6 +141,7 @@ def _groups(
             for start in range(begin, together.stop, size):
                 chosen = slice(start, min(start + size, together.stop))
                 yield _Group(
+                    chosen,
                     image,
                     objects.tokens[chosen],
                     biases(chosen),

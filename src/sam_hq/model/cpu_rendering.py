@@ -20,19 +20,6 @@ from .mask_decoder import SamHQMaskDecoder
 ROWS_AT_ONCE = 64
 
 
-def render_masks(
-    decoder: SamHQMaskDecoder,
-    pixels: torch.Tensor,
-    sam_kernels: torch.Tensor | None,
-    hq_kernel: torch.Tensor,
-    hq_features: torch.Tensor,
-) -> tuple[torch.Tensor | None, torch.Tensor]:
-    """Make whole masks; arguments and results are those of `SamHQMaskDecoder.render`."""
-    strips = list(mask_strips(decoder, pixels, sam_kernels, hq_kernel, hq_features))
-    hq_masks = torch.cat([hq for _, hq in strips], dim=2)
-    return None if sam_kernels is None else torch.cat([cast(torch.Tensor, sam) for sam, _ in strips], dim=2), hq_masks
-
-
 def mask_strips(
     decoder: SamHQMaskDecoder,
     pixels: torch.Tensor,
@@ -155,4 +142,4 @@ def _local_logits(decoder: SamHQMaskDecoder, strip: torch.Tensor, kernels: torch
     return down[..., 1:-1]
 
 
-__all__ = ["mask_strips", "render_masks", "render_rows"]
+__all__ = ["mask_strips", "render_rows"]

@@ -67,14 +67,16 @@ class DecodedMasks:
 
     Attributes:
         iou_scores: Predicted IoU (N, M), best first.
-        sam_masks: SAM's logits (N, M, 4h, 4w), or None where they were not wanted.
-        hq_masks: The HQ token's logits (N, 1, 4h, 4w).
+        masks: Logits (N, M, 4h, 4w): SAM's and the HQ token's added, or (N, 1, 4h, 4w), the HQ token's alone.
+        sam_masks: SAM's logits (N, M, 4h, 4w); None where the branches were not wanted.
+        hq_masks: The HQ token's logits (N, 1, 4h, 4w); None likewise.
         attentions: The transformer's attention weights; None but for the eager implementation.
     """
 
     iou_scores: torch.Tensor
-    sam_masks: torch.Tensor | None
-    hq_masks: torch.Tensor
+    masks: torch.Tensor
+    sam_masks: torch.Tensor | None = None
+    hq_masks: torch.Tensor | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
@@ -129,7 +131,8 @@ class SamHQMaskDecoder(nn.Module):
         token_mask: torch.Tensor | None,
         hq_features: torch.Tensor,
         multimask_output: bool = True,
-        sam_branch: bool = True,
+        hq_token_only: bool = False,
+        output_branches: bool = False,
         attention_similarity: torch.Tensor | None = None,
         target_embedding: torch.Tensor | None = None,
     ) -> DecodedMasks:
@@ -144,12 +147,13 @@ class SamHQMaskDecoder(nn.Module):
             hq_features: (B, C / 8, 4h, 4w), from `hq_features`.
             multimask_output: Whether the candidates for ambiguous prompts are returned, best first, or the one mask
                 meant for clear prompts.
-            sam_branch: Whether SAM's own masks are wanted too.
+            hq_token_only: Whether the masks are the HQ token's alone.
+            output_branches: Whether SAM's own masks and the HQ token's are wanted too.
             attention_similarity: Added to the scores of tokens and pixels; broadcasts to (B*P, heads, n, h*w).
             target_embedding: Added to the tokens before every block; broadcasts to (B, P, n, C).
 
         Returns:
-            The masks of both branches and the scores of B*P objects, those of an image one after another.
+            The masks and the scores of B*P objects, those of an image one after another.
         """
         # Tokens: [IoU, SAM's masks, HQ, prompts]; pixels: the image, with the mask prompts added.
         objects = self.prompted_objects(image_embeddings, sparse_prompt_embeddings, dense_prompt_embeddings, token_mask)
@@ -165,10 +169,18 @@ class SamHQMaskDecoder(nn.Module):
             target_embedding,
         )
         readings = self.read_tokens(tokens).wanted(multimask_output)
-        sam_masks, hq_masks = self.render(
-            pixels, readings.sam_kernels if sam_branch else None, readings.hq_kernel, hq_features
+        sam_kernels = None if hq_token_only and not output_branches else readings.sam_kernels
+        sam_masks, hq_masks = cast(
+            tuple[torch.Tensor, torch.Tensor], self.render(pixels, sam_kernels, readings.hq_kernel, hq_features)
         )
-        return DecodedMasks(readings.iou_scores, sam_masks, cast(torch.Tensor, hq_masks), attentions)
+        masks = hq_masks if hq_token_only else sam_masks + hq_masks
+        return DecodedMasks(
+            readings.iou_scores,
+            masks,
+            sam_masks if output_branches else None,
+            hq_masks if output_branches else None,
+            attentions,
+        )
 
     def hq_features(self, image_embeddings: torch.Tensor, intermediate_embeddings: torch.Tensor) -> torch.Tensor:
         """Fuse the encoder's last and early features; the same for every prompt on an image.
