@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoProcessor
 
 from conftest import PHOTOS, small_model
 from sam_hq.configuration_sam_hq import SamHQConfig
@@ -191,3 +192,14 @@ def test_files_that_hold_no_fields_are_refused_by_name(file, content, directory,
             assert str(seen.value).startswith(f"Can't load image processor for '{folder}'")
         else:
             assert re.search(r"must (be|hold) (a )?dictionar.*", str(seen.value))
+
+
+@pytest.mark.parametrize("content", ["5", "true", "null", "", "{no", "[1"])
+def test_a_processor_names_the_models_file_that_transformers_reads_beside_its_own(content, directory, tmp_path):
+    folder = shutil.copytree(directory, tmp_path / "damaged")
+    (folder / "config.json").write_text(content)
+    for loader in (SamHQProcessor, AutoProcessor):
+        with pytest.raises(
+            ValueError, match=r"damaged/config\.json' (must hold a dictionary of fields, got|is not JSON)"
+        ):
+            loader.from_pretrained(folder)

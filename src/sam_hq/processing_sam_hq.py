@@ -1,5 +1,7 @@
 """Images and prompts to what the model takes."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,6 +9,7 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from sam_hq_numpy.frame_sizes import size_pairs
+from sam_hq_numpy.number_limits import shown
 from sam_hq_numpy.prompt_labels import PADDING_LABEL
 from sam_hq_numpy.prompt_nesting import (
     boxes_per_image,
@@ -95,13 +98,9 @@ class SamHQProcessor(ProcessorMixin):
         """
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        except AttributeError as error:  # what the files hold is asked for its fields at once
-            if error.name != "get" or not isinstance(error.obj, str | list | int | float | None):
-                raise
-            place, found = str(pretrained_model_name_or_path), type(error.obj).__name__
-            raise ValueError(
-                f"processor_config.json and preprocessor_config.json of {place!r} must hold dictionaries, got a {found}"
-            ) from error
+        except (AttributeError, TypeError, json.JSONDecodeError):  # what the files hold is asked for its fields at once
+            _check_files(Path(pretrained_model_name_or_path, kwargs.get("subfolder") or ""))
+            raise
 
     def __call__(
         self,
@@ -286,3 +285,18 @@ def _check_every_object_has_points(points: list[list]) -> None:
         for j, of_object in enumerate(image):
             if len(of_object) == 0:
                 raise ValueError(f"input_points[{i}][{j}] has no point, and the object has neither a box nor a mask")
+
+
+def _check_files(directory: Path) -> None:
+    """Refuse the first of a directory's files that holds no fields, by its name."""
+    for name in ("processor_config.json", "preprocessor_config.json", "config.json"):
+        if not (file := directory / name).is_file():
+            continue
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{str(file)!r} is not JSON: {error}") from error
+        if isinstance(content, dict):
+            content = content.get("image_processor", content)
+        if not isinstance(content, dict):
+            raise ValueError(f"{str(file)!r} must hold a dictionary of fields, got {shown(content, 60)}")
