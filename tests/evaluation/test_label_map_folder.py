@@ -53,6 +53,13 @@ def test_without_names_every_label_but_0_and_255_is_a_kind(folder):
     assert [mask.sum() for mask in LabelMapFolder(folder)[0][1]] == [1200]
 
 
+def test_object_255_of_more_is_an_object(folder):
+    (folder / "label_names.txt").unlink()
+    labels = np.arange(300, dtype=np.uint16).reshape(15, 20).repeat(4, axis=0).repeat(2, axis=1)
+    Image.fromarray(labels).save(folder / "labels" / "a.png")
+    assert [mask.sum() for mask in LabelMapFolder(folder)[0][1]] == [8] * 299
+
+
 def test_bad_label_maps_are_named(folder):
     Image.fromarray(np.zeros((60, 40, 3), np.uint8)).save(folder / "images" / "b.jpg")
     dataset = LabelMapFolder(folder)

@@ -236,6 +236,11 @@ def test_weights_beside_a_graph_are_known_by_their_checksum(exports, tmp_path, m
     assert OnnxSamHQ(tmp_path, "cpu").metadata == export.metadata
 
 
+def test_what_was_not_compared_agrees_with_nothing():
+    with pytest.raises(TypeError, match="mean_difference"):
+        Agreement(0.0, 0.0, 1.0)
+
+
 def test_graphs_that_differ_are_not_written(monkeypatch, exports, tmp_path):
     runner = OnnxSamHQ(exports("vit").directory, providers="cpu")
     model, processor = model_and_processor("vit")
@@ -244,7 +249,7 @@ def test_graphs_that_differ_are_not_written(monkeypatch, exports, tmp_path):
     monkeypatch.setattr(sam_hq.export.onnx, "traced_encoder", lambda _: None)
     monkeypatch.setattr(sam_hq.export.onnx, "traced_decoder", lambda _: None)
     monkeypatch.setattr(sam_hq.export.onnx, "OnnxSamHQ", lambda *_, **__: runner)
-    monkeypatch.setattr("sam_hq.export.check.agreement_of", lambda *_: Agreement(2e-4, 0.0, 1.0))
+    monkeypatch.setattr("sam_hq.export.check.agreement_of", lambda *_: Agreement(2e-4, 0.0, 1.0, 0.0))
     with pytest.raises(ValueError, match=r"differ from torch's by 0\.0002 .* 0\.0001 that fp32 may; nothing was"):
         export_onnx(model, processor.image_processor, tmp_path / "new")
     assert list(tmp_path.iterdir()) == []

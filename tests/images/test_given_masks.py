@@ -107,6 +107,7 @@ LABELS = torch.zeros(24, 32, dtype=torch.uint8)
 LABELS[2:10, 2:12], LABELS[12:22, 4:14], LABELS[4:20, 18:30] = 1, 2, 3
 LINES = torch.zeros(24, 32, dtype=torch.uint8)
 LINES[3], LINES[9], LINES[15, :5] = 1, 2, 3
+MANY = torch.arange(1, 16 * 16).reshape(15, 17).kron(torch.ones(20, 20, dtype=torch.int64))
 MAPS = {
     "labels": LABELS,
     "int64": LABELS.long(),
@@ -115,6 +116,9 @@ MAPS = {
     "spread over all shades": LABELS * 85,
     "a class and its border": torch.where(LABELS == 3, 15, 0) + torch.where(LABELS == 1, 255, 0),
     "thin objects": LINES,
+    "65 objects": torch.where(MANY <= 65, MANY, 0),
+    "200 objects": torch.where(MANY <= 200, MANY, 0).to(torch.uint8),
+    "255 objects in any order": torch.randperm(256, generator=torch.Generator().manual_seed(0))[MANY],
     "palette indices": Image.fromarray(LABELS.numpy()).convert("P"),
 }
 
@@ -124,7 +128,7 @@ def test_a_label_map_of_several_objects_is_refused(kind):
     given = MAPS[kind]
     label_map = torch.from_numpy(np.array(given)) if isinstance(given, Image.Image) else given
     with pytest.raises(ValueError, match=r"input_masks\[0\]\[0\] must be one mask, got .*, a label map: give each"):
-        prompt(label_map)
+        prompt(label_map, tuple(label_map.shape))
 
 
 def test_each_object_of_a_label_map_and_shades_of_one_mask_are_taken():
@@ -133,6 +137,7 @@ def test_each_object_of_a_label_map_and_shades_of_one_mask_are_taken():
     edges = [np.array(large.resize((31, 23), filter)) for filter in (Image.Resampling.BOX, Image.Resampling.BICUBIC)]
     edges.append(np.array(large.filter(ImageFilter.GaussianBlur(9)).resize((31, 23))))
     edges.append(np.array(large.filter(ImageFilter.BoxBlur(3))))
+    edges.append(np.array(large.filter(ImageFilter.GaussianBlur(70))))  # neighbours are equal here
     lossy = BytesIO()
     large.save(lossy, "jpeg", quality=60)
     edges.append(np.array(Image.open(lossy)))

@@ -25,7 +25,8 @@ class LabelMapFolder(MaskedImages):
     The objects of a photo are the connected parts of every kind, and what `unions.txt` joins: each of its lines holds
     the names of kinds, separated by commas, that are one object together, as a person is with all garments; `*` stands
     for all kinds. `label_names.txt` names the numbers, line by line from 0; kinds that are called null, background,
-    unlabelled or void, and numbers without a name, are no objects. Without that file 0 and 255 are none.
+    unlabelled or void, and numbers without a name, are no objects. Without that file 0 is none, nor is 255 where it is
+    the largest number.
 
     Args:
         folder: The dataset's folder.
@@ -72,7 +73,8 @@ class LabelMapFolder(MaskedImages):
         if labels.shape != tuple(size):
             yield path.name, labels  # refused as a mask of that shape is
             return
-        present = [int(label) for label in np.unique(labels) if self._is_object(int(label))]
+        found = [int(label) for label in np.unique(labels)]
+        present = [label for label in found if self._is_object(label, found[-1])]
         for kinds in self.unions:
             chosen = present if kinds is None else [label for label in present if label in kinds]
             if chosen:
@@ -85,9 +87,9 @@ class LabelMapFolder(MaskedImages):
     def _map_path(self, photo: Path) -> Path:
         return self.folder / "labels" / f"{photo.stem}.png"
 
-    def _is_object(self, label: int) -> bool:
+    def _is_object(self, label: int, largest: int) -> bool:
         if not self.names:
-            return label not in (0, 255)
+            return label != 0 and not label == largest == 255
         return label < len(self.names) and self.names[label].lower() not in NO_OBJECT
 
     def _kinds(self, line: str) -> set[int] | None:

@@ -57,7 +57,7 @@ class Agreement:
     largest_difference: float
     largest_score_difference: float
     mask_iou: float
-    mean_difference: float = 0.0
+    mean_difference: float
 
 
 def checked_agreement(model: SamHQModel, image_processor: SamHQImageProcessor, runner: OnnxSamHQ) -> Agreement:

@@ -232,7 +232,7 @@ def agreement_of(
         for name in (ENCODER_FILE, DECODER_FILE)
     )
     predictor = SamHQPredictor(model, SamHQProcessor(image_processor))
-    differences, score_differences, ious = [0.0], [0.0], []
+    differences, mean_differences, score_differences, ious = [0.0], [0.0], [0.0], []
     for size in ((180, 240), (240, 150)):
         photo = drawn_photo(size)
         inputs = image_processor(photo, return_tensors="np")
@@ -262,6 +262,8 @@ def agreement_of(
             largest = max(1.0, float(np.abs(torch_own[2]).max()))
             differences += [float(np.abs(masks - torch_own[0]).max()) / largest]
             differences += [float(np.abs(low_res - torch_own[2]).max()) / largest]
+            size_of_logits = max(1e-6, float(np.abs(torch_own[2]).mean()))
+            mean_differences.append(float(np.abs(low_res - torch_own[2]).mean()) / size_of_logits)
             score_differences.append(float(np.abs(scores - torch_own[1])))
             if (either := (masks > 0) | (torch_own[0] > 0)).any():
                 ious.append(((masks > 0) & (torch_own[0] > 0)).sum() / either.sum())
@@ -269,6 +271,7 @@ def agreement_of(
         float(np.nan_to_num(np.max(differences), nan=np.inf)),
         float(np.nan_to_num(np.max(score_differences), nan=np.inf)),
         float(np.mean(ious)) if ious else 1.0,
+        float(np.nan_to_num(np.max(mean_differences), nan=np.inf)),
     )
 
 

@@ -12,8 +12,8 @@ from ..model.losses import IGNORED_LABEL
 from ..model.prompt_validation import holds_labels
 from .mask_frames import photo_masks_to_logits
 
-_MOST_LABELS = 64
 _FAINTEST = 64  # the brightest value of 255 that shades may have
+_GENTLEST = 2  # how far shades that fill areas are from the next, where there are many
 
 
 def binary_stacks(segmentation_maps: Any, original_sizes: list[tuple[int, int]]) -> list[torch.Tensor]:
@@ -137,7 +137,7 @@ def _refuse_label_map(mask: torch.Tensor, name: str) -> None:
     if mask.is_floating_point() or mask.dtype == torch.bool:
         return
     levels = mask.unique()
-    if not 2 < len(levels) <= _MOST_LABELS or levels[0] < 0 or levels[-1] > 255:
+    if len(levels) <= 2 or levels[0] < 0 or levels[-1] > 255:
         return
     between = (mask != levels[0]) & (mask != levels[-1])
     values = mask.to(torch.int16)
@@ -146,12 +146,19 @@ def _refuse_label_map(mask: torch.Tensor, name: str) -> None:
     for axis in (0, 1):
         for shift in (1, -1):
             is_inside &= values == values.roll(shift, axis)
-    if levels[-1] < _FAINTEST or is_inside.sum() * 2 > between.sum():
+    fills_areas = bool(is_inside.sum() * 2 > between.sum())
+    if levels[-1] < _FAINTEST or (fills_areas and not _changes_gently(values)):
         named = ", ".join(str(level) for level in levels[:5].tolist()) + (", ..." if len(levels) > 5 else "")
         raise ValueError(
             f"{name} must be one mask, got {mask.dtype} of the values {named}, a label map: give each object a mask of "
             "its own, such as label_map == 1, or shades as floats from 0 to 1"
         )
+
+
+def _changes_gently(values: torch.Tensor) -> bool:
+    """Whether neighbours that differ do so by little, nearly all of them: the shades of a wide blur, not labels."""
+    steps = torch.cat([(values.diff(dim=axis)).abs().flatten() for axis in (0, 1)])
+    return bool((steps > _GENTLEST).sum() * 8 < (steps > 0).sum())
 
 
 def _probabilities(mask: torch.Tensor, name: str) -> torch.Tensor:

@@ -1,4 +1,8 @@
-"""LabelMe's files: rectangles as boxes, polygons and masks as their bounding boxes, points as points."""
+"""LabelMe's files: rectangles as boxes, polygons and masks as their bounding boxes, points as points.
+
+Shapes of one label and group are one object, as LabelMe's own conversion to instances takes them: its box is around all
+of them that have one, its points are all of theirs.
+"""
 
 from __future__ import annotations
 
@@ -24,38 +28,48 @@ def from_documents(documents: Sequence[tuple[Path, Mapping[str, Any]]], images: 
         ValueError: If an image's name is ambiguous.
     """
     found, names = PromptSet(), ImageNames(images)
-    labels = {str(shape.get("label", "object")) for _, content in documents for shape in _shapes(content)}
+    shapes: dict[Path, list[Mapping[str, Any]]] = {}
+    for file, content in documents:
+        try:
+            shapes[file] = [shape for shape in _list(content, "shapes") if isinstance(shape, dict)]
+        except ValueError as error:
+            found.bad.append((file.name, str(error)))
+    labels = {str(shape.get("label", "object")) for listed in shapes.values() for shape in listed}
     ids = {label: number_ for number_, label in enumerate(sorted(labels), start=1)}
     found.categories = {number_: label for label, number_ in ids.items()}
     for file, content in documents:
+        if file not in shapes:
+            continue
         image = names.find(str(content.get("imagePath") or "")) or names.find_stem(file.stem)
         if image is None:
             found.miss(str(content.get("imagePath") or file.name))
             continue
         found.objects.setdefault(image, [])
         found.note_size(image, content.get("imageHeight"), content.get("imageWidth"))
-        grouped: dict[tuple[Any, int], ObjectPrompt] = {}
-        for place, shape in enumerate(_shapes(content), start=1):
+        objects: dict[tuple[Any, ...], list[ObjectPrompt]] = {}
+        for place, shape in enumerate(shapes[file], start=1):
             name, category = f"{file.name}, shape {place}", ids[str(shape.get("label", "object"))]
             try:
-                points = [_point(point) for point in shape.get("points") or []]
+                points = [_point(point) for point in _list(shape, "points")]
                 prompt = _prompt(str(shape.get("shape_type") or "polygon"), points, name, category)
             except ValueError as error:
                 found.bad.append((name, str(error)))
                 continue
             group = shape.get("group_id")
-            if prompt.box is not None or group is None:
-                found.add(image, prompt)
-                continue
-            # Points of one group and label show one object.
-            before = grouped.get((group, category))
-            earlier = () if before is None else before.points
-            grouped[group, category] = replace(
-                before or prompt, points=earlier + prompt.points, labels=(1,) * (len(earlier) + 1)
-            )
-        for prompt in grouped.values():
-            found.add(image, prompt)
+            key = ("shape", place) if group is None else (category, str(group))
+            objects.setdefault(key, []).append(prompt)
+        for parts in objects.values():
+            found.add(image, _joined(parts))
     return found
+
+
+def _joined(parts: Sequence[ObjectPrompt]) -> ObjectPrompt:
+    """The one object that shapes show together."""
+    boxes = [part.box for part in parts if part.box is not None]
+    points = [point for part in parts for point in part.points]
+    x0, y0, x1, y1 = zip(*boxes, strict=True) if boxes else ((), (), (), ())
+    box = (min(x0), min(y0), max(x1), max(y1)) if boxes else None
+    return replace(parts[0], box=box, points=tuple(points), labels=(1,) * len(points))
 
 
 def _prompt(kind: str, points: list[tuple[float, float]], name: str, category: int) -> ObjectPrompt:
@@ -77,5 +91,9 @@ def _point(point: Any) -> tuple[float, float]:
     return number(point[0]), number(point[1])
 
 
-def _shapes(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [shape for shape in content.get("shapes") or [] if isinstance(shape, dict)]
+def _list(content: Mapping[str, Any], name: str) -> list[Any]:
+    """A list of the file; null and what is left out are none."""
+    values = content.get(name)
+    if values is not None and not isinstance(values, list):
+        raise ValueError(f"{name} must be a list, got {shown(values, 60)}")
+    return values or []

@@ -7,6 +7,9 @@ import pytest
 from PIL import Image
 
 from box_formats import CATEGORIES, WRITERS, write_detections
+from sam_hq_numpy.formats import labelme
+from sam_hq_numpy.formats.objects import ImageObject
+from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.photo_files import decoded_photo, upright_size
 from sam_hq_numpy.prompt_files.prompts import ImageNames, ObjectPrompt
 from sam_hq_numpy.prompt_files.reading import read_prompts
@@ -88,6 +91,51 @@ def test_points_of_csv_and_of_labelme(images, tmp_path):
     (tmp_path / "label.json").write_text(json.dumps({"imagePath": images[0].name, "shapes": shapes}))
     found = read_prompts(tmp_path / "label.json", images).objects[images[0]]
     assert {each.points for each in found} == {((1, 2), (3, 4)), ((5, 6),)}
+
+
+def test_labelme_shapes_of_one_label_and_group_are_one_object(images, tmp_path):
+    shapes = [
+        {"label": "a", "points": [[30, 40], [10, 20]], "shape_type": "rectangle", "group_id": 4},
+        {"label": "a", "points": [[12, 22]], "shape_type": "point", "group_id": 4},
+        {"label": "a", "points": [[35, 25], [40, 25], [38, 30]], "shape_type": "polygon", "group_id": 4},
+        {"label": "a", "points": [[33, 24]], "shape_type": "point", "group_id": 4},
+        {"label": "a", "points": [[1, 1], [5, 5]], "shape_type": "rectangle", "group_id": 5},
+        {"label": "b", "points": [[1, 1], [6, 6]], "shape_type": "rectangle", "group_id": 4},
+        {"label": "a", "points": [[1, 1], [7, 7]], "shape_type": "rectangle"},
+        {"label": "a", "points": [[2, 2]], "shape_type": "point", "group_id": None},
+        {"label": "a", "points": [[3, 3]], "shape_type": "point", "group_id": [6]},
+    ]
+    (tmp_path / "label.json").write_text(json.dumps({"imagePath": images[0].name, "shapes": shapes}))
+    found = read_prompts(tmp_path / "label.json", images)
+    assert [(each.box, each.points, each.labels) for each in found.objects[images[0]]] == [
+        ((10, 20, 40, 40), ((12, 22), (33, 24)), (1, 1)),
+        ((1, 1, 5, 5), (), ()),
+        ((1, 1, 6, 6), (), ()),
+        ((1, 1, 7, 7), (), ()),
+        (None, ((2, 2),), (1,)),
+        (None, ((3, 3),), (1,)),
+    ]
+    assert not found.bad
+
+
+def test_an_object_in_pieces_that_labelme_was_given_comes_back_as_one(images, tmp_path):
+    mask = np.zeros((80, 100), bool)
+    mask[10:20, 5:30], mask[40:60, 50:90] = True, True
+    content = labelme.document(images[0].name, (80, 100), [ImageObject(RunLengthMask.from_mask(mask))])
+    (tmp_path / "label.json").write_text(json.dumps(content))
+    assert [each.box for each in read_prompts(tmp_path / "label.json", images).objects[images[0]]] == [(5, 10, 90, 60)]
+
+
+@pytest.mark.parametrize("field", ["shapes", "points"])
+@pytest.mark.parametrize("value", [5, True, "abc", {"0": 1}])
+def test_what_is_no_list_in_labelme_is_named(images, tmp_path, field, value):
+    shape = {"label": "a", "points": [[1, 2], [9, 9]], "shape_type": "rectangle"}
+    content = {"imagePath": images[0].name, "shapes": [shape, {**shape, field: value}]}
+    (tmp_path / "label.json").write_text(json.dumps({**content, field: value} if field == "shapes" else content))
+    found = read_prompts(tmp_path / "label.json", images)
+    assert len(found.objects.get(images[0], [])) == (field == "points")
+    assert len(found.bad) == 1
+    assert found.bad[0][1].startswith(f"{field} must be a list, got")
 
 
 BAD_ROWS = {
