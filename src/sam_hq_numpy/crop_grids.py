@@ -4,6 +4,7 @@ Source: `utils/amg.py` of the package `segment-anything-hq`.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -117,6 +118,28 @@ def tile_boxes(image_size: tuple[int, int], tile_size: int, overlap: float = 0.2
         )
     rows, columns = (_spans(length, tile_size, int(overlap * tile_size)) for length in image_size)
     return [(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in columns]
+
+
+def touches_crop_edge(
+    boxes: np.ndarray, crop_box: Sequence[int], image_size: Sequence[int], tolerance: float = EDGE_TOLERANCE
+) -> np.ndarray:
+    """Whether boxes end at the edge of their crop where the image continues, so that their masks are probably cut.
+
+    Args:
+        boxes: (N, 4) x0 y0 x1 y1, in pixels of the crop.
+        crop_box: x0 y0 x1 y1 of the crop, in pixels of the photo.
+        image_size: Height and width of the photo.
+        tolerance: How near, in pixels, counts as touching.
+
+    Returns:
+        (N,) bool.
+
+    Source: `is_box_near_crop_edge` of the authors' `utils/amg.py`: each side is held against the same side.
+    """
+    crop, image = np.array(crop_box), np.array([0, 0, image_size[1], image_size[0]])
+    sides = boxes + crop[[0, 1, 0, 1]]
+    near_crop, near_image = (np.abs(sides - edges) <= tolerance for edges in (crop, image))
+    return (near_crop & ~near_image).any(axis=1)
 
 
 def _spans(length: int, tile_size: int, overlap: int) -> list[tuple[int, int]]:

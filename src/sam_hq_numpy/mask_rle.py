@@ -190,6 +190,11 @@ class RunLengthMask:
         return RunLengthMask.from_runs(height, width, starts + shift, ends + shift)
 
 
+def mask_boxes(masks: Sequence[RunLengthMask]) -> np.ndarray:
+    """Boxes (N, 4) int64 of N masks, as `RunLengthMask.box` gives them."""
+    return np.array([mask.box() for mask in masks], dtype=np.int64).reshape(-1, 4)
+
+
 def cut_at_columns(starts: np.ndarray, ends: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
     """Cut runs at the feet of the columns, so that each lies in one.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sam_hq_numpy.frame_sizes import check_same_shape
+from sam_hq_numpy.mask_candidates import MaskCandidates
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions, check_generation_options
 from sam_hq_numpy.number_limits import check_flag
 from sam_hq_numpy.value_ranges import InputRange
@@ -16,7 +17,7 @@ from sam_hq_numpy.value_ranges import InputRange
 from .arguments import check_size, check_supported
 from .embeddings import OnnxEmbeddings
 from .encoder_inputs import encoder_input, image_rgb
-from .generation import GeneratedMasks, generated_masks
+from .generation import generated_masks
 from .masks import PhotoFrame, PhotoMasks
 from .metadata import GraphMetadata
 from .prompts import PROMPT_INPUTS, decoder_prompts
@@ -273,7 +274,7 @@ class OnnxSamHQ:
     def _suited_options(self) -> MaskGenerationOptions:
         return MaskGenerationOptions().updated(self.metadata.mask_generation)
 
-    def candidates(self, image: object, options: MaskGenerationOptions) -> GeneratedMasks:
+    def candidates(self, image: object, options: MaskGenerationOptions) -> MaskCandidates:
         """As `generate`, with the masks still run-length encoded.
 
         Args:

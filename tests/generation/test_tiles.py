@@ -1,10 +1,9 @@
 import numpy as np
-import torch
 
-from sam_hq.generation.candidates import MaskCandidates
 from sam_hq.generation.tiles import stitched
-from sam_hq.images.mask_ops import masks_to_boxes, touches_crop_edge
-from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.crop_grids import touches_crop_edge
+from sam_hq_numpy.mask_candidates import MaskCandidates
+from sam_hq_numpy.mask_rle import RunLengthMask, mask_boxes
 
 SIZE = (200, 300)
 LEFT, RIGHT = (0, 0, 180, 200), (120, 0, 300, 200)
@@ -21,18 +20,18 @@ def seen(objects):
     for mask, (x0, y0, x1, y1), _ in objects:
         part = np.zeros(SIZE, bool)
         part[y0:y1, x0:x1] = mask[y0:y1, x0:x1]
-        in_tile = masks_to_boxes(torch.from_numpy(part[y0:y1, x0:x1])[None])
-        masks.append(part)
+        in_tile = mask_boxes([RunLengthMask.from_mask(part[y0:y1, x0:x1])])
+        masks.append(RunLengthMask.from_mask(part))
         crop_boxes.append([x0, y0, x1, y1])
         is_cut.append(bool(touches_crop_edge(in_tile, (x0, y0, x1, y1), SIZE)[0]))
     return MaskCandidates(
-        masks=[RunLengthMask.from_mask(mask) for mask in masks],
-        boxes=masks_to_boxes(torch.from_numpy(np.array(masks))),
-        scores=torch.tensor([score for *_, score in objects]),
-        stability=torch.ones(len(objects)),
+        masks=masks,
+        boxes=mask_boxes(masks),
+        scores=np.array([score for *_, score in objects], dtype=np.float32),
+        stability=np.ones(len(objects), dtype=np.float32),
         points=[[[float(index), 0.0]] for index in range(len(objects))],
-        crop_boxes=torch.tensor(crop_boxes),
-        is_cut=torch.tensor(is_cut),
+        crop_boxes=np.array(crop_boxes),
+        is_cut=np.array(is_cut),
     )
 
 

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
 from killable_processes import killable
-from sam_hq.generation.candidates import MaskCandidates
 from sam_hq.jobs import image_job
 from sam_hq.jobs.generation_job import GenerationJob, JobOutputs
+from sam_hq_numpy.mask_candidates import MaskCandidates
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
-from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.mask_rle import RunLengthMask, mask_boxes
 
 
 class BrightPixels:
@@ -41,12 +40,12 @@ class BrightPixels:
             height, width = bright.shape
             yield MaskCandidates(
                 masks=masks,
-                boxes=torch.tensor([mask.box() for mask in masks]),
-                scores=torch.tensor([0.9, 0.8]),
-                stability=torch.tensor([0.99 if mask.area else torch.nan for mask in masks]),
+                boxes=mask_boxes(masks),
+                scores=np.array([0.9, 0.8], dtype=np.float32),
+                stability=np.array([0.99 if mask.area else np.nan for mask in masks], dtype=np.float32),
                 points=[[[1.5, 2.5]], [[3.5, 4.5]]],
-                crop_boxes=torch.tensor([[0, 0, width, height]] * 2),
-                is_cut=torch.zeros(2, dtype=torch.bool),
+                crop_boxes=np.array([[0, 0, width, height]] * 2),
+                is_cut=np.zeros(2, dtype=bool),
             )
 
 

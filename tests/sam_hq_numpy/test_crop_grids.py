@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_hq_numpy.crop_grids import layer_crop_boxes, layer_point_grids, point_grid, tile_boxes
+from sam_hq_numpy.crop_grids import layer_crop_boxes, layer_point_grids, point_grid, tile_boxes, touches_crop_edge
 
 sizes = st.tuples(st.integers(16, 4000), st.integers(16, 4000))
 
@@ -67,3 +67,24 @@ def test_tiles_cover_the_image_and_overlap(size, tile_size, overlap):
         assert {end - start for start, end in spans} == {min(tile_size, length)}
         assert all(before[1] - after[0] >= int(overlap * tile_size) for before, after in pairwise(spans))
     assert len(boxes) == len(set(boxes))
+
+
+@given(
+    st.tuples(*[st.integers(0, 120)] * 4),
+    st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(40, 120), st.integers(40, 120)),
+    st.sampled_from([0.0, 5.0, 20.0]),
+)
+def test_touching_means_near_the_crops_side_and_far_from_the_images(box, crop, tolerance):
+    size = (180, 180)
+    crop_box = (crop[0], crop[1], min(crop[0] + crop[2], 180), min(crop[1] + crop[3], 180))
+    in_photo = [box[0] + crop[0], box[1] + crop[1], box[2] + crop[0], box[3] + crop[1]]
+    expected = any(
+        abs(side - crop_side) <= tolerance and abs(side - photo_side) > tolerance
+        for side, crop_side, photo_side in zip(in_photo, crop_box, (0, 0, 180, 180), strict=True)
+    )
+    assert touches_crop_edge(np.array([box]), crop_box, size, tolerance).tolist() == [expected]
+
+
+def test_masks_of_the_whole_image_never_touch_a_crop_edge():
+    boxes = np.array([[0, 0, 99, 49], [0, 10, 5, 20]])
+    assert not touches_crop_edge(boxes, (0, 0, 100, 50), (50, 100)).any()

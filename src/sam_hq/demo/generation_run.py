@@ -5,7 +5,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ..generation.candidates import MaskCandidates
+from sam_hq_numpy.mask_candidates import MaskCandidates
+
 from ..generation.generator import SamHQMaskGenerator
 from ..photo_embeddings import PhotoEmbeddings
 from .model_turns import ModelTurns

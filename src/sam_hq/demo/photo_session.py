@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from sam_hq_numpy.mask_candidates import MaskCandidates
 from sam_hq_numpy.mask_rle import RunLengthMask
 
-from ..generation.candidates import MaskCandidates
 from ..generation.generator import SamHQMaskGenerator
 from ..photo_embeddings import PhotoEmbeddings
 from ..predictor import SamHQPredictor

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sam_hq_numpy.crop_grids import Box
+from sam_hq_numpy.mask_candidates import MaskCandidates, candidates_of_crop
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
 from ..images.mask_ops import passing_scores
@@ -17,7 +18,6 @@ from ..images.stock_pipeline import points_in_frame
 from ..model.worker_threads import in_threads, worker_count
 from ..modeling_sam_hq import SamHQModel
 from ..photo_embeddings import PhotoEmbeddings
-from .candidates import MaskCandidates, candidates_of_crop
 from .passing_masks import PassingMasks, passing_masks, valid_region
 from .stability import StableMasks, stable_from_low_res, stable_from_strips
 from .upscaling import UpscalingWeights
@@ -139,8 +139,10 @@ def _masks_of_points(
         stable = _stable(masks, passing, crop, embedding, weights, options)
         chosen = passing.cpu()[stable.indices]
         points = [in_crop[index] for index in of_prompt.cpu()[chosen // scores.shape[1]].tolist()]
-        of_chosen = scores.flatten().cpu()[chosen]
-        found.append(candidates_of_crop(stable, of_chosen, points, crop.box, crop.image_size, options, keep_cut))
+        of_chosen, stability = scores.flatten().cpu()[chosen].numpy(), stable.stability.numpy()
+        found.append(
+            candidates_of_crop(stable.masks, of_chosen, stability, points, crop.box, crop.image_size, options, keep_cut)
+        )
     return MaskCandidates.joined(found)
 
 

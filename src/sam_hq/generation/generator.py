@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
+import torch
 from tqdm.auto import tqdm
 
 from sam_hq_numpy.crop_grids import layer_crop_boxes, tile_boxes
+from sam_hq_numpy.mask_candidates import MaskCandidates, candidates_of_image
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions, check_generation_options
 from sam_hq_numpy.number_limits import check_whole
 
@@ -24,7 +27,6 @@ from ..model.model_access import unwrapped
 from ..modeling_sam_hq import SamHQModel
 from ..photo_embeddings import PhotoEmbeddings, check_maker, embed_images
 from ..processing_sam_hq import SamHQProcessor
-from .candidates import MaskCandidates, segmentation
 from .crop_search import Crop, CropEmbedding, search_crop
 from .tiles import stitched
 
@@ -103,13 +105,7 @@ class SamHQMaskGenerator:
             TypeError: A single image, or an option that does not exist; at once, as is ValueError for its value.
         """
         chosen = self.options.updated(options)
-        found = self.candidates_each(images, batch_size, chosen)
-        return (
-            stock_result(candidates, chosen)
-            if chosen.output_mode is None
-            else list(candidates.records(chosen.output_mode))
-            for candidates in found
-        )
+        return (_result(candidates, chosen) for candidates in self.candidates_each(images, batch_size, chosen))
 
     def iterate(self, image: object, **options: Any) -> Iterator[dict]:
         """Find the masks of one image and give the records one by one.
@@ -176,7 +172,7 @@ class SamHQMaskGenerator:
             raise ValueError("crops and tiles have embeddings of their own: leave out crops_n_layers and tile_size")
         crop = Crop(None, (0, 0, width, height), (height, width), options.layer_grids()[0], True, True)
         found = self._search(crop, embeddings, options, advance)
-        return _without_duplicates([found], crop.image_size, options)
+        return candidates_of_image([found], options)
 
     def _candidates_each(
         self,
@@ -198,7 +194,8 @@ class SamHQMaskGenerator:
                         keep_embeddings(embeddings)
                     found.append(self._search(crop, embeddings, options, bar.update))
                     if crop.is_last:
-                        yield _without_duplicates(found, crop.image_size, options)
+                        tiled = _is_tiled(crop.image_size, options)
+                        yield _candidates_of_tiles(found, options) if tiled else candidates_of_image(found, options)
                         found = []
 
     def _search(
@@ -208,22 +205,13 @@ class SamHQMaskGenerator:
         return search_crop(self.model, crop, CropEmbedding(embeddings, frame_side), options, keep_cut, advance)
 
 
-def stock_result(candidates: MaskCandidates, options: MaskGenerationOptions) -> dict:
-    """The dictionary that transformers' pipeline returns.
-
-    Args:
-        candidates: The masks of one image.
-        options: `output_rle_mask` and `output_bboxes_mask` are looked at.
-    """
-    result: dict[str, Any] = {
-        "masks": [segmentation(mask, "binary_mask") for mask in candidates.masks],
-        "scores": candidates.scores,
-    }
-    if options.output_rle_mask:
-        result["rle_mask"] = [segmentation(mask, "uncompressed_rle") for mask in candidates.masks]
-    if options.output_bboxes_mask:
-        result["bounding_boxes"] = candidates.boxes
-    return result
+def _result(candidates: MaskCandidates, options: MaskGenerationOptions) -> dict[str, Any] | list[dict]:
+    """What the options ask for; the arrays of the stock dictionary as tensors, which transformers' pipeline returns."""
+    result = candidates.result(options)
+    if isinstance(result, list):
+        return result
+    arrays = {name: value for name, value in result.items() if isinstance(value, np.ndarray)}
+    return {**result, **{name: torch.from_numpy(value) for name, value in arrays.items()}}
 
 
 def _crops(images: Iterable[object], options: MaskGenerationOptions) -> Iterator[Crop]:
@@ -248,16 +236,7 @@ def _is_tiled(image_size: tuple[int, int], options: MaskGenerationOptions) -> bo
     return options.tile_size is not None and max(image_size) > options.tile_size
 
 
-def _without_duplicates(
-    found: Sequence[MaskCandidates], image_size: tuple[int, int], options: MaskGenerationOptions
-) -> MaskCandidates:
-    """The masks of one image from those of its crops or tiles."""
-    candidates = MaskCandidates.joined(found)
-    if _is_tiled(image_size, options):
-        candidates = stitched(candidates).without_duplicates(options.crops_nms_thresh)
-    elif len(found) > 1:
-        candidates = candidates.without_duplicates_across_crops(options.crops_nms_thresh)
-    if options.min_mask_region_area > 0:
-        iou_threshold = max(options.nms_thresh_within_crop, options.crops_nms_thresh)
-        candidates = candidates.without_small_regions(options.min_mask_region_area, iou_threshold)
-    return candidates
+def _candidates_of_tiles(of_tiles: Sequence[MaskCandidates], options: MaskGenerationOptions) -> MaskCandidates:
+    """The masks of one image from those of its tiles."""
+    whole = stitched(MaskCandidates.joined(of_tiles)).without_duplicates(options.crops_nms_thresh)
+    return whole.without_small_regions(options)

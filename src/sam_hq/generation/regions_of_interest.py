@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sam_hq_numpy.crop_grids import Box
-from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.crop_grids import Box, touches_crop_edge
+from sam_hq_numpy.mask_rle import RunLengthMask, mask_boxes
 from sam_hq_numpy.nested_numbers import nesting_depth
 from sam_hq_numpy.number_limits import check_number, check_whole
 from sam_hq_numpy.prompt_nesting import boxes_per_image, labels_per_object, points_per_object
@@ -16,7 +16,6 @@ from sam_hq_numpy.prompt_warnings import prompts_already_checked, warn_about_pro
 from sam_hq_numpy.value_ranges import InputRange
 
 from ..images.large_photos import PhotoRegions, options_of_parts
-from ..images.mask_ops import masks_to_boxes, touches_crop_edge
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
@@ -138,10 +137,11 @@ def _segment(
     part = photo.region(region)
     embeddings = predictor.embed(part, **options_of_parts([part]))
     outputs = predictor.decode(embeddings, **within, **options)
-    mask = predictor.photo_masks(embeddings, outputs.pred_masks[0, :, 0]).cpu()  # (1, H, W)
-    is_cut = bool(touches_crop_edge(masks_to_boxes(mask), region, photo.size)[0])
-    encoded = RunLengthMask.from_mask(mask[0].numpy()).pasted(region[0], region[1], photo.size)
-    return RegionMask(encoded, outputs.iou_scores[0, 0, 0].item(), region), is_cut
+    pixels = predictor.photo_masks(embeddings, outputs.pred_masks[0, :, 0])[0]
+    mask = RunLengthMask.from_mask(pixels.cpu().numpy())
+    is_cut = bool(touches_crop_edge(mask_boxes([mask]), region, photo.size)[0])
+    in_photo = mask.pasted(region[0], region[1], photo.size)
+    return RegionMask(in_photo, outputs.iou_scores[0, 0, 0].item(), region), is_cut
 
 
 def _check_counts(input_boxes: Sequence | None, input_points: Sequence | None, input_labels: Sequence | None) -> None:

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from ..images.mask_ops import run_length_boxes
-from .candidates import MaskCandidates
+from sam_hq_numpy.mask_candidates import MaskCandidates
+from sam_hq_numpy.mask_rle import mask_boxes
 
 # Two masks are of one object where they cover the same pixels of what their tiles share, up to this IoU.
 _SAME_OBJECT_IOU = 0.7
@@ -25,25 +24,25 @@ def stitched(candidates: MaskCandidates) -> MaskCandidates:
     if not len(candidates):
         return candidates
     groups = _groups(len(candidates), _same_objects(candidates))
-    areas = torch.tensor([mask.area for mask in candidates.masks], dtype=torch.float32)
+    areas = np.array([mask.area for mask in candidates.masks], dtype=np.float32)
     masks, points, crop_boxes, scores, stability = [], [], [], [], []
     for members in groups:
         first, *others = (candidates.masks[index] for index in members)
         masks.append(first.joined(others) if others else first)
         points.append([point for index in members for point in candidates.points[index]])
         boxes = candidates.crop_boxes[members]
-        crop_boxes.append(torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)]))
-        weights = areas[members].clamp(min=1)
+        crop_boxes.append(np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)]))
+        weights = areas[members].clip(min=1)
         scores.append((candidates.scores[members] * weights).sum() / weights.sum())
         stability.append((candidates.stability[members] * weights).sum() / weights.sum())
     return replace(
         candidates,
         masks=masks,
-        boxes=run_length_boxes(masks),
-        scores=torch.stack(scores),
-        stability=torch.stack(stability),
+        boxes=mask_boxes(masks),
+        scores=np.stack(scores),
+        stability=np.stack(stability),
         points=points,
-        crop_boxes=torch.stack(crop_boxes),
+        crop_boxes=np.stack(crop_boxes),
         is_cut=candidates.is_cut[[members[0] for members in groups]],
     )
 

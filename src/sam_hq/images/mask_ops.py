@@ -1,16 +1,11 @@
-"""What mask generation asks of masks and boxes: scores, boxes, crop edges, suppression, run lengths.
+"""What mask generation asks of masks on their device: which scores and stabilities pass, and run lengths.
 
-Source: `utils/amg.py` of the package `segment-anything-hq` for the definitions; `torchvision.ops.nms` for the order of
-suppression. Nothing here needs torchvision.
+Source: `utils/amg.py` of the package `segment-anything-hq` for the definitions.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from sam_hq_numpy.box_suppression import unsuppressed
-from sam_hq_numpy.crop_grids import EDGE_TOLERANCE
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.mask_rle import RunLengthMask
 
@@ -28,72 +23,6 @@ def stability_scores(mask_logits: torch.Tensor, mask_threshold: float = 0.0, off
     """
     # The mask cut higher lies inside the one cut lower, so the counts are intersection and union.
     return _count(mask_logits > mask_threshold + offset) / _count(mask_logits > mask_threshold - offset)
-
-
-def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """The tightest box around each mask, as pixel indices.
-
-    Args:
-        masks: `(..., H, W)` boolean.
-
-    Returns:
-        `(..., 4)` int64, x0 y0 x1 y1 in pixels of the mask, both corners *inside* the mask; zeros for an empty mask.
-    """
-    height, width = masks.shape[-2:]
-    rows, columns = masks.any(-1), masks.any(-2)  # (..., H), (..., W)
-    if not masks.numel():
-        return torch.zeros(*masks.shape[:-2], 4, dtype=torch.int64, device=masks.device)
-    x0, y0 = columns.int().argmax(-1), rows.int().argmax(-1)
-    x1 = width - 1 - columns.flip(-1).int().argmax(-1)
-    y1 = height - 1 - rows.flip(-1).int().argmax(-1)
-    return torch.stack([x0, y0, x1, y1], -1) * rows.any(-1, keepdim=True)
-
-
-def touches_crop_edge(
-    boxes: torch.Tensor, crop_box: Sequence[float], image_size: Sequence[int], tolerance: float = EDGE_TOLERANCE
-) -> torch.Tensor:
-    """Whether a box ends at the edge of its crop where the image continues, so that its mask is probably cut.
-
-    Args:
-        boxes: `(N, 4)` x0 y0 x1 y1, in pixels of the crop.
-        crop_box: x0 y0 x1 y1 of the crop, in pixels of the photo.
-        image_size: Height and width of the photo.
-        tolerance: How near, in pixels, counts as touching.
-
-    Returns:
-        `(N,)` boolean.
-
-    Source: `is_box_near_crop_edge` of the authors' `utils/amg.py`: each side is held against the same side.
-    """
-    x0, y0, x1, y1 = crop_box
-    height, width = image_size
-    crop_sides = torch.tensor([x0, y0, x1, y1], dtype=torch.float32, device=boxes.device)
-    image_sides = torch.tensor([0, 0, width, height], dtype=torch.float32, device=boxes.device)
-    sides = boxes.float() + crop_sides[[0, 1, 0, 1]]
-    near_crop = (sides - crop_sides).abs() <= tolerance
-    near_image = (sides - image_sides).abs() <= tolerance
-    return (near_crop & ~near_image).any(-1)
-
-
-def non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
-    """Greedy suppression: of boxes that overlap by more than `iou_threshold`, only the best-scored stays.
-
-    Args:
-        boxes: `(N, 4)` x0 y0 x1 y1 of any dtype; other than float64 they are compared in float32.
-        scores: `(N,)` of any dtype, also another than that of the boxes.
-        iou_threshold: Overlap (IoU) above which the lower-scored box is removed.
-
-    Returns:
-        `(K,)` int64, the kept indices, best first; equal scores keep their order.
-
-    Source: agrees with `torchvision.ops.nms`, which also leaves two boxes without area beside each other.
-    """
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
-        raise ValueError(f"boxes must be (N, 4) and scores (N,), got {tuple(boxes.shape)} and {tuple(scores.shape)}")
-    order = scores.argsort(descending=True, stable=True)
-    # A loop of small steps: on the CPU even when the boxes are elsewhere.
-    sorted_boxes = boxes[order].to("cpu", torch.float64 if boxes.dtype == torch.float64 else torch.float32).numpy()
-    return order[torch.from_numpy(unsuppressed(sorted_boxes, iou_threshold)).to(order.device)]
 
 
 def passing_scores(scores: torch.Tensor, options: MaskGenerationOptions) -> torch.Tensor:
@@ -124,24 +53,6 @@ def passing_stability(stability: torch.Tensor, options: MaskGenerationOptions) -
     if options.stability_score_thresh > 0:  # NaN fails, but passes where nothing is asked
         return (stability >= options.stability_score_thresh).nonzero()[:, 0]
     return torch.arange(len(stability), device=stability.device)
-
-
-def small_crops_first(crop_boxes: torch.Tensor) -> torch.Tensor:
-    """Scores by which suppression prefers the masks of small crops.
-
-    Args:
-        crop_boxes: `(N, 4)` x0 y0 x1 y1.
-
-    Returns:
-        `(N,)` float32.
-    """
-    width, height = (crop_boxes[:, 2:] - crop_boxes[:, :2]).unbind(-1)
-    return 1 / (width * height).float()  # whole numbers divided would take the default dtype
-
-
-def run_length_boxes(masks: Sequence[RunLengthMask]) -> torch.Tensor:
-    """Boxes `(N, 4)` int64 of N masks, as `RunLengthMask.box` gives them."""
-    return torch.tensor([mask.box() for mask in masks], dtype=torch.int64).reshape(-1, 4)
 
 
 def encode_masks(masks: torch.Tensor) -> list[RunLengthMask]:

@@ -8,22 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sam_hq_numpy.crop_grids import layer_crop_boxes, layer_point_grids
+from sam_hq_numpy.box_suppression import best_boxes, small_crops_first
+from sam_hq_numpy.crop_grids import layer_crop_boxes, layer_point_grids, touches_crop_edge
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
-from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.mask_rle import RunLengthMask, mask_boxes
 from sam_hq_numpy.value_ranges import InputRange
 
 from .image_loading import photo_pixels
-from .mask_ops import (
-    encode_masks,
-    non_maximum_suppression,
-    passing_scores,
-    passing_stability,
-    run_length_boxes,
-    small_crops_first,
-    stability_scores,
-    touches_crop_edge,
-)
+from .mask_ops import encode_masks, passing_scores, passing_stability, stability_scores
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -129,11 +121,11 @@ class MaskGenerationProcessing:
         logits, scores = logits[passing.to(logits.device)], scores[passing]
         stable = passing_stability(stability_scores(logits, mask_threshold, stability_score_offset), options)
         found = encode_masks(logits[stable] > mask_threshold)
-        boxes = run_length_boxes(found)
-        whole = (~touches_crop_edge(boxes, crop_box, size)).nonzero()[:, 0]
+        boxes = mask_boxes(found)
+        whole = np.flatnonzero(~touches_crop_edge(boxes, crop_box, size))
         x0, y0 = crop_box[:2]
-        rles = [{**found[i].pasted(x0, y0, size).to_uncompressed(), "crop_box": crop_box} for i in whole.tolist()]
-        return rles, scores[stable.cpu()][whole], boxes[whole] + torch.tensor([x0, y0, x0, y0])
+        rles = [{**found[i].pasted(x0, y0, size).to_uncompressed(), "crop_box": crop_box} for i in whole]
+        return rles, scores[stable.cpu()][whole], torch.from_numpy(boxes[whole] + np.array([x0, y0, x0, y0]))
 
     def post_process_for_mask_generation(
         self,
@@ -154,18 +146,17 @@ class MaskGenerationProcessing:
             K masks `(H, W)` boolean, scores `(K,)`, run-length masks, boxes `(K, 4)`.
         """
         crop_boxes = [tuple(rle.get("crop_box", (0, 0, rle["size"][1], rle["size"][0]))) for rle in all_masks]
-        boxes, scores = all_boxes.cpu(), all_scores.cpu()
+        boxes, scores = all_boxes.cpu().float().numpy(), all_scores.cpu().float().numpy()
         crops = list(dict.fromkeys(crop_boxes))
-        kept = torch.zeros(0, dtype=torch.int64)
+        kept = np.zeros(0, dtype=np.int64)
         for crop in crops:
-            members = torch.tensor([index for index, own in enumerate(crop_boxes) if own == crop], dtype=torch.int64)
-            best = non_maximum_suppression(boxes[members], scores[members], crops_nms_thresh)
-            kept = torch.cat([kept, members[best]])
+            members = np.array([index for index, own in enumerate(crop_boxes) if own == crop], dtype=np.int64)
+            kept = np.concatenate([kept, members[best_boxes(boxes[members], scores[members], crops_nms_thresh)]])
         if len(crops) > 1:
-            of_kept = small_crops_first(torch.tensor(crop_boxes)[kept])
-            kept = kept[non_maximum_suppression(boxes[kept], of_kept, crops_nms_thresh)]
-        masks = [RunLengthMask.from_dict(all_masks[index]) for index in kept.tolist()]
-        return [mask.to_mask() for mask in masks], scores[kept], [mask.to_uncompressed() for mask in masks], boxes[kept]
+            kept = kept[best_boxes(boxes[kept], small_crops_first(np.array(crop_boxes)[kept]), crops_nms_thresh)]
+        masks = [RunLengthMask.from_dict(all_masks[index]) for index in kept]
+        rles = [mask.to_uncompressed() for mask in masks]
+        return [mask.to_mask() for mask in masks], all_scores.cpu()[kept], rles, all_boxes.cpu()[kept]
 
 
 def points_in_frame(grid: np.ndarray, size: Sequence[int], reshaped_size: Sequence[int]) -> torch.Tensor:

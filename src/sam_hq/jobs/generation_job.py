@@ -9,8 +9,8 @@ from typing import Any
 
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.listing import image_key
+from sam_hq_numpy.mask_candidates import MaskCandidates
 
-from ..generation.candidates import MaskCandidates
 from ..generation.generator import SamHQMaskGenerator
 from ..images.large_photos import PhotoRegions
 from ..photo_embeddings import PhotoEmbeddings
