@@ -4,7 +4,7 @@ Source: `automatic_mask_generator.py` of the package `segment-anything-hq` for t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,11 +45,19 @@ class MaskCandidates:
     @classmethod
     def joined(cls, groups: Sequence["MaskCandidates"]) -> "MaskCandidates":
         """All masks of several groups, in order."""
-        boxes, scores = np.zeros((0, 4), dtype=np.int64), np.zeros(0, dtype=np.float32)
-        every = (cls([], boxes, scores, scores, [], boxes, np.zeros(0, dtype=bool)), *groups)
-        parts = {field.name: [getattr(group, field.name) for group in every] for field in fields(cls)}
-        lists = {name: [one for part in parts.pop(name) for one in part] for name in ("masks", "points")}
-        return cls(**lists, **{name: np.concatenate(arrays) for name, arrays in parts.items()})
+
+        def gathered(name: str, dtype: type, *shape: int) -> np.ndarray:
+            return np.concatenate([np.zeros((0, *shape), dtype), *(getattr(group, name) for group in groups)])
+
+        return cls(
+            masks=[mask for group in groups for mask in group.masks],
+            boxes=gathered("boxes", np.int64, 4),
+            scores=gathered("scores", np.float32),
+            stability=gathered("stability", np.float32),
+            points=[points for group in groups for points in group.points],
+            crop_boxes=gathered("crop_boxes", np.int64, 4),
+            is_cut=gathered("is_cut", bool),
+        )
 
     def selected(self, indices: np.ndarray) -> "MaskCandidates":
         """The masks at `indices`, in that order."""

@@ -124,7 +124,7 @@ class MaskGenerationProcessing:
         boxes = mask_boxes(found)
         whole = np.flatnonzero(~touches_crop_edge(boxes, crop_box, size))
         x0, y0 = crop_box[:2]
-        rles = [{**found[i].pasted(x0, y0, size).to_uncompressed(), "crop_box": crop_box} for i in whole]
+        rles = [{**found[i].pasted(x0, y0, size).to_uncompressed(), "crop_box": crop_box} for i in whole.tolist()]
         return rles, scores[stable.cpu()][whole], torch.from_numpy(boxes[whole] + np.array([x0, y0, x0, y0]))
 
     def post_process_for_mask_generation(
@@ -154,7 +154,7 @@ class MaskGenerationProcessing:
             kept = np.concatenate([kept, members[best_boxes(boxes[members], scores[members], crops_nms_thresh)]])
         if len(crops) > 1:
             kept = kept[best_boxes(boxes[kept], small_crops_first(np.array(crop_boxes)[kept]), crops_nms_thresh)]
-        masks = [RunLengthMask.from_dict(all_masks[index]) for index in kept]
+        masks = [RunLengthMask.from_dict(all_masks[index]) for index in kept.tolist()]
         rles = [mask.to_uncompressed() for mask in masks]
         return [mask.to_mask() for mask in masks], all_scores.cpu()[kept], rles, all_boxes.cpu()[kept]
 
