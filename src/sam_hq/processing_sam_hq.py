@@ -9,16 +9,16 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from sam_hq_numpy.frame_sizes import size_pairs
+from sam_hq_numpy.json_files import read_json
 from sam_hq_numpy.number_limits import shown
 from sam_hq_numpy.prompt_labels import PADDING_LABEL
 from sam_hq_numpy.prompt_nesting import (
-    boxes_per_image,
-    labels_per_object,
+    check_every_object_has_points,
     masks_per_object,
+    nested_prompts,
     object_counts,
     pad_points,
     pad_stacks,
-    points_per_object,
 )
 from sam_hq_numpy.prompt_warnings import warn_about_prompts
 
@@ -164,7 +164,7 @@ class SamHQProcessor(ProcessorMixin):
             segmentation_maps = masks_per_object(segmentation_maps, batch_size, "segmentation_maps")
         if input_masks is not None:
             input_masks = masks_per_object(input_masks, batch_size, "input_masks")
-        points, labels, boxes = _nested_prompts(batch_size, input_points, input_labels, input_boxes)
+        points, labels, boxes = nested_prompts(batch_size, input_points, input_labels, input_boxes)
         prompts = _padded_prompts(batch_size, points, labels, boxes, input_masks, segmentation_maps)
 
         if images is None:
@@ -234,17 +234,6 @@ def _merged_options(kwargs: dict) -> dict:
     return known_options(options)
 
 
-def _nested_prompts(
-    batch_size: int, input_points: Any, input_labels: Any, input_boxes: Any
-) -> tuple[list | None, list | None, list | None]:
-    if input_labels is not None and input_points is None:
-        raise ValueError("input_labels were given without input_points, every label belongs to a point")
-    points = points_per_object(input_points, batch_size) if input_points is not None else None
-    labels = labels_per_object(input_labels, points) if points is not None else None
-    boxes = boxes_per_image(input_boxes, batch_size) if input_boxes is not None else None
-    return points, labels, boxes
-
-
 def _padded_prompts(
     batch_size: int,
     points: list[list] | None,
@@ -261,7 +250,7 @@ def _padded_prompts(
     prompts = {}
     if points is not None and labels is not None:
         if boxes is None and masks is None:
-            _check_every_object_has_points(points)
+            check_every_object_has_points(points)
         if not any(counts):
             prompts["input_points"] = torch.zeros(batch_size, 0, 1, 2, dtype=torch.float64)
             prompts["input_labels"] = torch.zeros(batch_size, 0, 1, dtype=torch.int64)
@@ -280,22 +269,12 @@ def _padded_prompts(
     return prompts
 
 
-def _check_every_object_has_points(points: list[list]) -> None:
-    for i, image in enumerate(points):
-        for j, of_object in enumerate(image):
-            if len(of_object) == 0:
-                raise ValueError(f"input_points[{i}][{j}] has no point, and the object has neither a box nor a mask")
-
-
 def _check_files(directory: Path) -> None:
     """Refuse the first of a directory's files that holds no fields, by its name."""
     for name in ("processor_config.json", "preprocessor_config.json", "config.json"):
         if not (file := directory / name).is_file():
             continue
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{str(file)!r} is not JSON: {error}") from error
+        content = read_json(file)
         if isinstance(content, dict):
             content = content.get("image_processor", content)
         if not isinstance(content, dict):

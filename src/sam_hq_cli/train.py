@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 DESCRIPTION = """\
@@ -189,19 +188,12 @@ def _start(args: argparse.Namespace, seed: int) -> tuple[Any, Any]:
 
 
 def _from_scratch(config_file: str, seed: int) -> tuple[Any, Any]:
-    import json
-
     import sam_hq
     from sam_hq.hub.conversion import processor_for
     from sam_hq.training.initialisation import start_from_scratch
+    from sam_hq_numpy.json_files import read_json_object
 
-    try:
-        fields = json.loads(Path(config_file).read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"--config {config_file!r} is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"--config {config_file!r} must hold an object, got {type(fields).__name__}")
-    config = sam_hq.SamHQConfig.from_dict(fields)
+    config = sam_hq.SamHQConfig.from_dict(read_json_object(config_file))
     return start_from_scratch(sam_hq.SamHQModel(config), seed), processor_for(config)
 
 

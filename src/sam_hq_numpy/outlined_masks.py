@@ -7,11 +7,9 @@ what it gets: coordinates and sizes are checked here.
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,21 +22,6 @@ _MARGIN = 1.0
 # Pixels that the lines of one object may pass: what draws them takes memory for each.
 _LONGEST_OUTLINE = 4_000_000
 _CIRCLE_VERTICES = 128
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file in UTF-8, with or without a byte order mark.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ValueError: It is no JSON.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
 
 
 def check_drawing() -> None:

@@ -111,6 +111,46 @@ def boxes_per_image(input_boxes: Any, batch_size: int) -> list[np.ndarray]:
     return [_rows(image, 4, f"input_boxes[{i}]") for i, image in enumerate(images)]
 
 
+def nested_prompts(
+    batch_size: int, input_points: Any, input_labels: Any, input_boxes: Any
+) -> tuple[list[list[np.ndarray]] | None, list[list[np.ndarray]] | None, list[np.ndarray] | None]:
+    """Split points, their labels and boxes by image and object.
+
+    Args:
+        batch_size: Number of images.
+        input_points: See `points_per_object`, or None.
+        input_labels: See `labels_per_object`.
+        input_boxes: See `boxes_per_image`, or None.
+
+    Returns:
+        Points, labels and boxes, each None where it was not given; labels wherever there are points.
+
+    Raises:
+        TypeError: No nested numbers.
+        ValueError: Another nesting, another number of images, or labels without points.
+    """
+    if input_labels is not None and input_points is None:
+        raise ValueError("input_labels were given without input_points, every label belongs to a point")
+    points = None if input_points is None else points_per_object(input_points, batch_size)
+    labels = None if points is None else labels_per_object(input_labels, points)
+    return points, labels, None if input_boxes is None else boxes_per_image(input_boxes, batch_size)
+
+
+def check_every_object_has_points(points: list[list[np.ndarray]]) -> None:
+    """Refuse objects that nothing shows, where points are the only prompts.
+
+    Args:
+        points: What `points_per_object` returned.
+
+    Raises:
+        ValueError: An object without points.
+    """
+    for i, image in enumerate(points):
+        for j, of_object in enumerate(image):
+            if len(of_object) == 0:
+                raise ValueError(f"input_points[{i}][{j}] has no point, and the object has neither a box nor a mask")
+
+
 def masks_per_object(masks: Any, batch_size: int, name: str) -> list[list[torch.Tensor]]:
     """Split masks by image and object.
 

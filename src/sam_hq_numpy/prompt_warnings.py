@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
@@ -100,6 +101,30 @@ def warn_about_prompt(message: str, stacklevel: int = 3) -> None:
         warnings.warn(_in_callers_words.get()(message), PromptWarning, stacklevel=stacklevel)
 
 
+def holds_labels(logits: Any) -> bool:
+    """Whether what should be logits can only be a label map: three or more whole numbers, none of them below 0.
+
+    Args:
+        logits: (h, w) floating point, an array or a tensor.
+    """
+    low, high = logits.min(), logits.max()
+    is_whole = low >= 0 and (logits == logits.round()).all()
+    return bool(is_whole and ((logits != low) & (logits != high)).any())
+
+
+def warn_if_labels(name: str, logits: Any, stacklevel: int = 3) -> None:
+    """Warn about a mask prompt that is taken for logits, but can only be a label map.
+
+    Args:
+        name: Of the prompt.
+        logits: See `holds_labels`.
+        stacklevel: As `warn_about_prompts`.
+    """
+    if holds_labels(logits):
+        message = f"{name} is read as logits, but seems to be a label map; give each object a mask of its own"
+        warn_about_prompt(message, stacklevel + 1)
+
+
 def _box_mistake(box: np.ndarray, size: tuple[int, int]) -> str | None:
     x0, y0, x1, y1 = box
     if _are_fractions(box, size):
@@ -145,8 +170,10 @@ def _in_image(size: tuple[int, int]) -> str:
 
 __all__ = [
     "PromptWarning",
+    "holds_labels",
     "messages_in_words_of",
     "prompts_already_checked",
     "warn_about_prompt",
     "warn_about_prompts",
+    "warn_if_labels",
 ]

@@ -1,8 +1,9 @@
 """What an exported directory says about itself: its two graphs, and the file beside them that must say the same."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+
+from sam_hq_numpy.json_files import read_json_object
 
 from .metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
 from .metadata_fields import FIELDS, read_field
@@ -42,7 +43,7 @@ def directory_metadata(
 
 def _check_file(path: Path, graphs: Mapping[str, Mapping[str, str]]) -> None:
     """Refuse a file whose settings are those of no graph; in an encoder of 8 bits `dtype` may be another."""
-    strings = _read_strings(path)
+    strings = read_json_object(path)
     GraphMetadata.from_strings(strings, repr(str(path)))
     for key in sorted({*strings, *FIELDS} - {*_MAY_DIFFER}):
         said = _setting(strings, key, str(path))
@@ -58,13 +59,3 @@ def _check_file(path: Path, graphs: Mapping[str, Mapping[str, str]]) -> None:
 def _setting(strings: Mapping[str, str], key: str, source: str) -> object:
     """What is meant by a key: two ways to write a number are one setting."""
     return read_field(strings, key, source) if key in FIELDS else strings.get(key)
-
-
-def _read_strings(path: Path) -> dict[str, str]:
-    try:
-        strings = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
-    if not isinstance(strings, dict):
-        raise ValueError(f"{str(path)!r} must hold an object, got {type(strings).__name__}")
-    return strings

@@ -8,13 +8,12 @@ import numpy as np
 from sam_hq_numpy.number_limits import counted
 from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, PADDING_LABEL, POINT_LABELS, ROUGH_MASK_LOGIT
 from sam_hq_numpy.prompt_nesting import (
-    boxes_per_image,
-    labels_per_object,
+    check_every_object_has_points,
+    nested_prompts,
     object_counts,
     padded_objects,
-    points_per_object,
 )
-from sam_hq_numpy.prompt_warnings import warn_about_prompt, warn_about_prompts
+from sam_hq_numpy.prompt_warnings import warn_about_prompt, warn_about_prompts, warn_if_labels
 
 PROMPT_INPUTS = ("input_points", "input_labels", "input_boxes", "has_box", "input_masks", "has_mask")
 
@@ -50,18 +49,16 @@ def decoder_prompts(
         ValueError: If a prompt is misshapen or not finite, or prompts contradict each other.
     """
     batch_size = len(original_sizes)
-    if input_labels is not None and input_points is None:
-        raise ValueError("input_labels were given without input_points, every label belongs to a point")
-    points = None if input_points is None else points_per_object(input_points, batch_size)
-    boxes = None if input_boxes is None else boxes_per_image(input_boxes, batch_size)
+    points, labels, boxes = nested_prompts(batch_size, input_points, input_labels, input_boxes)
     masks = None if input_masks is None else _mask_stacks(input_masks, batch_size, mask_size)
     counts = object_counts(batch_size, input_points=points, input_boxes=boxes, input_masks=masks) or [1] * batch_size
     objects = max(counts)
     valid = np.arange(objects) < np.array(counts)[:, None]
     scales = np.array(reshaped_sizes, dtype=np.float64)[:, ::-1] / np.array(original_sizes, dtype=np.float64)[:, ::-1]
-    labels = None if points is None else labels_per_object(input_labels, points)
+    if points is not None and boxes is None and masks is None:
+        check_every_object_has_points(points)
     prompts = {
-        **_points(points, labels, (batch_size, objects), scales, alone=boxes is None and masks is None),
+        **_points(points, labels, (batch_size, objects), scales),
         **_boxes(boxes, valid, scales),
         "input_masks": np.zeros((batch_size, objects, mask_size, mask_size), dtype=np.float32),
         "has_mask": np.zeros_like(valid) if masks is None else valid,
@@ -77,7 +74,6 @@ def _points(
     labels: list[list[np.ndarray]] | None,
     shape: Size,
     scales: np.ndarray,
-    alone: bool,
 ) -> dict[str, np.ndarray]:
     if points is None or labels is None:
         return {
@@ -88,12 +84,10 @@ def _points(
     for i, image in enumerate(points):
         for j, of_object in enumerate(image):
             scaled[i].append(_in_float32(f"input_points[{i}][{j}]", of_object, scales[i]))
-            if alone and not len(of_object):
-                raise ValueError(f"input_points[{i}][{j}] has no point, and the object has neither a box nor a mask")
             if not np.isin(labels[i][j], POINT_LABELS).all():
                 raise ValueError(f"input_labels[{i}][{j}] may hold {POINT_LABELS}, got {labels[i][j].tolist()}")
     if not any(len(of_object) for image in points for of_object in image):
-        return _points(None, None, shape, scales, alone)
+        return _points(None, None, shape, scales)
     return {
         "input_points": padded_objects(scaled, (2,), 0.0),
         "input_labels": padded_objects(labels, (), PADDING_LABEL).astype(np.int64),
@@ -148,9 +142,7 @@ def _mask_logits(name: str, mask: np.ndarray) -> np.ndarray:
             f"{name} must be finite floating point logits of at most {LARGEST_LOGIT:g}, or a mask of zeros and ones, "
             f"got {mask.dtype} of up to {largest:g}"
         )
-    if (mask >= 0).all() and (mask == np.round(mask)).all() and len(np.unique(mask)) > 2:
-        message = f"{name} is read as logits, but seems to be a label map; give each object a mask of its own"
-        warn_about_prompt(message, stacklevel=8)
+    warn_if_labels(name, mask, stacklevel=8)
     return mask.astype(np.float32)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from conftest import small_model
-from sam_hq.model.prompt_validation import validate_embeddings, validate_prompts
+from sam_hq.model.prompt_validation import validate_prompts
 from sam_hq_numpy.prompt_warnings import PromptWarning, prompts_already_checked
 
 POINTS = torch.rand(2, 3, 4, 2) * 100
@@ -99,45 +99,6 @@ def test_shape_checks_can_be_traced():
 
     compiled = torch.compile(count, fullgraph=True, backend="eager")
     assert torch.equal(compiled(POINTS, BOXES), count(POINTS, BOXES))
-
-
-IMAGE_EMBEDDINGS = torch.zeros(2, 8, 4, 4)
-INTERMEDIATE = [torch.zeros(2, 4, 4, 6)]
-HQ_FEATURES = torch.zeros(2, 1, 16, 16)
-
-
-def test_cached_embeddings_pass_with_either_high_quality_part():
-    for parts in ({"intermediate_embeddings": INTERMEDIATE}, {"hq_features": HQ_FEATURES}):
-        assert validate_embeddings(image_embeddings=IMAGE_EMBEDDINGS, image_embedding_size=4, **parts) == 2
-
-
-@pytest.mark.parametrize(
-    ("embeddings", "error", "message"),
-    [
-        ({"image_embeddings": IMAGE_EMBEDDINGS}, ValueError, "intermediate_embeddings is missing"),
-        ({"image_embeddings": None, "intermediate_embeddings": INTERMEDIATE}, ValueError, "image_embeddings is miss"),
-        ({"image_embeddings": IMAGE_EMBEDDINGS[0], "hq_features": HQ_FEATURES}, ValueError, "must have 4 dimensions"),
-        ({"image_embeddings": IMAGE_EMBEDDINGS, "intermediate_embeddings": []}, TypeError, "a list with at least one"),
-        (
-            {"image_embeddings": IMAGE_EMBEDDINGS, "intermediate_embeddings": INTERMEDIATE[0]},
-            TypeError,
-            r"a list with at least one tensor, got a tensor of shape \(2, 4, 4, 6\)",
-        ),
-        (
-            {"image_embeddings": IMAGE_EMBEDDINGS, "intermediate_embeddings": [INTERMEDIATE[0][:1]]},
-            ValueError,
-            r"intermediate_embeddings\[0\] is of a batch of 1, image_embeddings of a batch of 2",
-        ),
-        (
-            {"image_embeddings": IMAGE_EMBEDDINGS, "hq_features": HQ_FEATURES, "image_embedding_size": 8},
-            ValueError,
-            r"image_embeddings has a grid of \(4, 4\), the model has \(8, 8\)",
-        ),
-    ],
-)
-def test_bad_embeddings_are_named(embeddings, error, message):
-    with pytest.raises(error, match=message):
-        validate_embeddings(**embeddings)
 
 
 DISC = (torch.arange(256).reshape(16, 16) % 16 < 7).float()

@@ -7,13 +7,8 @@ from typing import Any
 import numpy as np
 
 from sam_hq_numpy.coco_fields import CocoIds, id_text, is_crowd
-from sam_hq_numpy.outlined_masks import (
-    check_drawing,
-    coco_mask,
-    labelme_masks,
-    read_json,
-    yolo_masks,
-)
+from sam_hq_numpy.json_files import read_json
+from sam_hq_numpy.outlined_masks import check_drawing, coco_mask, labelme_masks, yolo_masks
 from sam_hq_numpy.photo_files import image_suffixes
 from sam_hq_numpy.stored_masks import UnreadableMaskError
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sam_hq_numpy.outlined_masks import read_json
+from sam_hq_numpy.json_files import read_json
 
 from .mask_folders import ImageMaskFolder
 from .masked_images import BadDataReport, MaskedImages, NothingFoundError, pictures_below

@@ -6,10 +6,9 @@ import torch
 
 from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, ROUGH_MASK_LOGIT
 from sam_hq_numpy.prompt_nesting import masks_per_object
-from sam_hq_numpy.prompt_warnings import warn_about_prompt
+from sam_hq_numpy.prompt_warnings import warn_about_prompt, warn_if_labels
 
 from ..model.losses import IGNORED_LABEL
-from ..model.prompt_validation import holds_labels
 from .mask_frames import photo_masks_to_logits
 
 _FAINTEST = 64  # the brightest value of 255 that shades may have
@@ -124,8 +123,8 @@ def _checked_logits(mask: torch.Tensor, name: str) -> torch.Tensor:
         raise ValueError(f"{name} must be finite logits of at most {LARGEST_LOGIT:g}, got {largest:g}")
     if mask.min() >= 0 and largest <= 1:
         warn_about_prompt(f"{name} holds only numbers from 0 to 1, but is read as logits; torch.logit makes them so")
-    elif holds_labels(mask):
-        warn_about_prompt(f"{name} is read as logits, but seems to be a label map; give each object a mask of its own")
+    else:
+        warn_if_labels(name, mask)
     return mask
 
 

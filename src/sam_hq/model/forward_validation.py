@@ -4,11 +4,11 @@ import warnings
 
 import torch
 
-from sam_hq_numpy.number_limits import check_flag
+from sam_hq_numpy.number_limits import check_flag, shown
 
 from ..configuration_sam_hq import AnyVisionConfig, SamHQConfig
 from .losses import IGNORED_LABEL
-from .prompt_validation import validate_embeddings
+from .prompt_validation import check_real_tensor, check_within
 
 # Normalised pixels are within 3 of 0, those of 0 to 255 that were not rescaled within 1200.
 _LARGEST_PIXEL = 1e4
@@ -38,12 +38,7 @@ def check_pixel_values(pixel_values: torch.Tensor, config: AnyVisionConfig) -> N
     if pixel_values.layout != torch.strided:
         raise TypeError(f"pixel_values must be a plain tensor, got a {pixel_values.layout} one")
     if not (torch.compiler.is_compiling() or pixel_values.is_meta):
-        low, high = pixel_values.detach().aminmax()
-        if not (low >= -_LARGEST_PIXEL and high <= _LARGEST_PIXEL):  # NaN is not either
-            raise ValueError(
-                f"pixel_values must be finite and between {-_LARGEST_PIXEL:g} and {_LARGEST_PIXEL:g}, got "
-                f"{low.item():g} to {high.item():g}"
-            )
+        check_within("pixel_values", pixel_values, _LARGEST_PIXEL)
 
 
 def check_image_inputs(
@@ -99,24 +94,34 @@ def check_embeddings(
         TypeError: If they are not tensors.
         ValueError: If a part is missing, is of another batch, or is not what this model makes.
     """
+    if image_embeddings is None:
+        raise ValueError("image_embeddings is missing: intermediate_embeddings and hq_features only go along with it")
+    if intermediate_embeddings is None and hq_features is None:
+        raise ValueError(
+            "intermediate_embeddings is missing: image_embeddings alone would drop the high-quality branch; "
+            "get_image_embeddings returns both, pass both back"
+        )
     grid, width = config.vision_config.image_embedding_size, config.vision_config.output_channels
-    validate_embeddings(
-        image_embeddings=image_embeddings,
-        intermediate_embeddings=intermediate_embeddings,
-        hq_features=hq_features,
-        image_embedding_size=grid,
-    )
     parts = [("image_embeddings", image_embeddings, (width, grid, grid))]
     if intermediate_embeddings is not None:
+        if not isinstance(intermediate_embeddings, list | tuple) or not intermediate_embeddings:
+            got = intermediate_embeddings
+            described = f"a tensor of shape {tuple(got.shape)}" if isinstance(got, torch.Tensor) else shown(got, 80)
+            raise TypeError(f"intermediate_embeddings must be a list with at least one tensor, got {described}")
         wanted = (grid, grid, config.vision_config.intermediate_size)
         parts.append(("intermediate_embeddings[0]", intermediate_embeddings[0], wanted))
     if hq_features is not None:
         parts.append(("hq_features", hq_features, (width // 8, 4 * grid, 4 * grid)))
     for name, part, wanted in parts:
+        check_real_tensor(name, part)
         if not part.is_floating_point():
             raise TypeError(f"{name} must hold floating point numbers, got {part.dtype}")
         if tuple(part.shape[1:]) != wanted:
             raise ValueError(f"{name} must have shape (images, {str(wanted)[1:]}, got {tuple(part.shape)}")
+        if part.shape[0] != image_embeddings.shape[0]:
+            raise ValueError(
+                f"{name} is of a batch of {part.shape[0]}, image_embeddings of a batch of {image_embeddings.shape[0]}"
+            )
         # The sum is the quickest that is not finite where one number is not.
         if not torch.compiler.is_compiling() and not torch.isfinite(part.detach().sum(dtype=torch.float32)):
             raise ValueError(f"{name} must be finite, got NaN or infinity")

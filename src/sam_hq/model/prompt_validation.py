@@ -1,18 +1,17 @@
 """The rules that prompts have to keep, in one place for the processor and for the model's forward.
 
-Shapes: B images, P objects per image, N points per object, (h, w) the side lengths of low-resolution mask logits.
+Shapes: B images, P objects per image, N points per object, s the side of low-resolution mask logits.
 Coordinates are x, y in pixels of the resized image. Prompts outside the image are allowed: the positional
 encoding is defined everywhere and a box that reaches over the border is an ordinary answer of a detector.
 """
 
 import itertools
-from collections.abc import Sequence
 
 import torch
 
 from sam_hq_numpy.number_limits import counted
 from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, POINT_LABELS
-from sam_hq_numpy.prompt_warnings import warn_about_prompt
+from sam_hq_numpy.prompt_warnings import holds_labels, warn_about_prompt
 
 
 def check_points(input_points: torch.Tensor, check_values: bool = True) -> None:
@@ -26,7 +25,7 @@ def check_points(input_points: torch.Tensor, check_values: bool = True) -> None:
         TypeError: Not a tensor of real numbers.
         ValueError: Wrong rank, no point at all, or NaN or infinity.
     """
-    _check_real_tensor("input_points", input_points)
+    check_real_tensor("input_points", input_points)
     if input_points.ndim != 4 or input_points.shape[-1] != 2 or _is_without_data(input_points):
         raise ValueError(
             "input_points must have shape (images, objects, points, 2) with at least one image and point, "
@@ -50,7 +49,7 @@ def check_labels(input_labels: torch.Tensor, input_points: torch.Tensor | None, 
     """
     if input_points is None:
         raise ValueError("input_labels were given without input_points, every label belongs to a point")
-    _check_real_tensor("input_labels", input_labels, allow_bool=True)
+    check_real_tensor("input_labels", input_labels, allow_bool=True)
     if input_labels.shape != input_points.shape[:-1]:
         raise ValueError(
             f"input_labels must have one label per point, shape {tuple(input_points.shape[:-1])} for input_points of "
@@ -78,7 +77,7 @@ def check_boxes(input_boxes: torch.Tensor, check_values: bool = True) -> None:
         TypeError: Not a tensor of real numbers.
         ValueError: Wrong rank, NaN or infinity, or corners in the wrong order.
     """
-    _check_real_tensor("input_boxes", input_boxes)
+    check_real_tensor("input_boxes", input_boxes)
     if input_boxes.ndim != 3 or input_boxes.shape[-1] != 4 or _is_without_data(input_boxes):
         raise ValueError(
             f"input_boxes must have shape (images, objects, 4) with at least one image, got {tuple(input_boxes.shape)}"
@@ -91,32 +90,32 @@ def check_boxes(input_boxes: torch.Tensor, check_values: bool = True) -> None:
             raise ValueError(f"input_boxes must be x0, y0, x1, y1 with x1 >= x0 and y1 >= y0, got {box}")
 
 
-def check_masks(input_masks: torch.Tensor, mask_input_size: int | tuple[int, int], check_values: bool = True) -> None:
+def check_masks(input_masks: torch.Tensor, mask_input_size: int, check_values: bool = True) -> None:
     """Check low-resolution mask prompts.
 
     Args:
-        input_masks: (B, P, h, w) logits in the padded model frame.
-        mask_input_size: The side, or (h, w), that the model takes: four times its embedding grid.
+        input_masks: (B, P, s, s) logits in the padded model frame.
+        mask_input_size: The side that the model takes: four times its embedding grid.
         check_values: Look at the numbers too, not only at shape and dtype.
 
     Raises:
         TypeError: Not a tensor of floating point numbers.
         ValueError: Wrong rank or size, NaN or infinity.
     """
-    _check_real_tensor("input_masks", input_masks)
+    check_real_tensor("input_masks", input_masks)
     if not input_masks.is_floating_point():
         raise TypeError(
             f"input_masks must be floating point logits, got {input_masks.dtype}; "
             "the processor turns rough masks at photo size into logits"
         )
-    height, width = _pair(mask_input_size)
-    if input_masks.ndim != 4 or tuple(input_masks.shape[-2:]) != (height, width) or _is_without_data(input_masks):
+    sides = (mask_input_size, mask_input_size)
+    if input_masks.ndim != 4 or tuple(input_masks.shape[-2:]) != sides or _is_without_data(input_masks):
         raise ValueError(
-            f"input_masks must have shape (images, objects, {height}, {width}) with at least one image, "
+            f"input_masks must have shape (images, objects, {sides[0]}, {sides[1]}) with at least one image, "
             f"got {tuple(input_masks.shape)}"
         )
     if check_values:
-        _check_within("input_masks", input_masks, LARGEST_LOGIT)
+        check_within("input_masks", input_masks, LARGEST_LOGIT)
         _warn_of_masks_as_logits(input_masks)
 
 
@@ -148,7 +147,7 @@ def check_counts(batch_size: int, **prompts: torch.Tensor | None) -> int:
 def validate_prompts(
     *,
     batch_size: int,
-    mask_input_size: int | tuple[int, int],
+    mask_input_size: int,
     input_points: torch.Tensor | None = None,
     input_labels: torch.Tensor | None = None,
     input_boxes: torch.Tensor | None = None,
@@ -159,11 +158,11 @@ def validate_prompts(
 
     Args:
         batch_size: Number of images.
-        mask_input_size: The side, or (h, w), of the mask prompts that the model takes.
+        mask_input_size: The side of the mask prompts that the model takes.
         input_points: (B, P, N, 2).
         input_labels: (B, P, N).
         input_boxes: (B, P, 4).
-        input_masks: (B, P, h, w).
+        input_masks: (B, P, s, s).
         check_values: Look at the numbers too; shapes, dtypes and counts alone need no synchronisation with a GPU
             and can be traced.
 
@@ -185,69 +184,6 @@ def validate_prompts(
     return check_counts(batch_size, input_points=input_points, input_boxes=input_boxes, input_masks=input_masks)
 
 
-def validate_embeddings(
-    *,
-    image_embeddings: torch.Tensor | None,
-    intermediate_embeddings: Sequence[torch.Tensor] | None = None,
-    hq_features: torch.Tensor | None = None,
-    image_embedding_size: int | tuple[int, int] | None = None,
-) -> int:
-    """Check cached embeddings that take the place of the image.
-
-    Args:
-        image_embeddings: (B, C, grid, grid).
-        intermediate_embeddings: List of (B, grid, grid, width of the encoder).
-        hq_features: (B, c, 4 * grid, 4 * grid), made from both; either of the two is enough.
-        image_embedding_size: The grid side, or (rows, columns), that the model has.
-
-    Returns:
-        B, the number of images.
-
-    Raises:
-        TypeError: Not tensors, or not a list of them.
-        ValueError: One of the two parts is missing, a wrong rank or grid, or parts of different batches.
-    """
-    if image_embeddings is None:
-        raise ValueError("image_embeddings is missing: intermediate_embeddings and hq_features only go along with it")
-    if intermediate_embeddings is None and hq_features is None:
-        raise ValueError(
-            "intermediate_embeddings is missing: image_embeddings alone would drop the high-quality branch; "
-            "get_image_embeddings returns both, pass both back"
-        )
-    parts: dict[str, tuple[torch.Tensor, tuple[int, int] | None]] = {"image_embeddings": (image_embeddings, (2, 3))}
-    if intermediate_embeddings is not None:
-        if not isinstance(intermediate_embeddings, list | tuple) or not intermediate_embeddings:
-            raise TypeError(
-                "intermediate_embeddings must be a list with at least one tensor, "
-                f"got {_described(intermediate_embeddings)}"
-            )
-        parts["intermediate_embeddings[0]"] = (intermediate_embeddings[0], (1, 2))
-    if hq_features is not None:
-        parts["hq_features"] = (hq_features, None)
-    for name, (part, grid_axes) in parts.items():
-        _check_real_tensor(name, part)
-        if part.ndim != 4:
-            raise ValueError(f"{name} must have 4 dimensions, got shape {tuple(part.shape)}")
-        if part.shape[0] != image_embeddings.shape[0]:
-            raise ValueError(
-                f"{name} is of a batch of {part.shape[0]}, image_embeddings of a batch of {image_embeddings.shape[0]}"
-            )
-        if image_embedding_size is not None and grid_axes is not None:
-            grid = tuple(part.shape[axis] for axis in grid_axes)
-            if grid != _pair(image_embedding_size):
-                raise ValueError(f"{name} has a grid of {grid}, the model has {_pair(image_embedding_size)}")
-    return image_embeddings.shape[0]
-
-
-def holds_labels(logits: torch.Tensor) -> bool:
-    """Whether what should be logits can only be a label map: three or more whole numbers, none of them below 0.
-
-    Args:
-        logits: (h, w) floating point.
-    """
-    return bool((logits >= 0).all() and (logits == logits.round()).all()) and len(logits.unique()) > 2
-
-
 def _warn_of_masks_as_logits(input_masks: torch.Tensor) -> None:
     """Warn about objects whose logits are a mask, its probabilities, or the labels of several objects."""
     if not input_masks.numel():
@@ -255,10 +191,8 @@ def _warn_of_masks_as_logits(input_masks: torch.Tensor) -> None:
     low, high = input_masks.detach().flatten(2).aminmax(dim=-1)
     for image, index in ((low >= 0) & (high > 0)).nonzero().tolist():
         if high[image, index] <= 1:
-            fault = (
-                "holds only numbers from 0 to 1; the processor turns masks into logits, torch.logit(mask, eps=1e-4) "
-            )
-            fault += "does too"
+            by_hand = "torch.logit(mask, eps=1e-4) does too"
+            fault = f"holds only numbers from 0 to 1; the processor turns masks into logits, {by_hand}"
         elif holds_labels(input_masks[image, index]):
             fault = "seems to be a label map; give each object a mask of its own"
         else:
@@ -267,15 +201,8 @@ def _warn_of_masks_as_logits(input_masks: torch.Tensor) -> None:
         return
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def _described(value: object) -> str:
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)[:80]
-
-
-def _check_real_tensor(name: str, value: object, allow_bool: bool = False) -> None:
+def check_real_tensor(name: str, value: object, allow_bool: bool = False) -> None:
+    """Refuse what is no ordinary tensor of real numbers, by the argument's name."""
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
     if value.is_complex() or value.is_quantized or (value.dtype == torch.bool and not allow_bool):
@@ -294,10 +221,11 @@ def _check_finite(name: str, value: torch.Tensor) -> None:
         raise ValueError(f"{name} must be finite in 32 bits, got NaN, infinity or numbers too large")
 
 
-def _check_within(name: str, value: torch.Tensor, largest: float) -> None:
+def check_within(name: str, value: torch.Tensor, largest: float) -> None:
+    """Refuse numbers whose size is above `largest`, and NaN, by the argument's name."""
     if not value.numel():
         return
-    low, high = value.aminmax()
+    low, high = value.detach().aminmax()
     if not (low >= -largest and high <= largest):  # NaN is not either
         raise ValueError(
             f"{name} must be finite and between {-largest:g} and {largest:g}, got {low.item():g} to {high.item():g}"

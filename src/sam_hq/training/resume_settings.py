@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from sam_hq_numpy.json_files import read_json_object
 
 from ..photo_embeddings import sampled_digest
 from .parts import FROZEN_ENCODER
@@ -42,13 +43,7 @@ def settings_of(state: Path) -> dict[str, Any]:
         ValueError: The file is damaged.
     """
     path = state / SETTINGS_FILE
-    try:
-        settings = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{str(path)!r} must hold an object, got {type(settings).__name__}")
-    return settings
+    return read_json_object(path) if path.exists() else {}
 
 
 def changed_settings(state: Path, now: dict[str, Any]) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..json_files import read_json
 from .coco import from_dataset, from_detections
 from .labelme import from_documents
 from .prompts import PromptSet
@@ -109,13 +109,7 @@ def _check_unneeded(described_by: str | Path | None, source: Path) -> None:
 
 
 def _content(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8-sig")
-    try:
-        if path.suffix.lower() == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict | list):
         raise ValueError(f"{str(path)!r} is none of what is understood: {UNDERSTOOD}")
     return content
