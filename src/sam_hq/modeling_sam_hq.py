@@ -13,7 +13,7 @@ from torch import nn
 
 from .configuration_sam_hq import SamHQConfig
 from .model.cpu_decoder import decode_masks
-from .model.fast_path import remember_layout
+from .model.fast_path import remember_classes, remember_layout
 from .model.forward_validation import (
     are_for_no_object,
     check_embeddings,
@@ -21,6 +21,7 @@ from .model.forward_validation import (
     check_image_inputs,
     check_mask_labels,
     checked_persam_inputs,
+    values_are_readable,
     warn_of_untrained_hq_token,
     with_one_object,
 )
@@ -173,7 +174,7 @@ class SamHQModel(SamHQPreTrainedModel):
             input_labels=input_labels,
             input_boxes=input_boxes,
             input_masks=input_masks,
-            check_values=not torch.compiler.is_compiling(),
+            check_values=values_are_readable(),
         )
         return self.prompt_encoder(
             self.shared_image_embedding, device, input_points, input_labels, input_boxes, input_masks
@@ -289,7 +290,7 @@ class SamHQModel(SamHQPreTrainedModel):
             self.config, tokens, self.mask_decoder.dtype, attention_similarity, target_embedding
         )
         if labels is not None:
-            check_mask_labels(labels, batch_size, count, check_values=not torch.compiler.is_compiling())
+            check_mask_labels(labels, batch_size, count, check_values=values_are_readable())
 
         encoded, image_embeddings, hq_features = self._image_features(
             source, image_embeddings, intermediate_embeddings, hq_features, output_hidden_states, output_attentions
@@ -329,6 +330,8 @@ class SamHQModel(SamHQPreTrainedModel):
         )
         return outputs if return_dict else outputs.to_tuple()
 
+
+remember_classes()
 
 __all__ = [
     "SamHQEfficientNetModel",

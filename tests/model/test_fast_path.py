@@ -11,12 +11,15 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import parametrizations, prune
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.utils import ModelOutput
 
 from conftest import BACKBONES, small_model
 from sam_hq.model.fast_path import may_run
+from sam_hq.model.layers import EncoderNeck
 from sam_hq.model.mask_decoder import DecodedMasks
 from sam_hq.modeling_sam_hq import SamHQModel
 
@@ -316,6 +319,66 @@ def test_counters_count_what_the_modules_do(model):
         counts.append(counter.get_flop_counts())
     assert counts[0] == counts[1]
     assert any("mask_conv2" in name for name in counts[0])
+
+
+class Louder(TorchDispatchMode):
+    """Every convolution gives more."""
+
+    def __torch_dispatch__(self, operator, _, arguments=(), options=None):
+        """As torch calls it."""
+        found = operator(*arguments, **(options or {}))
+        return 1.1 * found if operator is torch.ops.aten.convolution.default else found
+
+
+class LouderFunctions(TorchFunctionMode):
+    """Likewise, by functions."""
+
+    def __torch_function__(self, function, _, arguments=(), options=None):
+        """As torch calls it."""
+        found = function(*arguments, **(options or {}))
+        return 1.1 * found if function is torch.conv2d else found
+
+
+@pytest.mark.parametrize("mode", [Louder, LouderFunctions])
+def test_what_watches_operations_sees_those_of_the_modules(model, mode):
+    usual = answer(model)
+    with mode():
+        assert_the_modules_answer(model)
+        assert not torch.equal(answer(model), usual)
+    with torch.device("cpu"):  # a mode too, which changes nothing
+        assert engine_runs(model) == (True, True)
+
+
+@pytest.mark.parametrize("patched", [(nn.Conv2d, "_conv_forward"), (nn.Module, "_call_impl"), (EncoderNeck, "forward")])
+@pytest.mark.parametrize("built_before", [False, True])
+def test_classes_patched_by_users_act(monkeypatch, patched, built_before):
+    kind, name = patched
+    usual, model = getattr(kind, name), small_model() if built_before else None
+    before = answer(small_model())
+    monkeypatch.setattr(kind, name, lambda layer, *inputs, **options: usual(layer, *inputs, **options))
+    model = model or small_model()
+    found = engine_runs(model)
+    assert found[0] is False
+    assert found[1] is (kind is EncoderNeck)
+    torch.testing.assert_close(answer(model), before, atol=1e-5, rtol=1e-4)
+
+
+def test_function_transforms_give_what_single_calls_do():
+    model = small_model()
+    model.set_attn_implementation("eager")  # the other has no derivative by its bias
+    pixels, points = torch.cat([PIXELS, PIXELS / 2]), torch.rand(2, 1, 1, 2)
+
+    def masks(weight, pixel_values, input_points):
+        prompts = {"pixel_values": pixel_values[None], "input_points": 128 * input_points[None]}
+        changed = {"mask_decoder.hq_token.weight": weight}
+        return torch.func.functional_call(model, changed, kwargs=prompts).pred_masks[0]
+
+    weight = model.mask_decoder.hq_token.weight.detach()
+    gradient = torch.func.grad(lambda *inputs: masks(*inputs).sum())
+    for function in (masks, gradient):
+        found = torch.func.vmap(function, in_dims=(None, 0, 0))(weight, pixels, points)
+        for place, each in enumerate(zip(pixels, points, strict=True)):
+            torch.testing.assert_close(found[place], function(weight, *each), atol=1e-3, rtol=1e-3)
 
 
 @pytest.fixture

@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 _GLOBAL_HOOKS = (
     "_global_forward_hooks",
@@ -18,6 +21,8 @@ _GLOBAL_HOOKS = (
     "_global_backward_hooks",
     "_global_backward_pre_hooks",
 )
+_CALLS = ("__call__", "_wrapped_call_impl", "_call_impl")
+_METHODS: dict[type, tuple[tuple[str, Any], ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,6 @@ class _Built:
 
     Attributes:
         kind: Its class.
-        forward: That class's `forward`.
         weights: Names of its parameters.
         left_out: Whether each of them is None.
         buffers: Names of its buffers, and whether each is None.
@@ -36,7 +40,6 @@ class _Built:
     """
 
     kind: type
-    forward: Any
     weights: tuple[str, ...]
     left_out: tuple[bool, ...]
     buffers: tuple[tuple[str, bool], ...]
@@ -56,7 +59,6 @@ class _Built:
         methods = {name for each in classes for name, value in vars(each).items() if callable(value)}
         return cls(
             kind,
-            kind.forward,
             tuple(own["_parameters"]),
             tuple(weight is None for weight in own["_parameters"].values()),
             tuple((name, value is None) for name, value in own["_buffers"].items()),
@@ -76,12 +78,22 @@ def remember_layout(part: nn.Module) -> None:
     part.layout = layout
 
 
+def remember_classes() -> None:
+    """Note what every class of layers does, for `may_run` to notice those patched before or after a model is built."""
+    kinds: list[type] = [nn.Module]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+        names = _CALLS if kind is nn.Module else tuple(name for name, value in vars(kind).items() if callable(value))
+        _METHODS[kind] = tuple((name, vars(kind)[name]) for name in names)
+
+
 def may_run(part: nn.Module) -> bool:
     """Whether the engine gives what calling a part would give. Cheap, since it is asked at every call.
 
     That is in inference (no autograd, no autocast, evaluation mode), on a CPU, not while a graph is compiled or
-    exported, with the attention that is the default, and where every layer is as it was built: of the same class with
-    the same settings and methods, without hooks or parametrisations, its weights ordinary parameters that are present.
+    exported, a function transformed or every operation watched, with the attention that is the default, and where every
+    layer is as it was built: of the same class with the same settings and methods, without hooks or parametrisations,
+    its weights ordinary parameters that are present.
 
     Args:
         part: A vision encoder or a mask decoder that `remember_layout` has seen.
@@ -90,17 +102,28 @@ def may_run(part: nn.Module) -> bool:
         return False
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
+    if is_in_torch_dispatch_mode() or torch._C._functorch.get_interpreter_stack():
+        return False
+    if any(not isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack()):
+        return False
     if any(getattr(nn.modules.module, hooks) for hooks in _GLOBAL_HOOKS):
         return False
     if part.config._attn_implementation == "eager":
         return False
     layout, layers = getattr(part, "layout", ()), list(_layers(part))
-    return len(layers) == len(layout) and all(map(_is_as_built, layers, layout))
+    if len(layers) != len(layout) or not all(map(_is_as_built, layers, layout)):
+        return False
+    return all(map(_does_the_same, {each for built in layout for each in built.kind.__mro__ if each in _METHODS}))
+
+
+def _does_the_same(kind: type) -> bool:
+    now = vars(kind)
+    return all(now.get(name) is method for name, method in _METHODS[kind])
 
 
 def _is_as_built(layer: nn.Module, built: _Built) -> bool:
     own = layer.__dict__
-    if type(layer) is not built.kind or built.kind.forward is not built.forward:
+    if type(layer) is not built.kind:
         return False
     if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
         return False
@@ -129,4 +152,4 @@ def _layers(part: nn.Module) -> Iterator[nn.Module]:
         waiting.extend(child for child in layer._modules.values() if child is not None)
 
 
-__all__ = ["may_run", "remember_layout"]
+__all__ = ["may_run", "remember_classes", "remember_layout"]

@@ -14,6 +14,14 @@ from .prompt_validation import check_real_tensor, check_within
 _LARGEST_PIXEL = 1e4
 
 
+def values_are_readable() -> bool:
+    """Whether code may branch on numbers: not while a graph is compiled or exported, nor below `torch.func.vmap`."""
+    if torch.compiler.is_compiling():
+        return False
+    transforms = torch._C._functorch.get_interpreter_stack() or ()
+    return all(each.key() != torch._C._functorch.TransformType.Vmap for each in transforms)
+
+
 def check_pixel_values(pixel_values: torch.Tensor, config: AnyVisionConfig) -> None:
     """Check images.
 
@@ -37,7 +45,7 @@ def check_pixel_values(pixel_values: torch.Tensor, config: AnyVisionConfig) -> N
         raise TypeError(f"pixel_values must be normalised floating point numbers, got {pixel_values.dtype}")
     if pixel_values.layout != torch.strided:
         raise TypeError(f"pixel_values must be a plain tensor, got a {pixel_values.layout} one")
-    if not (torch.compiler.is_compiling() or pixel_values.is_meta):
+    if values_are_readable() and not pixel_values.is_meta:
         check_within("pixel_values", pixel_values, _LARGEST_PIXEL)
 
 
@@ -123,7 +131,7 @@ def check_embeddings(
                 f"{name} is of a batch of {part.shape[0]}, image_embeddings of a batch of {image_embeddings.shape[0]}"
             )
         # The sum is the quickest that is not finite where one number is not.
-        if not torch.compiler.is_compiling() and not torch.isfinite(part.detach().sum(dtype=torch.float32)):
+        if values_are_readable() and not torch.isfinite(part.detach().sum(dtype=torch.float32)):
             raise ValueError(f"{name} must be finite, got NaN or infinity")
 
 
