@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..coco_fields import CocoIds, id_number, id_text, is_crowd
-from .prompts import ImageNames, ObjectPrompt, PromptSet, corners, number, whole_number
+from .prompts import ImageNames, ObjectPrompt, PromptSet, corners, finite_score, whole_number
 
 _Finder = Callable[[Any], Path | None]
 
@@ -161,7 +161,7 @@ def _add(found: PromptSet, image: Path | None, record: Mapping[str, Any], name: 
     try:
         facts = {"source_id": record["id"]} if isinstance(record.get("id"), int | str) else {}
         if record.get("score") is not None:
-            facts["score"] = number(record["score"])
+            facts["score"] = finite_score(record["score"])
         category = whole_number(record.get("category_id", 1))
         box = corners(record.get("bbox"), as_size=True)
     except ValueError as error:

@@ -34,7 +34,7 @@ def from_documents(documents: Sequence[tuple[Path, Mapping[str, Any]]], images: 
             shapes[file] = [shape for shape in _list(content, "shapes") if isinstance(shape, dict)]
         except ValueError as error:
             found.bad.append((file.name, str(error)))
-    labels = {str(shape.get("label", "object")) for listed in shapes.values() for shape in listed}
+    labels = {_label(shape) for listed in shapes.values() for shape in listed}
     ids = {label: number_ for number_, label in enumerate(sorted(labels), start=1)}
     found.categories = {number_: label for label, number_ in ids.items()}
     for file, content in documents:
@@ -48,7 +48,7 @@ def from_documents(documents: Sequence[tuple[Path, Mapping[str, Any]]], images: 
         found.note_size(image, content.get("imageHeight"), content.get("imageWidth"))
         objects: dict[tuple[Any, ...], list[ObjectPrompt]] = {}
         for place, shape in enumerate(shapes[file], start=1):
-            name, category = f"{file.name}, shape {place}", ids[str(shape.get("label", "object"))]
+            name, category = f"{file.name}, shape {place}", ids[_label(shape)]
             try:
                 points = [_point(point) for point in _list(shape, "points")]
                 prompt = _prompt(str(shape.get("shape_type") or "polygon"), points, name, category)
@@ -83,6 +83,11 @@ def _prompt(kind: str, points: list[tuple[float, float]], name: str, category: i
         radius = ((edge_x - x) ** 2 + (edge_y - y) ** 2) ** 0.5
         return ObjectPrompt(name, category, (x - radius, y - radius, x + radius, y + radius))
     raise ValueError(f"a {kind} of {counted(len(points), 'point')} shows no object")
+
+
+def _label(shape: Mapping[str, Any]) -> str:
+    label = shape.get("label")
+    return "object" if label is None else str(label)
 
 
 def _point(point: Any) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -105,8 +106,10 @@ class PromptSet:
 
     def note_size(self, image: Path, height: Any, width: Any) -> None:
         """Note the size that the file gives an image, if it is one."""
-        if all(isinstance(side, int) and side > 0 for side in (height, width)):
-            self.sizes[image] = (height, width)
+        with suppress(ValueError):  # null, a text
+            size = whole_number(height), whole_number(width)
+            if min(size) > 0:
+                self.sizes[image] = size
 
     def miss(self, name: str) -> None:
         """Count an entry whose image is not there."""
@@ -185,6 +188,22 @@ def number(value: Any) -> float:
         return float(value)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{str(value)[:40]!r} is no number") from error
+
+
+def finite_score(value: Any, at_most: float = math.inf) -> float:
+    """A detector's score as a float.
+
+    Args:
+        value: What the file holds.
+        at_most: The largest that there is.
+
+    Raises:
+        ValueError: If it is no finite number, or a larger one.
+    """
+    score = number(value)
+    if not math.isfinite(score) or score > at_most:
+        raise ValueError(f"a score of {score:g}" + (f", above {at_most:g}" if math.isfinite(score) else ""))
+    return score
 
 
 def whole_number(value: Any) -> int:

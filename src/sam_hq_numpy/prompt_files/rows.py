@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..number_limits import counted
-from .prompts import ImageNames, ObjectPrompt, PromptSet, corners, number, whole_number
+from ..number_limits import counted, shown
+from .prompts import ImageNames, ObjectPrompt, PromptSet, corners, finite_score, number, whole_number
 
 _IMAGE = ("file_name", "filename", "image", "image_path", "image_name", "path", "file", "img", "source")
 _CORNERS = (
@@ -34,6 +35,12 @@ _UNREAD = (
     "input_label", "input_labels", "point_labels", "boxes", "bboxes", "input_box", "input_boxes", "mask_input",
     "mask_prompt", "input_mask", "input_masks",
 )  # fmt: skip
+# What a point's label may be called by those who do not know our name for it.
+_LABELS_OF_POINTS = (
+    "labels", "foreground", "is_foreground", "fg", "background", "is_background", "positive", "is_positive", "negative",
+    "is_negative", "sign", "polarity",
+)  # fmt: skip
+_SIZES_OF_IMAGES = (("image_height", "image_width"), ("img_height", "img_width"), ("img_h", "img_w"))
 _MASKS = ("mask", "masks", "mask_file", "mask_path")
 # Coordinates are rounded when they are written; two columns of one box differ by no more.
 _TOLERANCE = 1.0
@@ -73,6 +80,8 @@ def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequen
                 raise ValueError(f"{counted(len(beyond), 'value')} more than there are columns")
             category, label = _category(row)
             prompt = _prompt(row, name)
+            for height, width in _sizes_of_image(row, prompt.box):
+                found.note_size(image, height, width)
         except ValueError as error:
             found.bad.append((name, str(error)))
             continue
@@ -102,7 +111,7 @@ def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequen
 def _prompt(row: Mapping[str, Any], name: str) -> ObjectPrompt:
     facts = {}
     if (score := _first(row, _SCORE)) is not None:
-        facts["score"] = number(score)
+        facts["score"] = finite_score(score)
     if unread := [column for column in _UNREAD if column in row]:
         raise ValueError(f"a column {unread[0]!r}, which is not read: a row needs {COLUMNS}")
     box, columns = _box(row)
@@ -113,6 +122,8 @@ def _prompt(row: Mapping[str, Any], name: str) -> ObjectPrompt:
         if "point_label" in row:
             raise ValueError("a point_label, but no point")
         return ObjectPrompt(name, box=box, facts=facts)
+    if "point_label" not in row:
+        _refuse_other_labels(row)
     label = whole_number(row.get("point_label", 1))
     if label not in (0, 1):
         raise ValueError(f"a point_label of {label}, which must be 1 or 0")
@@ -154,6 +165,31 @@ def _point(row: Mapping[str, Any], columns_of_box: Collection[str]) -> tuple[flo
     if len(given) == 1:
         raise ValueError(f"{given[0]} of a point, but not both x and y")
     return (number(row["x"]), number(row["y"])) if given else None
+
+
+def _refuse_other_labels(row: Mapping[str, Any]) -> None:
+    """Refuse what may say that a point is not on its object, and is not read for it."""
+    for column in _LABELS_OF_POINTS:
+        if column in row:
+            raise ValueError(f"a column {column!r} beside a point, whose label is read from a column 'point_label'")
+    for column in _NAME:
+        if str(row.get(column)).strip() in ("0", "1", "0.0", "1.0", "True", "False"):
+            raise ValueError(
+                f"a {column} of {row[column]!r} beside a point: a label of points is read from a column 'point_label', "
+                "the number of a category from 'category_id'"
+            )
+
+
+def _sizes_of_image(row: Mapping[str, Any], box: Sequence[float] | None) -> Iterator[tuple[Any, Any]]:
+    """The height and width that a row gives its image; `width` and `height` may also be its box's own."""
+    for names in _SIZES_OF_IMAGES:
+        if all(name in row for name in names):
+            yield row[names[0]], row[names[1]]
+    if box is None or not all(name in row for name in ("width", "height")):
+        return
+    sides = number(row["width"]), number(row["height"])
+    if not _is_same(sides, (box[2] - box[0], box[3] - box[1])):
+        yield sides[1], sides[0]
 
 
 def _parsed(value: Any) -> Any:
@@ -213,15 +249,17 @@ def _is_same(first: Sequence[float], second: Sequence[float]) -> bool:
 
 
 def check_columns(columns: Iterable[str]) -> None:
-    """Refuse a table of which two columns have one name.
+    """Refuse a table of which two columns have one name, and one that has no box or point.
 
     Args:
         columns: The names.
 
     Raises:
-        ValueError: If there are two.
+        ValueError: If there are two of one name, or none that is read.
     """
     names = [_key(column) for column in columns if column.strip()]
+    if not {"x", "y", "box", "bbox", *itertools.chain(*_CORNERS, *_SIZES), *_UNREAD} & set(names):
+        raise ValueError(f"columns {shown(names, 80)}, but a table needs {COLUMNS}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two columns are called {twice[0]!r}")
 

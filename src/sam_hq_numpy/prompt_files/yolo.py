@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .prompts import ImageNames, ObjectPrompt, PromptSet, number, whole_number
+from ..number_limits import counted
+from .prompts import ImageNames, ObjectPrompt, PromptSet, finite_score, number, whole_number
+
+# Of rounding: outlines may reach so far beyond the image, as a share of it.
+_OVERHANG = 0.01
 
 
 def from_labels(files: Sequence[Path], folder: Path, names_file: Path | None, images: Sequence[Path]) -> PromptSet:
@@ -58,6 +62,8 @@ def class_names(file: Path) -> dict[int, str]:
         content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{str(file)!r} is not YAML: {error}") from error
+    if isinstance(content, dict) and "kpt_shape" in content:
+        raise ValueError(f"{str(file)!r} has a 'kpt_shape': labels with keypoints are not read")
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, list):
         names = dict(enumerate(names))
@@ -67,18 +73,24 @@ def class_names(file: Path) -> dict[int, str]:
 
 
 def _prompt(words: Sequence[str], name: str) -> ObjectPrompt:
-    """Five numbers are a box, six a box and its score, more a polygon."""
+    """Five numbers are a box, six a box and its score, more a polygon; numbers of tracks and keypoints are refused."""
     if len(words) < 5:
-        raise ValueError(f"{len(words)} numbers, but a box has 5")
+        raise ValueError(f"{counted(len(words), 'number')}, but a box has 5")
     category, values = whole_number(words[0]), [number(word) for word in words[1:]]
+    if category < 0:
+        raise ValueError(f"a class of {category}")
     facts = {}
     if len(values) <= 5:
         x, y, width, height = values[:4]
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         if len(values) == 5:
-            facts["score"] = values[4]
+            facts["score"] = finite_score(values[4], at_most=1)
     else:
         if len(values) % 2:
-            facts["score"] = values.pop()
+            facts["score"] = finite_score(values.pop(), at_most=1)
+        if not all(-_OVERHANG <= value <= 1 + _OVERHANG for value in values):
+            raise ValueError("an outline that leaves the image; tracks and keypoints behind a box are not read")
+        if len(values) == 6 and values[5] in (0, 1):
+            raise ValueError("either three points, or a box with its score and the number of a track")
         box = (min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2]))
     return ObjectPrompt(name, category, box, is_relative=True, facts=facts)

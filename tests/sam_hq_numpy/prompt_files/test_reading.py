@@ -152,6 +152,11 @@ BAD_ROWS = {
     "no box": '[{"file_name": "photo 0", "label": "cat"}]',
     "half a class": '[{"file_name": "photo 0", "box": [1, 2, 3, 4], "class_id": 1.5}]',
     "coco without a box": '[{"image_id": 0, "file_name": "photo 0.png", "bbox": null, "category_id": 1}]',
+    "a score of NaN": '[{"file_name": "photo 0", "box": [1, 2, 3, 4], "score": NaN}]',
+    "a label of a point": '[{"file_name": "photo 0", "x": 1, "y": 2, "label": 0}]',
+    "a label of a point as text": '[{"file_name": "photo 0", "x": 1, "y": 2, "category": "1"}]',
+    "a label of a point in other words": '[{"file_name": "photo 0", "x": 1, "y": 2, "positive": false}]',
+    "coco score": '[{"image_id": 0, "file_name": "photo 0.png", "bbox": [1, 2, 3, 4], "score": Infinity}]',
     "coco category": '[{"image_id": 0, "file_name": "photo 0.png", "bbox": [1, 2, 3, 4], "category_id": "x"}]',
 }
 
@@ -228,7 +233,18 @@ def test_the_upright_size_is_that_of_the_decoded_image(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["dataset", "detections", "labelme"])
-@pytest.mark.parametrize(("listed", "wanted"), [((80, 100), None), ((100, 80), "another size"), ((40, 50), "50 x 40")])
+@pytest.mark.parametrize(
+    ("listed", "wanted"),
+    [
+        ((80, 100), None),
+        ((100, 80), "another size"),
+        ((40, 50), "50 x 40"),
+        (("40", "50"), "50 x 40"),
+        ((40.0, 50.0), "50 x 40"),
+        ((0, 0), None),
+        ((None, None), None),
+    ],
+)
 def test_boxes_of_an_image_that_is_listed_with_another_size_are_bad(images, tmp_path, kind, listed, wanted):
     height, width = listed
     box = {"image_id": 7, "category_id": 1, "bbox": [1, 2, 30, 40]}
@@ -245,6 +261,48 @@ def test_boxes_of_an_image_that_is_listed_with_another_size_are_bad(images, tmp_
     (found,) = read_prompts(tmp_path / "boxes.json", images, described_by).objects[images[0]]
     fault = found.fault((80, 100))
     assert fault is None if wanted is None else wanted in fault
+
+
+@pytest.mark.parametrize(("width", "height", "is_bad"), [(100, 80, False), (50, 40, True), (29, 38, False)])
+def test_width_and_height_beside_corners_are_the_images_or_the_boxes_own(images, tmp_path, width, height, is_bad):
+    row = f"{images[0].name},{width},{height},cat,1,2,30,40"
+    for names in ("width,height", "image_width,image_height"):
+        (tmp_path / "rows.csv").write_text(f"filename,{names},class,xmin,ymin,xmax,ymax\n{row}\n")
+        (found,) = read_prompts(tmp_path / "rows.csv", images).objects[images[0]]
+        assert (found.fault((80, 100)) is not None) is (is_bad or (width == 29 and names != "width,height"))
+
+
+@pytest.mark.parametrize("table", ["", "photo 0.png,1,2,30,40\n", "file_name|x0|y0|x1|y1\n", "ImageID,XMin2\na,1\n"])
+def test_tables_without_a_box_or_point_are_refused(images, tmp_path, table):
+    (tmp_path / "rows.csv").write_text(table)
+    with pytest.raises(ValueError, match=r"rows\.csv': columns .*, but a table needs an image"):
+        read_prompts(tmp_path / "rows.csv", images)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("0 .5 .5 .2 .2 7", "a score of 7, above 1"),  # the number of a track
+        ("0 .5 .5 .2 .2 nan", "a score of nan"),
+        ("0 .5 .5 .2 .2 .9 3", "an outline that leaves the image; tracks and keypoints behind a box are not read"),
+        ("0 .5 .5 .2 .2 .9 1", "either three points, or a box with its score and the number of a track"),
+        ("0 .5 .5 .2 .2 .1 .1 2 .2 .2 2", "an outline that leaves the image"),  # keypoints
+        ("0 .1 .1 .5 .1 inf .5 .1 .5", "an outline that leaves the image"),
+        ("-1 .5 .5 .2 .2", "a class of -1"),
+        ("0,.5,.5,.2,.2", "1 number, but a box has 5"),
+    ],
+)
+def test_lines_of_yolo_that_mean_something_else_are_bad(images, tmp_path, line, said):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / f"{images[0].stem}.txt").write_text(
+        f"{line}\n0 .5 .5 .2 .2 .9\n1 .1 .1 .5 .1 1 .505 .1 .5\n"
+    )
+    found = read_prompts(tmp_path / "labels", images)
+    assert len(found.objects[images[0]]) == 2
+    assert [reason[: len(said)] for _, reason in found.bad] == [said]
+    (tmp_path / "data.yaml").write_text("names: [cat]\nkpt_shape: [17, 3]\n")
+    with pytest.raises(ValueError, match="'kpt_shape': labels with keypoints are not read"):
+        read_prompts(tmp_path / "data.yaml", images)
 
 
 def test_rows_of_more_values_than_columns_are_bad_and_columns_of_one_name_refused(images, tmp_path):
