@@ -12,8 +12,7 @@ from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.processing_utils import Unpack
 
 from sam_hq_numpy.frame_sizes import check_same_shape, resized_size, size_pairs, warn_if_exchanged
-from sam_hq_numpy.nested_numbers import check_readable
-from sam_hq_numpy.number_limits import check_flag, check_number, counted, shown
+from sam_hq_numpy.number_limits import check_flag, check_number
 from sam_hq_numpy.prompt_nesting import pad_stacks
 
 from .images.given_masks import binary_stacks
@@ -27,7 +26,8 @@ from .images.image_options import (
     size_dict,
 )
 from .images.mask_frames import low_res_masks_to_photo, photo_masks_to_labels
-from .images.pillow_resize import resize_like_pillow
+from .images.pillow_resize import resize_rgb
+from .images.predicted_masks import checked_logits
 from .images.stock_pipeline import MaskGenerationProcessing
 from .model.losses import IGNORED_LABEL
 
@@ -266,7 +266,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         """
         pad_size = self.pad_size if pad_size is None else size_dict("pad_size", pad_size)
         frame_size = (pad_size["height"], pad_size["width"])
-        masks = _mask_list(masks, valid_objects)
+        masks = checked_logits(masks, valid_objects)
         original_sizes = size_pairs("original_sizes", original_sizes, len(masks))
         check_number("mask_threshold", mask_threshold)
         check_flag("binarize", binarize)
@@ -289,63 +289,6 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         ]
 
 
-def resize_rgb(image: np.ndarray | torch.Tensor, size: tuple[int, int], resample: int) -> torch.Tensor:
-    """Resize 8-bit pixels as Pillow does.
-
-    Args:
-        image: uint8, an array (H, W, 3) or a tensor (3, H, W); the bilinear resize of a tensor stays on its device.
-        size: (height, width) wanted.
-        resample: A `PIL.Image.Resampling`.
-
-    Returns:
-        (3, height, width) uint8.
-    """
-    if isinstance(image, torch.Tensor):
-        if resample == Image.Resampling.BILINEAR:
-            return resize_like_pillow(image, size)
-        image = image.permute(1, 2, 0).cpu().numpy()  # (3, H, W) -> (H, W, 3)
-    resized = Image.fromarray(image).resize((size[1], size[0]), resample)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
-
-
 def _height_and_width(image: np.ndarray | torch.Tensor) -> tuple[int, int]:
     height, width = image.shape[:2] if isinstance(image, np.ndarray) else image.shape[1:]
     return int(height), int(width)
-
-
-def _mask_list(masks: Any, valid_objects: Any) -> list[torch.Tensor]:
-    if not isinstance(masks, torch.Tensor | np.ndarray | list | tuple):
-        raise TypeError(f"masks must be a tensor or a list of tensors, got {type(masks).__name__}")
-    check_readable("masks", masks)
-    if isinstance(masks, torch.Tensor | np.ndarray) and masks.ndim != 5:
-        raise ValueError(f"masks must be (images, objects, masks, h, w), got shape {tuple(masks.shape)}")
-    listed = []
-    for i, of_image in enumerate(masks):
-        if not isinstance(of_image, torch.Tensor | np.ndarray):
-            raise TypeError(f"masks[{i}] must be a tensor or an array, got {type(of_image).__name__}")
-        check_readable(f"masks[{i}]", of_image)
-        if isinstance(of_image, np.ndarray) and of_image.dtype.kind not in "biuf":
-            raise TypeError(f"masks[{i}] must hold numbers, got an array of {of_image.dtype}")
-        of_image = torch.as_tensor(of_image)
-        if not of_image.is_floating_point():
-            raise TypeError(f"masks[{i}] must be floating point logits as the model returns, got {of_image.dtype}")
-        if of_image.isnan().any():
-            raise ValueError(f"masks[{i}] must be logits, got NaN")
-        if of_image.ndim != 4 or 0 in of_image.shape[1:]:
-            raise ValueError(f"masks[{i}] must be (objects, masks, h, w), got shape {tuple(of_image.shape)}")
-        listed.append(of_image)
-    if valid_objects is None:
-        return listed
-    try:
-        marks = torch.as_tensor(valid_objects)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"valid_objects must be a tensor of truth values, got {shown(valid_objects, 80)}") from error
-    if marks.dtype != torch.bool or marks.ndim != 2 or len(marks) != len(listed):
-        raise ValueError(f"valid_objects must be ({len(listed)}, objects) bool, got {marks.dtype} {tuple(marks.shape)}")
-    for i, (of_image, mark) in enumerate(zip(listed, marks, strict=True)):
-        if len(of_image) != len(mark):
-            raise ValueError(
-                f"valid_objects has {counted(len(mark), 'object')} per image, masks[{i}] has {len(of_image)}"
-            )
-        listed[i] = of_image[mark.to(of_image.device)]
-    return listed

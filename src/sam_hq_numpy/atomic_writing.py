@@ -44,6 +44,21 @@ def new_file(path: str | Path, keep_leftovers: bool = False) -> Iterator[Path]:
         written.replace(path)
 
 
+def write_text(path: str | Path, text: str, keep_leftovers: bool = False) -> None:
+    """Write a text file in UTF-8 as `new_file` does.
+
+    Args:
+        path: Where to.
+        text: Its content.
+        keep_leftovers: As in `new_file`.
+
+    Raises:
+        OSError: As `new_file`.
+    """
+    with new_file(path, keep_leftovers) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
 def check_writable(path: str | Path) -> None:
     """Refuse a file that could not be written, before the work that makes its content.
 

@@ -86,6 +86,20 @@ def image_key(image: Path) -> str:
     return f"{stem}-{hashlib.sha256(os.fsencode(image.resolve())).hexdigest()[:12]}"
 
 
+def relative_name(path: Path, folder: Path) -> str:
+    """A path as seen from a folder, with forward slashes; links are followed but for the file's own.
+
+    Args:
+        path: The path.
+        folder: The folder.
+    """
+    path = path.parent.resolve() / path.name
+    try:
+        return Path(os.path.relpath(path, folder.resolve())).as_posix()
+    except ValueError:  # on another drive
+        return path.as_posix()
+
+
 def content_digest(path: Path) -> str:
     """Name what a file holds, whatever it is called and however old it is.
 

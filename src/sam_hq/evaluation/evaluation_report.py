@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sam_hq_numpy.atomic_writing import new_file
+from sam_hq_numpy.atomic_writing import write_text
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ class EvaluationReport:
             "skipped": self.skipped,
             "objects": [{k: None if v != v else v for k, v in asdict(score).items()} for score in self.scores],
         }
-        with new_file(path) as aside:
-            aside.write_text(json.dumps(content, indent=2))
+        write_text(path, json.dumps(content, indent=2))
 
 
 def _mean(values: Iterable[float]) -> float:

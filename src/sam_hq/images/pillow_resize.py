@@ -1,4 +1,4 @@
-"""Pillow's bilinear resize of 8-bit pixels on tensors, exact to the last bit, on whatever device they are.
+"""Resizing of 8-bit pixels: by Pillow, and of tensors on any device as its bilinear resize does it, to the last bit.
 
 Pillow makes the width first and then the height, with weights in fixed point of 22 bits, and rounds to 8 bits after
 each pass. In integers that is the same everywhere; floats that are rounded once differ by one in every tenth value.
@@ -6,8 +6,28 @@ each pass. In integers that is the same everywhere; floats that are rounded once
 
 import numpy as np
 import torch
+from PIL import Image
 
 WEIGHT_BITS = 22
+
+
+def resize_rgb(image: np.ndarray | torch.Tensor, size: tuple[int, int], resample: int) -> torch.Tensor:
+    """Resize 8-bit pixels as Pillow does.
+
+    Args:
+        image: uint8, an array (H, W, 3) or a tensor (3, H, W); the bilinear resize of a tensor stays on its device.
+        size: (height, width) wanted.
+        resample: A `PIL.Image.Resampling`.
+
+    Returns:
+        (3, height, width) uint8.
+    """
+    if isinstance(image, torch.Tensor):
+        if resample == Image.Resampling.BILINEAR:
+            return resize_like_pillow(image, size)
+        image = image.permute(1, 2, 0).cpu().numpy()  # (3, H, W) -> (H, W, 3)
+    resized = Image.fromarray(image).resize((size[1], size[0]), resample)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
 
 
 def resize_like_pillow(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sam_hq_numpy.atomic_writing import new_file
+from sam_hq_numpy.atomic_writing import write_text
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.number_limits import check_whole, counted
@@ -132,6 +132,6 @@ class AnnotationJob(ImageJob[Annotated]):
             (name, f"{counted(count, 'object')}, but no such image")
             for name, count in self.prompts.without_image.items()
         ]
-        with new_file(self.journal.folder / SKIPPED_NAME) as aside:
-            aside.write_text(json.dumps([{"object": name, "reason": reason} for name, reason in bad], indent=1))
+        listed = [{"object": name, "reason": reason} for name, reason in bad]
+        write_text(self.journal.folder / SKIPPED_NAME, json.dumps(listed, indent=1))
         return JobSummary(**{**vars(summary), "bad_prompts": bad})

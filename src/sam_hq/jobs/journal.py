@@ -9,15 +9,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from sam_hq_numpy.atomic_writing import new_file
-from sam_hq_numpy.formats.coco import INFO
-from sam_hq_numpy.listing import JOB_NAME, image_key
+from sam_hq_numpy.atomic_writing import write_text
+from sam_hq_numpy.listing import JOB_NAME, image_key, relative_name
 
 from .claims import Claims
+from .record_files import numbered, write_coco
 
 COCO_NAME = "annotations.json"
 _LONGEST_WORDS = 60
@@ -112,11 +112,10 @@ class JobJournal:
         record = {
             "made_from": dict(made_from),
             **more,
-            "image": {"file_name": self.relative_name(image), **facts},
+            "image": {"file_name": relative_name(image, self.folder), **facts},
             "annotations": annotations,
         }
-        with new_file(self._record(image), keep_leftovers=True) as aside:
-            aside.write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
+        write_text(self._record(image), json.dumps(record, allow_nan=False), keep_leftovers=True)
         (self._failures / f"{image_key(image)}.json").unlink(missing_ok=True)
 
     def clean(self) -> None:
@@ -131,9 +130,8 @@ class JobJournal:
             image: Its path.
             reason: Why.
         """
-        record = {"file_name": self.relative_name(image), "reason": reason}
-        with new_file(self._failures / f"{image_key(image)}.json", keep_leftovers=True) as aside:
-            aside.write_text(json.dumps(record), encoding="utf-8")
+        record = {"file_name": relative_name(image, self.folder), "reason": reason}
+        write_text(self._failures / f"{image_key(image)}.json", json.dumps(record), keep_leftovers=True)
 
     def failures(self, images: Sequence[Path]) -> dict[Path, str]:
         """The images of a list that could not be used, with the reasons."""
@@ -143,14 +141,6 @@ class JobJournal:
             if path.exists():
                 found[image] = str(json.loads(path.read_text(encoding="utf-8"))["reason"])
         return found
-
-    def relative_name(self, path: Path) -> str:
-        """A path from the job's folder, with forward slashes."""
-        path = path.parent.resolve() / path.name
-        try:
-            return Path(os.path.relpath(path, self.folder.resolve())).as_posix()
-        except ValueError:  # on another drive
-            return path.as_posix()
 
     def write_coco(self, images: Sequence[Path], ids: Mapping[Path, int]) -> tuple[int, int]:
         """Put the COCO file together from the records there are, one record in memory at a time.
@@ -169,11 +159,10 @@ class JobJournal:
             done = [image for image in images if self.is_recorded(image)]
             keys = {image_key(image) for image in images}
             earlier = sorted(path for path in self._records.glob("*.json") if path.stem not in keys)
-            numbers = _numbered(images, ids)
+            numbers = numbered(images, ids)
             places = [(numbers[image], self._record(image)) for image in done]
             places += enumerate(earlier, start=max(numbers.values(), default=0) + 1)
-            with new_file(self.folder / COCO_NAME) as aside, aside.open("w", encoding="utf-8") as file:
-                _write_coco(file, places, self.categories)
+            write_coco(self.folder / COCO_NAME, places, self.categories)
         return len(done), len(earlier)
 
     def read_record(self, image: Path) -> dict[str, Any]:
@@ -227,8 +216,7 @@ class JobJournal:
             )
 
     def _write_about(self) -> None:
-        with new_file(self._path) as aside:
-            aside.write_text(json.dumps(self._about, indent=1), encoding="utf-8")
+        write_text(self._path, json.dumps(self._about, indent=1))
 
     def _clean(self) -> None:
         """`clean` for who holds the claim on the folder: what is written aside and not claimed is removed."""
@@ -260,44 +248,3 @@ def _in_words(value: Any) -> str:
         return "on" if value else "off"
     words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     return words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]} …"
-
-
-def _numbered(images: Sequence[Path], ids: Mapping[Path, int]) -> dict[Path, int]:
-    taken = set(ids.values())
-    numbers, number = {}, 0
-    for image in images:
-        if image in ids:
-            numbers[image] = ids[image]
-            continue
-        number += 1
-        while number in taken:
-            number += 1
-        numbers[image] = number
-    return numbers
-
-
-def _write_coco(file: TextIO, places: Sequence[tuple[int, Path]], categories: Mapping[int, str]) -> None:
-    file.write(f'{{"info": {json.dumps(INFO)},\n"licenses": [],\n"categories": [')
-    _write_items(file, ({"id": number, "name": categories[number]} for number in sorted(categories)))
-    file.write('],\n"images": [')
-    _write_items(file, ({"id": number, **record["image"]} for number, record in _read(places)))
-    file.write('],\n"annotations": [')
-    annotations = ((number, annotation) for number, record in _read(places) for annotation in record["annotations"])
-    _write_items(
-        file,
-        ({"id": place, "image_id": number, **each} for place, (number, each) in enumerate(annotations, start=1)),
-    )
-    file.write("]}\n")
-
-
-def _read(places: Sequence[tuple[int, Path]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, path in places:
-        try:
-            yield number, json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue  # the record was deleted meanwhile
-
-
-def _write_items(file: TextIO, items: Iterable[Mapping]) -> None:
-    for index, item in enumerate(items):
-        file.write((",\n" if index else "\n") + json.dumps(item))

@@ -1,7 +1,6 @@
 """What a job writes of an image beside its record: pictures and label files of other tools."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sam_hq_numpy.atomic_writing import new_file
+from sam_hq_numpy.atomic_writing import new_file, write_text
 from sam_hq_numpy.formats import FORMATS, POLYGON_FORMATS, coco, geojson, labelme, pictures, yolo
 from sam_hq_numpy.formats.label_maps import draw_label_map, label_map
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.formats.polygons import DEFAULT_TOLERANCE
+from sam_hq_numpy.listing import relative_name
 from sam_hq_numpy.number_limits import check_number
 
 from ..images.large_photos import PhotoRegions
@@ -92,8 +92,9 @@ class JobOutputs:
         for kind in sorted(set(documents) & set(self.formats)):
             suffix, document = documents[kind]
             files[f"{kind}_file"] = name = f"{kind}/{key}{suffix}"
-            image_name = _relative(image, folder / kind)
-            _write_text(folder / name, json.dumps(document(image_name, photo.size, objects, self.tolerance)))
+            image_name = relative_name(image, folder / kind)
+            content = document(image_name, photo.size, objects, self.tolerance)
+            write_text(folder / name, json.dumps(content), keep_leftovers=True)
         if "yolo" in self.formats:
             files["yolo_file"] = f"yolo/labels/{key}.txt"
             self._write_yolo(folder / "yolo", key, image, photo.size, objects, categories)
@@ -124,14 +125,14 @@ class JobOutputs:
         categories: Mapping[int, str],
     ) -> None:
         if not (folder / "data.yaml").exists():
-            _write_text(folder / "data.yaml", yolo.data_yaml(categories))
+            write_text(folder / "data.yaml", yolo.data_yaml(categories), keep_leftovers=True)
         lines = yolo.label_lines(objects, size, yolo.class_numbers(categories), self.tolerance)
-        _write_text(folder / "labels" / f"{key}.txt", lines)
+        write_text(folder / "labels" / f"{key}.txt", lines, keep_leftovers=True)
         link = folder / "images" / f"{key}{image.suffix}"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         try:
-            link.symlink_to(_relative(image, link.parent))
+            link.symlink_to(relative_name(image, link.parent))
         except OSError:  # a file system without links
             with new_file(link, keep_leftovers=True) as aside:
                 shutil.copyfile(image, aside)
@@ -149,19 +150,6 @@ def _tinted(photo: PhotoRegions, labels: np.ndarray) -> Image.Image:
     return picture
 
 
-def _relative(path: Path, folder: Path) -> str:
-    path = path.parent.resolve() / path.name
-    try:
-        return Path(os.path.relpath(path, folder.resolve())).as_posix()
-    except ValueError:  # on another drive
-        return path.as_posix()
-
-
 def _save(picture: Image.Image, path: Path, **options: Any) -> None:
     with new_file(path, keep_leftovers=True) as aside:
         picture.save(aside, **options)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with new_file(path, keep_leftovers=True) as aside:
-        aside.write_text(text, encoding="utf-8")

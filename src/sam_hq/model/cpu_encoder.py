@@ -6,10 +6,8 @@
 * Global attention takes a few rows of queries at a time, with the position scores added in place: no bias of all pairs
   of tokens is ever made.
 * Matrix products are those that are faster on this machine (`cpu_matmul.py`).
-* In 16 bits, the ViT's residual sums, norms and softmax are kept in 32; and so are convolutions with batch norms where
-  the CPU has no instructions for 16.
-* A batch norm is an affine map per channel, and is folded into the convolution before it. Doing so at each call
-  costs nothing compared with the convolution, needs no cache that could go stale, and leaves the weights as they are.
+* In 16 bits, the ViT's residual sums, norms and softmax are kept in 32.
+* Batch norms are folded into their convolutions (`cpu_convolution.py`).
 
 `fast_path.py` says when all this may replace the modules. tests/model/test_cpu_encoder.py holds it against them.
 """
@@ -17,24 +15,18 @@
 import functools
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cpu_matmul import has_hardware_for, linear, product
+from .cpu_convolution import FoldedConvolution, computed_in, conv_norm, widened
+from .cpu_matmul import has_hardware_for, linear
 from .layers import merge_windows, split_windows
 from .outputs import SamHQVisionEncoderOutput
 from .vision_efficientnet import EfficientNetBlock, SamHQEfficientNetEncoder
-from .vision_tiny_vit import (
-    ConvNorm,
-    SamHQTinyVitEncoder,
-    TinyVitLayer,
-    TinyVitMBConv,
-    TinyVitStage,
-)
+from .vision_tiny_vit import SamHQTinyVitEncoder, TinyVitLayer, TinyVitMBConv, TinyVitStage
 from .vision_vit import SamHQVisionAttention, SamHQVisionEncoder, SamHQVisionLayer
 
 # What is held at once: scores of query-key pairs (2 MB in fp32), and tokens in an MLP, whose hidden features are four
@@ -80,7 +72,7 @@ def _encode_vit(
     if encoder.pos_embed is not None:
         hidden_states = hidden_states + encoder.pos_embed
     intermediate_embeddings, all_hidden_states = [], [hidden_states]
-    hidden_states = hidden_states.to(_wide(dtype))
+    hidden_states = hidden_states.to(widened(dtype))
     for module in encoder.layers:
         layer = cast(SamHQVisionLayer, module)
         hidden_states = _vit_layer(layer, hidden_states)
@@ -119,16 +111,6 @@ def _normalised(norm: nn.LayerNorm, features: torch.Tensor) -> torch.Tensor:
     return F.layer_norm(features, norm.normalized_shape, weight, bias, norm.eps).to(norm.weight.dtype)
 
 
-def _in_hardware(dtype: torch.dtype) -> torch.dtype:
-    """What convolutions are computed in: in 16 bits that the CPU lacks, torch's take thirty times as long."""
-    return dtype if has_hardware_for(dtype) else _wide(dtype)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """What sums and softmax are kept in: 32 bits, or 64 where the weights have them."""
-    return torch.promote_types(dtype, torch.float32)
-
-
 def _global_attention(attention: SamHQVisionAttention, hidden_states: torch.Tensor) -> torch.Tensor:
     """Attention over whole images (N, n, n, C), for a few rows of queries at a time."""
     if not attention.config.use_rel_pos:
@@ -138,7 +120,7 @@ def _global_attention(attention: SamHQVisionAttention, hidden_states: torch.Tens
     query = query * attention.scale
     count, heads, tokens, head_dim = query.shape
     size = attention.grid_size
-    step, wide = max(1, SCORES_AT_ONCE // tokens), _wide(query.dtype)
+    step, wide = max(1, SCORES_AT_ONCE // tokens), widened(query.dtype)
     attended = torch.empty(count, tokens, heads, head_dim, dtype=query.dtype, device=query.device)
     for index in range(count):
         for head in range(heads):
@@ -157,7 +139,7 @@ def _encode_tiny_vit(
 ) -> SamHQVisionEncoderOutput:
     embed = encoder.patch_embed
     pixel_values = pixel_values.to(embed.conv1.conv.weight.dtype, memory_format=torch.channels_last)
-    features = _conv_norm(embed.conv2, embed.act(_conv_norm(embed.conv1, pixel_values)))
+    features = conv_norm(embed.conv2, embed.act(conv_norm(embed.conv1, pixel_values)))
     intermediate_embeddings, all_hidden_states = [], [features.permute(0, 2, 3, 1)]
     for index, stage in enumerate(encoder.stages):
         features = _tiny_vit_stage(cast(TinyVitStage, stage), features)
@@ -182,8 +164,8 @@ def _tiny_vit_stage(stage: TinyVitStage, features: torch.Tensor) -> torch.Tensor
     if stage.downsample is None:
         return features
     down = stage.downsample
-    widened = down.act(_conv_norm(down.conv2, down.act(_conv_norm(down.conv1, features))))
-    return _conv_norm(down.conv3, widened)
+    widened = down.act(conv_norm(down.conv2, down.act(conv_norm(down.conv1, features))))
+    return conv_norm(down.conv3, widened)
 
 
 def _tiny_vit_layer(layer: TinyVitLayer, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -192,7 +174,7 @@ def _tiny_vit_layer(layer: TinyVitLayer, hidden_states: torch.Tensor) -> torch.T
     windows = layer.attn.layer_norm(split_windows(hidden_states, layer.window_size))
     attended, _ = layer.attn.attend(linear(layer.attn.qkv, windows))
     hidden_states = hidden_states + merge_windows(linear(layer.attn.proj, attended), height, width)
-    hidden_states = _conv_norm(layer.local_conv, hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+    hidden_states = conv_norm(layer.local_conv, hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
     for tokens in hidden_states.view(-1, channels).split(TINY_VIT_TOKENS_AT_ONCE):  # added to in place
         expanded = layer.mlp.act(linear(layer.mlp.lin1, layer.mlp.layer_norm(tokens)))
         tokens += linear(layer.mlp.lin2, expanded)
@@ -200,7 +182,7 @@ def _tiny_vit_layer(layer: TinyVitLayer, hidden_states: torch.Tensor) -> torch.T
 
 
 def _mb_conv(layer: TinyVitMBConv, features: torch.Tensor) -> torch.Tensor:
-    conv1, conv2, conv3 = _Folded.of(layer.conv1), _Folded.of(layer.conv2), _Folded.of(layer.conv3)
+    conv1, conv2, conv3 = map(FoldedConvolution.of, (layer.conv1, layer.conv2, layer.conv3))
     height, strips = features.shape[2], []
     for top in range(0, height, TINY_VIT_ROWS_AT_ONCE):
         bottom = min(top + TINY_VIT_ROWS_AT_ONCE, height)
@@ -216,8 +198,8 @@ def _encode_efficientnet(
 ) -> SamHQVisionEncoderOutput:
     stem = encoder.patch_embed
     dtype = stem.conv1.conv.weight.dtype
-    pixel_values = pixel_values.to(dtype).to(_in_hardware(dtype), memory_format=torch.channels_last)
-    maps = [_activated(stem.act, _conv_norm(stem.conv1, pixel_values))]
+    pixel_values = pixel_values.to(dtype).to(computed_in(dtype), memory_format=torch.channels_last)
+    maps = [_activated(stem.act, conv_norm(stem.conv1, pixel_values))]
     for stage in encoder.stages:
         features = maps[-1]
         for block in cast(nn.Sequential, stage):
@@ -228,8 +210,8 @@ def _encode_efficientnet(
 
 def _efficientnet_block(block: EfficientNetBlock, features: torch.Tensor) -> torch.Tensor:
     """An inverted bottleneck, some rows of its output at a time, so that the widened map is never held whole."""
-    expand = None if block.expand is None else _Folded.of(block.expand)
-    depthwise, project = _Folded.of(block.depthwise), _Folded.of(block.project)
+    expand = None if block.expand is None else FoldedConvolution.of(block.expand)
+    depthwise, project = FoldedConvolution.of(block.depthwise), FoldedConvolution.of(block.project)
     (kernel_size, _), (stride, _) = depthwise.conv.kernel_size, depthwise.conv.stride
     pad = kernel_size // 2
     count, _, height, width = features.shape
@@ -256,44 +238,6 @@ def _efficientnet_block(block: EfficientNetBlock, features: torch.Tensor) -> tor
 def _activated(act: nn.Module, features: torch.Tensor) -> torch.Tensor:
     """An activation of features that nothing else reads, in place where it is ReLU6."""
     return F.relu6(features, inplace=True) if type(act) is nn.ReLU6 else act(features)
-
-
-@dataclass(frozen=True)
-class _Folded:
-    """A convolution with its batch norm folded in.
-
-    Attributes:
-        conv: The convolution.
-        weight: Its weights times the norm's scale, in the dtype that it is computed in.
-        bias: The norm's shift, after the convolution's own.
-    """
-
-    conv: nn.Conv2d
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-    @classmethod
-    def of(cls, layer: ConvNorm) -> "_Folded":
-        conv, norm = layer.conv, layer.norm
-        mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
-        dtype = _in_hardware(conv.weight.dtype)
-        scale = norm.weight.to(dtype) * torch.rsqrt(variance.to(dtype) + norm.eps)
-        bias = norm.bias - (mean if conv.bias is None else mean - conv.bias) * scale
-        return cls(conv, conv.weight * scale[:, None, None, None], bias)
-
-    def __call__(self, features: torch.Tensor, padding: tuple[int, int] | None = None) -> torch.Tensor:
-        conv, dtype = self.conv, features.dtype
-        features = features.to(self.weight.dtype)
-        if conv.kernel_size == (1, 1) and conv.groups == 1:  # a linear layer, on a map in channels-last memory
-            made = product(features.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
-        else:
-            padding = padding or cast(tuple[int, int], conv.padding)
-            made = F.conv2d(features, self.weight, self.bias, conv.stride, padding, groups=conv.groups)
-        return made.to(dtype)
-
-
-def _conv_norm(layer: ConvNorm, features: torch.Tensor) -> torch.Tensor:
-    return _Folded.of(layer)(features)
 
 
 _ENCODERS: dict[type[nn.Module], Callable[[Any, torch.Tensor, bool], SamHQVisionEncoderOutput]] = {

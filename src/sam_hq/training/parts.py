@@ -17,6 +17,32 @@ FROZEN_ENCODER = ("hq", "decoder")  # those that leave the vision encoder as it 
 LORA_TARGETS = r".*(vision_encoder|mask_decoder).*\.(qkv|q_proj|v_proj|proj|lin1|lin2)"
 
 
+def trainable_model(
+    model: SamHQModel, trainable: str, lora_rank: int = 8, seed: int = 0, gradient_checkpointing: bool = False
+) -> Any:
+    """Prepare a model for training: what is trained needs gradients, the rest does not.
+
+    Args:
+        model: The model, which is changed.
+        trainable: `lora`, or what `select_parameters` takes.
+        lora_rank: See `with_lora`.
+        seed: Likewise.
+        gradient_checkpointing: Whether activations are recomputed.
+
+    Returns:
+        The model, with `lora` in PEFT's wrapper.
+
+    Raises:
+        ImportError: `lora` without peft.
+    """
+    if gradient_checkpointing:
+        recompute_activations(model)
+    if trainable == "lora":
+        return with_lora(model, lora_rank, seed=seed)
+    select_parameters(model, trainable)
+    return model
+
+
 def select_parameters(model: SamHQModel, trainable: str) -> list[str]:
     """Freeze everything but what is trained.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sam_hq_numpy.atomic_writing import new_file
+from sam_hq_numpy.atomic_writing import write_text
 
 STATE_NAME = "state_{step:07d}"
 SETTINGS_FILE = "settings.json"
@@ -95,8 +95,7 @@ class RunFolder:
         if not path.exists():
             return
         kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-        with new_file(path) as aside:
-            aside.write_text("".join(f"{line}\n" for line in kept))
+        write_text(path, "".join(f"{line}\n" for line in kept))
 
 
 def _step_of(line: str) -> float:

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Subset
 from ..evaluation.segmentation_data import BadDataReport
 from ..images.processor_fit import check_processor_fits
 from .batches import TrainingBatches
-from .parts import parameter_groups, recompute_activations, select_parameters, with_lora
+from .parts import parameter_groups, trainable_model
 from .resume_settings import MODEL, changed_settings, resume_settings, settings_of
 from .run_folder import RunFolder
 from .run_report import RunReport, check_trackers, tracked_settings
@@ -68,7 +68,7 @@ class Trainer:
         report: Callable[[str], None] | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        size = _common_size(model, processor)
+        check_processor_fits(model.config, processor.image_processor)
         check_trackers(settings.trackers)
         if validation is not None and not any(len(masks) for _, masks in validation):
             raise ValueError(f"the validation data have no usable mask; {validation.report}")
@@ -84,7 +84,10 @@ class Trainer:
         )
         self.say = RunReport(report, progress, self.accelerator.is_main_process)
         self.skipped = self.say.skipped
-        step_module = TrainingStep(_trainable(model, settings), settings)
+        trained = trainable_model(
+            model, settings.trainable, settings.lora_rank, settings.seed, settings.gradient_checkpointing
+        )
+        step_module = TrainingStep(trained, settings)
         groups = parameter_groups(step_module, settings.weight_decay, settings.encoder_rate)
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
         self.step_module, self.optimizer = self.accelerator.prepare(step_module, optimizer)
@@ -97,7 +100,7 @@ class Trainer:
             settings.steps * settings.accumulation * self.accelerator.num_processes,
             settings.batch_size,
             settings.objects,
-            size,
+            model.config.vision_config.image_size,
             settings.seed,
             settings.prompt_shares,
             settings.augmentation,
@@ -292,20 +295,6 @@ class Trainer:
         if accelerator.is_main_process:
             self.folder.finish_state(step, self.resume_settings, self.settings.keep_checkpoints)
         accelerator.wait_for_everyone()
-
-
-def _common_size(model: Any, processor: Any) -> int:
-    check_processor_fits(model.config, processor.image_processor)
-    return model.config.vision_config.image_size
-
-
-def _trainable(model: Any, settings: TrainingSettings) -> Any:
-    if settings.gradient_checkpointing:
-        recompute_activations(model)
-    if settings.trainable == "lora":
-        return with_lora(model, settings.lora_rank, seed=settings.seed)
-    select_parameters(model, settings.trainable)
-    return model
 
 
 def _moved(value: Any, device: torch.device) -> Any:
