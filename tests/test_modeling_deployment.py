@@ -27,7 +27,7 @@ def shared(request):
     return small_model(request.param)
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+@pytest.fixture(scope="module")
 def shallow(request):
     return small_model(request.param, shallow=True)
 
@@ -130,14 +130,16 @@ def test_without_weights_it_can_be_built_and_filled(shared, wanted):
     assert torch.equal(answer(empty.eval()).pred_masks, wanted.pred_masks)
 
 
+# Behind the encoder all is the same: every kind of prompt with one backbone, and the others with one kind.
 @pytest.mark.parametrize(
-    ("names", "options"),
+    ("shallow", "names", "options"),
     [
-        (["input_boxes"], {}),
-        (["input_points", "input_labels"], {"hq_token_only": True}),
-        (["input_masks"], {"multimask_output": False}),
+        *((backbone, ["input_boxes"], {}) for backbone in BACKBONES),
+        ("vit", ["input_points", "input_labels"], {"hq_token_only": True}),
+        ("vit", ["input_masks"], {"multimask_output": False}),
     ],
-    ids=["boxes", "points", "masks"],
+    ids=[*BACKBONES, "points", "masks"],
+    indirect=["shallow"],
 )
 def test_compiled_in_one_graph(shallow, names, options):
     torch._dynamo.reset()
@@ -216,7 +218,11 @@ def test_what_is_changed_after_compiling_has_its_effect(backbone, part):
             before = expected
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("shallow", "dtype"),
+    [*((backbone, torch.float32) for backbone in BACKBONES), ("vit", torch.bfloat16)],
+    indirect=["shallow"],
+)
 def test_training_with_labels_is_compiled_in_one_graph(shallow, dtype):
     torch._dynamo.reset()
     model = copy.deepcopy(shallow).to(dtype).train()
@@ -236,6 +242,21 @@ def test_training_with_labels_is_compiled_in_one_graph(shallow, dtype):
     torch.testing.assert_close(*gradients, atol=tolerance * gradients[0].abs().max().item(), rtol=0)
 
 
+@pytest.mark.parametrize("backbone", BACKBONES[1:])
+def test_other_encoders_train_in_one_graph_in_16_bits(backbone):
+    torch._dynamo.reset()
+    encoder = small_model(backbone, shallow=True).vision_encoder.bfloat16().train()
+    embeddings, gradients = [], []
+    for call in (encoder, torch.compile(encoder, fullgraph=True, backend="aot_eager")):
+        encoder.zero_grad()
+        embedding = call(PIXELS.bfloat16()).last_hidden_state
+        embedding.square().mean().backward()
+        embeddings.append(embedding.detach())
+        gradients.append(encoder.patch_embed.conv1.conv.weight.grad.clone())
+    for eager, compiled in (embeddings, gradients):
+        torch.testing.assert_close(compiled, eager, atol=0.05 * eager.abs().max().item(), rtol=0)
+
+
 BATCH, COUNT, NUMBER = torch.export.Dim("batch"), torch.export.Dim("prompts"), torch.export.Dim("points")
 DYNAMIC = {
     "input_boxes": {0: BATCH, 1: COUNT},
@@ -246,7 +267,13 @@ DYNAMIC = {
 
 
 @pytest.mark.parametrize(
-    "names", [["input_boxes"], ["input_points", "input_labels", "input_masks"]], ids=["boxes", "points and masks"]
+    ("shallow", "names"),
+    [
+        *((backbone, ["input_boxes"]) for backbone in BACKBONES),
+        ("vit", ["input_points", "input_labels", "input_masks"]),
+    ],
+    ids=[*BACKBONES, "points and masks"],
+    indirect=["shallow"],
 )
 def test_exported_with_any_number_of_images_objects_and_points(shallow, names):
     example = {"pixel_values": PIXELS, **{name: PROMPTS[name] for name in names}}
