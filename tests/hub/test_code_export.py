@@ -1,6 +1,7 @@
 """Directories that carry their code: loaded where only transformers is, and where this package is."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -16,19 +17,27 @@ from source_imports import HEAVY, imports_of
 PHOTO = PHOTOS / "scissors.png"
 BOX = [[[20, 30, 280, 200]]]
 
-# A process in which neither `sam_hq` nor `sam_hq_cli` can be imported; transformers and torch are there.
+# A process that cannot import `sam_hq` or `sam_hq_cli`, but has transformers and torch. Importing these takes seconds:
+# it is done once, and each directory has a fork.
 WITHOUT_OUR_PACKAGE = """
+import os
 import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("sam_hq", "sam_hq_cli", "sam_hq_numpy"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
-directory, photo, answer = sys.argv[1:]
 import torch
 from transformers import (
     AutoConfig, AutoImageProcessor, AutoModel, AutoModelForMaskGeneration, AutoProcessor, pipeline
 )
+photo, answers, *directories = sys.argv[1:]
+for number, directory in enumerate(directories):
+    if os.fork() == 0:
+        break
+    assert os.wait()[1] == 0
+else:
+    sys.exit()
 """
 UNTRUSTED = """
 import contextlib
@@ -56,7 +65,7 @@ inputs = processor(photo, input_boxes=[[[20, 30, 280, 200]]], return_tensors="pt
 with torch.no_grad():
     outputs = model(**inputs)
 masks = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"])
-torch.save({"pred_masks": outputs.pred_masks, "masks": masks[0]}, answer)
+torch.save({"pred_masks": outputs.pred_masks, "masks": masks[0]}, f"{answers}/{number}.pt")
 
 generator = pipeline("mask-generation", model=directory, trust_remote_code=True)
 assert type(generator.model) is type(model)
@@ -66,30 +75,49 @@ assert not any(name.partition(".")[0].startswith("sam_hq") for name in sys.modul
 """
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
-def directory(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("hub") / "exact"
-    save_with_code(small_model(request.param), processor_for(small_config(request.param)), path, request.param)
-    return path
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory):
+    paths = [tmp_path_factory.mktemp("hub") / "exact" for _ in BACKBONES]
+    for backbone, path in zip(BACKBONES, paths, strict=True):
+        save_with_code(small_model(backbone), processor_for(small_config(backbone)), path, backbone)
+    return paths
 
 
-def run(code: str, *arguments: object, cache: object) -> None:
-    import os
+@pytest.fixture(scope="module", params=range(len(BACKBONES)), ids=BACKBONES)
+def number(request):
+    return request.param
 
+
+@pytest.fixture(scope="module")
+def directory(directories, number):
+    return directories[number]
+
+
+@pytest.fixture(scope="module")
+def answers(directories, tmp_path_factory):
+    """The folder of what each directory answers, by its number."""
+    folder = tmp_path_factory.mktemp("answers")
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_OUR_PACKAGE + code, *map(str, arguments)],
+        [
+            sys.executable,
+            "-c",
+            WITHOUT_OUR_PACKAGE + UNTRUSTED + TRUSTED,
+            str(PHOTO),
+            str(folder),
+            *map(str, directories),
+        ],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
-        env={**os.environ, "HF_MODULES_CACHE": str(cache), "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_MODULES_CACHE": str(folder / "modules"), "HF_HUB_OFFLINE": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return folder
 
 
-def test_it_works_where_our_package_is_not_installed(directory, tmp_path):
-    run(UNTRUSTED + TRUSTED, directory, PHOTO, tmp_path / "answer.pt", cache=tmp_path / "modules")
-    answer = torch.load(tmp_path / "answer.pt")
+def test_it_works_where_our_package_is_not_installed(answers, number, directory):
+    answer = torch.load(answers / f"{number}.pt")
     model, processor = sam_hq.SamHQModel.from_pretrained(directory), sam_hq.SamHQProcessor.from_pretrained(directory)
     inputs = processor(PHOTO, input_boxes=BOX, return_tensors="pt")
     with torch.no_grad():
