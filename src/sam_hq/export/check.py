@@ -60,6 +60,44 @@ class Agreement:
     mean_difference: float
 
 
+class Comparison:
+    """Answers of graphs beside those of torch, one call after the other."""
+
+    def __init__(self) -> None:
+        self._largest: list[float] = []
+        self._means: list[float] = []
+        self._scores: list[float] = []
+        self._ious: list[float] = []
+
+    def add_logits(self, found: np.ndarray, wanted: np.ndarray) -> None:
+        """Compare mask logits of any shape."""
+        difference, size = np.abs(found - wanted), np.abs(wanted)
+        self._largest.append(difference.max() / max(1.0, size.max()))
+        self._means.append(difference.mean() / max(1e-6, size.mean()))
+
+    def add_masks(self, found: np.ndarray, wanted: np.ndarray) -> None:
+        """Compare masks (..., H, W) bool."""
+        for one, other in zip(
+            found.reshape(-1, *found.shape[-2:]), wanted.reshape(-1, *wanted.shape[-2:]), strict=True
+        ):
+            if union := np.count_nonzero(one | other):
+                self._ious.append(np.count_nonzero(one & other) / union)
+
+    def add_scores(self, found: np.ndarray, wanted: np.ndarray) -> None:
+        """Compare predicted IoUs of any shape."""
+        self._scores.append(np.abs(found - wanted).max())
+
+    def agreement(self) -> Agreement:
+        """The worst of all calls, or the mean where a name says so."""
+        # A comparison with NaN is false, so that the largest must be asked for in a way that keeps it.
+        return Agreement(
+            float(np.nan_to_num(np.max(self._largest), nan=np.inf)),
+            float(np.nan_to_num(np.max(self._scores), nan=np.inf)),
+            float(np.mean(self._ious)) if self._ious else 1.0,
+            float(np.nan_to_num(np.mean(self._means), nan=np.inf)),
+        )
+
+
 def checked_agreement(model: SamHQModel, image_processor: SamHQImageProcessor, runner: OnnxSamHQ) -> Agreement:
     """Compare graphs with the model that they were made from, and refuse them where they differ too much.
 
@@ -112,17 +150,14 @@ def agreement_of(model: SamHQModel, image_processor: SamHQImageProcessor, runner
         image_processor: Its image processor.
         runner: The graphs.
 
-    Returns:
-        The worst of all calls, or the mean where a name says so.
+    Raises:
+        ValueError: If the graphs give another number of masks, or masks of another size.
     """
     processor = SamHQProcessor(image_processor)
     photos = [drawn_photo((180, 240)), drawn_photo((240, 150))]
     embeddings, device = runner.embed(photos), execution_device(model)
     encoded = _encoded(model, processor, photos)
-    differences: list[float] = []
-    mean_differences: list[float] = []
-    score_differences: list[float] = []
-    ious: list[float] = []
+    comparison = Comparison()
     for call in _calls(runner.metadata.mask_size):
         prepared = processor(original_sizes=embeddings.original_sizes, return_tensors="pt", **call.prompts)
         valid = prepared.pop("valid_objects", None)
@@ -136,18 +171,10 @@ def agreement_of(model: SamHQModel, image_processor: SamHQImageProcessor, runner
             scores = wanted.iou_scores[index].float().cpu()[kept].numpy()
             if masks.shape != of_image.low_res_masks.shape:
                 raise ValueError(f"the graphs gave masks {of_image.low_res_masks.shape}, torch gave {masks.shape}")
-            difference, size = np.abs(of_image.low_res_masks - masks), np.abs(masks)
-            differences.append(difference.max() / max(1.0, size.max()))
-            mean_differences.append(difference.mean() / max(1e-6, size.mean()))
-            score_differences.append(np.abs(of_image.scores - scores).max())
-            ious.extend(_ious(of_image.low_res_masks > 0, masks > 0))
-    # A comparison with NaN is false, so that the largest must be asked for in a way that keeps it.
-    return Agreement(
-        float(np.nan_to_num(np.max(differences), nan=np.inf)),
-        float(np.nan_to_num(np.max(score_differences), nan=np.inf)),
-        float(np.mean(ious)) if ious else 1.0,
-        float(np.nan_to_num(np.mean(mean_differences), nan=np.inf)),
-    )
+            comparison.add_logits(of_image.low_res_masks, masks)
+            comparison.add_masks(of_image.low_res_masks > 0, masks > 0)
+            comparison.add_scores(of_image.scores, scores)
+    return comparison.agreement()
 
 
 @dataclass(frozen=True)
@@ -161,8 +188,7 @@ def _calls(mask_size: int) -> Iterator[_Call]:
     points = [[[[60, 60]], [[170, 120], [20, 20]]], [[[75, 120], [75, 20], [10, 200]]]]
     labels = [[[1], [1, 0]], [[1, 0, -1]]]
     boxes = [[[30, 30, 100, 100], [140, 90, 220, 160]], [[20, 60, 130, 190]]]
-    rows, columns = np.mgrid[:mask_size, :mask_size] / mask_size
-    blob = (8 - 40 * np.hypot(rows - 0.3, columns - 0.3)).astype(np.float32)
+    blob = drawn_logits(mask_size)
     yield _Call({"input_points": points, "input_labels": labels}, {})
     yield _Call({"input_boxes": boxes}, {"multimask_output": False})
     both = {"input_points": [[[], [[170, 120]]], [[[75, 120]]]], "input_boxes": boxes}
@@ -189,16 +215,25 @@ def drawn_photo(size: tuple[int, int]) -> np.ndarray:
     return np.clip(np.asarray(photo) + grain, 0, 255).astype(np.uint8)
 
 
+def drawn_logits(side: int) -> np.ndarray:
+    """Logits (side, side) float32 of a disc, as a mask prompt."""
+    rows, columns = np.mgrid[:side, :side] / side
+    return (8 - 40 * np.hypot(rows - 0.3, columns - 0.3)).astype(np.float32)
+
+
 def _encoded(model: SamHQModel, processor: SamHQProcessor, photos: list[np.ndarray]) -> dict[str, Any]:
     embedded = embed_images(model, processor.image_processor, photos)
     return {name: torch.cat([getattr(each, name) for each in embedded]) for name in ("image_embeddings", "hq_features")}
 
 
-def _ious(found: np.ndarray, wanted: np.ndarray) -> Iterator[float]:
-    for one, other in zip(found.reshape(-1, *found.shape[-2:]), wanted.reshape(-1, *wanted.shape[-2:]), strict=True):
-        union = np.count_nonzero(one | other)
-        if union:
-            yield np.count_nonzero(one & other) / union
-
-
-__all__ = ["LIMITS", "Agreement", "Limit", "agreement_of", "checked_agreement", "drawn_photo", "within_limits"]
+__all__ = [
+    "LIMITS",
+    "Agreement",
+    "Comparison",
+    "Limit",
+    "agreement_of",
+    "checked_agreement",
+    "drawn_logits",
+    "drawn_photo",
+    "within_limits",
+]

@@ -89,7 +89,7 @@ def export_onnx(
     """
     check_onnx_options(directory, dtype, opset, calibration_photos)
     metadata = graph_metadata(model, image_processor, dtype)
-    working = model if dtype != "fp16" else _half(model)
+    working = copy.deepcopy(model).half() if dtype == "fp16" else model
     with new_directory(directory) as aside:
         write_graph(
             graph_program(traced_encoder(working), ENCODER_INPUTS, ENCODER_OUTPUTS, opset),
@@ -197,10 +197,6 @@ def weights_digest(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _half(model: SamHQModel) -> SamHQModel:
-    return copy.deepcopy(model).half()
 
 
 def graph_program(

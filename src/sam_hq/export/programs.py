@@ -64,7 +64,7 @@ def export_programs(
     """
     check_program_options(directory, dtype)
     metadata = graph_metadata(model, image_processor, dtype)
-    working = model if dtype == "fp32" else copy.deepcopy(model).half()
+    working = copy.deepcopy(model).half() if dtype == "fp16" else model
     strings = metadata.to_strings()
     with new_directory(directory) as aside:
         for program, name in ((traced_encoder(working), ENCODER_PROGRAM), (traced_decoder(working), DECODER_PROGRAM)):

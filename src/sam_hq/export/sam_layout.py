@@ -22,7 +22,7 @@ from ..model.model_access import evaluating
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
-from .check import Agreement, drawn_photo, within_limits
+from .check import Agreement, Comparison, drawn_logits, drawn_photo, within_limits
 from .graphs import DecoderGraph, EncoderGraph
 from .onnx import DEFAULT_OPSET, OnnxExport, check_onnx_options, graph_metadata, graph_program, write_graph
 
@@ -232,7 +232,7 @@ def agreement_of(
         for name in (ENCODER_FILE, DECODER_FILE)
     )
     predictor = SamHQPredictor(model, SamHQProcessor(image_processor))
-    differences, mean_differences, score_differences, ious = [0.0], [0.0], [0.0], []
+    comparison = Comparison()
     for size in ((180, 240), (240, 150)):
         photo = drawn_photo(size)
         inputs = image_processor(photo, return_tensors="np")
@@ -258,27 +258,17 @@ def agreement_of(
                 hq_token_only=hq_token_only,
                 return_logits=True,
             ).numpy()
-            (masks, scores, low_res), torch_own = (part[0, 0] for part in found), [part[0, 0] for part in wanted]
-            largest = max(1.0, float(np.abs(torch_own[2]).max()))
-            differences += [float(np.abs(masks - torch_own[0]).max()) / largest]
-            differences += [float(np.abs(low_res - torch_own[2]).max()) / largest]
-            size_of_logits = max(1e-6, float(np.abs(torch_own[2]).mean()))
-            mean_differences.append(float(np.abs(low_res - torch_own[2]).mean()) / size_of_logits)
-            score_differences.append(float(np.abs(scores - torch_own[1])))
-            if (either := (masks > 0) | (torch_own[0] > 0)).any():
-                ious.append(((masks > 0) & (torch_own[0] > 0)).sum() / either.sum())
-    return Agreement(
-        float(np.nan_to_num(np.max(differences), nan=np.inf)),
-        float(np.nan_to_num(np.max(score_differences), nan=np.inf)),
-        float(np.mean(ious)) if ious else 1.0,
-        float(np.nan_to_num(np.max(mean_differences), nan=np.inf)),
-    )
+            (masks, scores, low_res), (torch_masks, torch_scores, torch_low_res) = found, wanted
+            comparison.add_logits(low_res, torch_low_res)
+            comparison.add_logits(masks, torch_masks)
+            comparison.add_masks(masks > 0, torch_masks > 0)
+            comparison.add_scores(scores, torch_scores)
+    return comparison.agreement()
 
 
 def _calls(graph_side: int) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray]]:
     """Prompts as the predictor takes them, and as the graph does: points, a box, both with a mask."""
-    rows, columns = np.mgrid[:graph_side, :graph_side] / graph_side
-    blob = (8 - 40 * np.hypot(rows - 0.3, columns - 0.3)).astype(np.float32)
+    blob = drawn_logits(graph_side)
     none = np.zeros((1, 1, graph_side, graph_side), np.float32)
     points, box = np.array([[60.0, 60.0], [20.0, 20.0]]), np.array([[30.0, 30.0], [100.0, 100.0]])
     yield (
