@@ -285,3 +285,9 @@ def test_an_offloaded_model_predicts_the_same(predictor, embeddings, photo):
     offloaded.set_image(photo)
     expected = predictor.predict(embeddings, boxes=[10, 20, 90, 80]).low_res_logits
     torch.testing.assert_close(offloaded.predict(boxes=[10, 20, 90, 80]).low_res_logits, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("given", ["x", torch.zeros(1, 4), {"a": 1}, [torch.zeros(1)], [None]])
+def test_embeddings_that_are_none_are_refused_by_name(given, predictor):
+    with pytest.raises(TypeError, match="embeddings must be what embed returns, or a list of it, got"):
+        predictor.predict(given, boxes=[1, 2, 3, 4])

@@ -189,6 +189,10 @@ class SamHQPredictor:
             embeddings = self.embeddings
         if isinstance(embeddings, PhotoEmbeddings):
             return self._predict(embeddings, prompts, chosen, return_logits)
+        is_list = isinstance(embeddings, list | tuple)
+        if not is_list or not all(isinstance(each, PhotoEmbeddings) for each in embeddings):
+            got = f"a list of {type(embeddings[0]).__name__}" if is_list else type(embeddings).__name__
+            raise TypeError(f"embeddings must be what embed returns, or a list of it, got {got}")
         found = []
         for index, of_image in enumerate(prompts_of_images(prompts, len(embeddings))):
             with messages_in_words_of(f"image {index}: {{}}".format):

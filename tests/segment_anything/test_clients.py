@@ -14,6 +14,7 @@ from parity.seeded_weights import seeded_state_dict
 from sam_hq.hub.conversion import processor_for
 from sam_hq.segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.prompt_warnings import PromptWarning
 
 
 def authors_file(path, **options):
@@ -230,3 +231,80 @@ def test_prompts_are_refused_by_the_names_of_segment_anything(small, image, prom
     predictor.set_image(image)
     with pytest.raises(ValueError, match=f"^{words}"):
         predictor.predict(**{name: np.array(value) for name, value in prompts.items()})
+
+
+UNREADABLE = [
+    ({"box": ["a", "b", "c", "d"]}, TypeError, "box must hold numbers"),
+    ({"box": [50, 50, 10, 20]}, ValueError, r"box must be x0.*got \[50\.0, 50\.0, 10\.0, 20\.0\]"),
+    ({"point_coords": [[5, 5]], "point_labels": ["1"]}, TypeError, "point_labels must hold numbers"),
+    ({"point_coords": [[5, 5]], "point_labels": [0.5]}, ValueError, "point_labels must be whole"),
+    ({"point_coords": [5, 5], "point_labels": [1]}, ValueError, r"point_coords must be \(N, 2\)"),
+    ({"point_coords": [[5j, 5]], "point_labels": [1]}, TypeError, "point_coords must hold numbers"),
+    ({"mask_input": [None]}, TypeError, "mask_input must hold numbers"),
+]
+
+
+@pytest.mark.parametrize(("prompts", "kind", "words"), UNREADABLE)
+def test_what_is_no_prompt_is_refused_with_what_came(small, image, prompts, kind, words):
+    predictor = SamPredictor(small)
+    predictor.set_image(image)
+    with pytest.raises(kind, match=f"^{words}"):
+        predictor.predict(**prompts)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        (
+            {"box": [0.1, 0.2, 0.9, 0.8]},
+            "box must be in pixels of the image, but these look like fractions of its size",
+        ),
+        ({"box": [200, 200, 300, 300]}, "box is one that lies wholly outside .* in 150 x 100 pixels"),
+        ({"box": [10, 10, 10, 50]}, "box is one without area"),
+        ({"point_coords": [[500, 5]], "point_labels": [1]}, "point_coords has points that lie outside their image"),
+    ],
+)
+def test_prompts_that_can_only_be_mistakes_are_warned_about(small, image, prompts, words):
+    predictor = SamPredictor(small)
+    predictor.set_image(image)
+    with pytest.warns(PromptWarning, match=f"^{words}"):
+        predictor.predict(**prompts)
+
+
+def test_images_and_sizes_that_are_not_of_one_image_are_refused(small):
+    predictor, side = SamPredictor(small), small.image_encoder.img_size
+    frame = 255 * torch.rand(1, 3, side * 3 // 4, side)
+    for given, size, words in (
+        (frame, (600, 450), "original_image_size and the resized frame .* are height and width exchanged"),
+        (frame, (600,), "original_image_size must be pairs"),
+        (frame / 255, (450, 600), r"transformed_image must hold values in 0 to 255, got [\d.e-]+ to [01]"),
+    ):
+        with pytest.raises(ValueError, match=f"^{words}"):
+            predictor.set_torch_image(given, size)
+    with pytest.raises(TypeError, match="transformed_image must be a tensor, got ndarray"):
+        predictor.set_torch_image(frame.numpy(), (450, 600))
+    with pytest.raises(ValueError, match=r"image must be \(H, W, 3\) uint8"):
+        predictor.set_image(np.zeros((0, 5, 3), np.uint8))
+    predictor.set_torch_image(frame, (450, 600))
+    for prompts, kind, words in (
+        ({"boxes": [[1.0, 2, 3, 4]]}, TypeError, "boxes must be a tensor, got list"),
+        ({"boxes": torch.ones(2, 3, 4)}, ValueError, r"boxes must be \(B, 4\)"),
+        ({"mask_input": torch.zeros(32, 32)}, ValueError, r"mask_input must be \(B, 1, 4h, 4w\)"),
+    ):
+        with pytest.raises(kind, match=f"^{words}"):
+            predictor.predict_torch(None, None, **prompts)
+
+
+def test_records_of_a_batch_are_refused_by_their_place(small):
+    side = small.image_encoder.img_size
+    good = {"image": 255 * torch.rand(3, side // 2, side), "original_size": (50, 100)}
+    for change, words in (
+        ({"original_size": None}, "original_size must be pairs"),
+        ({"original_size": (100, 50)}, "original_size and the resized frame .* exchanged"),
+        ({"point_coords": torch.ones(1, 1, 2)}, r"batched_input\[1\] lacks 'point_labels'"),
+        ({"image": 255 * torch.rand(3, side, 2 * side)}, f"image must be .* of at most {side} pixels"),
+    ):
+        with pytest.raises(ValueError, match=f"^{words}"):
+            small([good, {**good, **change}], multimask_output=False)
+    with pytest.raises(ValueError, match=r"batched_input\[0\] lacks 'image'"):
+        small([{"original_size": (50, 100)}], multimask_output=False)

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sam_hq_numpy.frame_sizes import resized_size, size_pairs, warn_if_exchanged
+from sam_hq_numpy.frame_sizes import check_same_shape, resized_size, size_pairs, warn_if_exchanged
+from sam_hq_numpy.prompt_warnings import messages_in_words_of
 
 from ..images.image_options import mean_and_std
 from ..images.mask_frames import low_res_masks_to_photo
@@ -69,8 +70,17 @@ class Sam(nn.Module):
 
         Args:
             x: (..., 3, h, w) in the resized frame, values in 0 to 255.
+
+        Raises:
+            TypeError: If it is no tensor.
+            ValueError: If it has another shape, is larger than the square, or holds values in 0 to 1.
         """
         side = self.image_encoder.img_size
+        check_tensor("image", x)
+        if x.ndim < 3 or x.shape[-3] != 3 or 0 in x.shape or max(x.shape[-2:]) > side:
+            raise ValueError(f"image must be (3, h, w) of at most {side} pixels along a side, got {tuple(x.shape)}")
+        if x.is_floating_point() and x.max() <= 1 and (x != x.round()).any():
+            raise ValueError(f"image must hold values in 0 to 255, got {x.min():g} to {x.max():g}")
         normalised = (x.to(self.device) - self.pixel_mean.to(self.device)) / self.pixel_std.to(self.device)
         return F.pad(normalised, (0, side - x.shape[-1], 0, side - x.shape[-2]))
 
@@ -116,7 +126,23 @@ class Sam(nn.Module):
 
         Returns:
             Low-res logits (B, 1, 4h, 4w) and scores (B, 1).
+
+        Raises:
+            TypeError: If a prompt is no tensor.
+            ValueError: If prompts are malformed.
         """
+        given = {"boxes": boxes, "mask_input": masks}
+        given |= {} if points is None else {"point_coords": points[0], "point_labels": points[1]}
+        for name, value in given.items():
+            if value is not None:
+                check_tensor(name, value)
+        marks = given.get("point_labels")
+        if marks is not None and marks.is_floating_point() and (marks != marks.round()).any():
+            raise ValueError(f"point_labels must be whole numbers, got {marks.flatten()[:5].tolist()}")
+        if boxes is not None and (boxes.shape[-1:] != (4,) or boxes.ndim > 2):
+            raise ValueError(f"boxes must be (B, 4), got {tuple(boxes.shape)}")
+        if masks is not None and (masks.ndim not in (3, 4) or (masks.ndim == 4 and masks.shape[1] != 1)):
+            raise ValueError(f"mask_input must be (B, 1, 4h, 4w), got {tuple(masks.shape)}")
         prompts: dict[str, torch.Tensor] = {}
         if points is not None:
             coordinates, labels = points
@@ -126,7 +152,9 @@ class Sam(nn.Module):
             prompts["input_boxes"] = boxes.reshape(1, -1, 4).to(self.device, torch.float32)
         if masks is not None:
             count = max((prompt.shape[1] for prompt in prompts.values()), default=len(masks))
-            prompts["input_masks"] = masks.to(self.device, torch.float32).flatten(0, 1).expand(count, -1, -1)[None]
+            prompts["input_masks"] = (
+                masks.to(self.device, torch.float32).reshape(-1, *masks.shape[-2:]).expand(count, -1, -1)[None]
+            )
         outputs = self.model(
             image_embeddings=image_embeddings,
             hq_features=hq_features,
@@ -151,7 +179,17 @@ class Sam(nn.Module):
 
         Returns:
             A dictionary for each image: `masks` (B, 1, H, W) bool, `iou_predictions` (B, 1), `low_res_logits`.
+
+        Raises:
+            TypeError: If an image or a prompt is no tensor.
+            ValueError: If a dictionary lacks something, a prompt is malformed, or sizes are not of one image.
         """
+        for index, record in enumerate(batched_input):
+            wanted = ("image", "original_size", *(("point_labels",) if "point_coords" in record else ()))
+            if missing := [name for name in wanted if name not in record]:
+                raise ValueError(f"batched_input[{index}] lacks {missing[0]!r}")
+            check_tensor("image", record["image"])
+            checked_sizes(record["original_size"], record["image"].shape[-2:], self.image_encoder.img_size)
         pixel_values = torch.stack([self.preprocess(record["image"]) for record in batched_input])
         features, early = self.model.get_image_embeddings(pixel_values.to(self.model.dtype))
         hq_features = self.model.get_hq_features(features, early)
@@ -164,6 +202,33 @@ class Sam(nn.Module):
             masks = self.postprocess_masks(low_res, record["image"].shape[-2:], record["original_size"])
             outputs.append({"masks": masks > self.mask_threshold, "iou_predictions": scores, "low_res_logits": low_res})
         return outputs
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Refuse what is no tensor, with a TypeError that names it."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+
+
+def checked_sizes(original_size: Any, input_size: Sequence[int], side: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The sizes of an image in its own pixels and in the resized frame.
+
+    Args:
+        original_size: (H, W).
+        input_size: (h, w).
+        side: Of the model's square, which an image may have been squashed into.
+
+    Raises:
+        ValueError: If they are no sizes, or not of one image.
+    """
+    (original,), (given,) = size_pairs("original_size", [original_size]), size_pairs("image", [input_size])
+    with messages_in_words_of(
+        lambda message: message.replace("original_sizes[0]", "original_size").replace(
+            "reshaped_input_sizes[0]", "the resized frame"
+        )
+    ):
+        check_same_shape([original], [given], squashed=[(side, side)])
+    return original, given
 
 
 class _ImageEncoder:

@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sam_hq_numpy.prompt_warnings import messages_in_words_of
+from sam_hq_numpy.nested_numbers import plain_numbers
+from sam_hq_numpy.prompt_warnings import messages_in_words_of, warn_about_prompts
 
 from ..hub.conversion import processor_for
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from .resize_longest_side import ResizeLongestSide
-from .sam import Sam
+from .sam import Sam, check_tensor, checked_sizes
 
 _NAMES = {
     "input_points": "point_coords",
@@ -82,7 +83,7 @@ class SamPredictor:
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"image_format must be RGB or BGR, got {image_format!r}")
         image = np.asarray(image)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
         if image_format != self.model.image_format:
             image = image[..., ::-1]
@@ -98,14 +99,19 @@ class SamPredictor:
             original_image_size: (H, W) of the photo.
 
         Raises:
-            ValueError: If the image has another shape.
+            TypeError: If it is no tensor.
+            ValueError: If the image has another shape or size, or holds values in 0 to 1.
         """
+        check_tensor("transformed_image", transformed_image)
         side, shape = self.transform.target_length, tuple(transformed_image.shape)
         if len(shape) != 4 or shape[:2] != (1, 3) or max(shape[2:]) != side:
             raise ValueError(f"transformed_image must be (1, 3, h, w) with a longest side of {side}, got {shape}")
+        with messages_in_words_of(_in_words_of_set_torch_image):
+            original_size, input_size = checked_sizes(original_image_size, shape[2:], side)
+            preprocessed = self.model.preprocess(transformed_image)
         self.reset_image()
-        self.original_size, self.input_size = _pair(original_image_size), _pair(shape[2:])
-        self.features, self.interm_features = self.model.image_encoder(self.model.preprocess(transformed_image))
+        self.original_size, self.input_size = original_size, input_size
+        self.features, self.interm_features = self.model.image_encoder(preprocessed)
         self.is_image_set = True
 
     def predict(
@@ -137,20 +143,35 @@ class SamPredictor:
             ValueError: If prompts are malformed.
         """
         self._check_image()
+        given: dict[str, list] = {}
         coords, labels, boxes, masks = None, None, None, None
         if point_coords is not None:
             if point_labels is None:
                 raise ValueError("point_coords were given without point_labels")
-            coords = torch.from_numpy(self.transform.apply_coords(point_coords, self.original_size))[None]
-            labels = torch.as_tensor(np.asarray(point_labels))[None]
+            points, marks = (
+                plain_numbers(point_coords, "point_coords"),
+                plain_numbers(point_labels, "point_labels", True),
+            )
+            if points.ndim != 2 or points.shape[1] != 2:
+                raise ValueError(f"point_coords must be (N, 2), got {points.shape}")
+            if marks.shape == points.shape[:1]:
+                given |= {"points": [[points]], "labels": [[marks]]}
+            coords = torch.from_numpy(self.transform.apply_coords(points, self.original_size))[None]
+            labels = torch.from_numpy(marks)[None]
         if box is not None:
-            if np.size(box) != 4:
-                raise ValueError(f"box must hold x0, y0, x1, y1 of one object, got shape {np.shape(box)}")
-            boxes = torch.from_numpy(self.transform.apply_boxes(box, self.original_size))
+            corners = plain_numbers(box, "box")
+            if corners.size != 4:
+                raise ValueError(f"box must hold x0, y0, x1, y1 of one object, got shape {corners.shape}")
+            corners = corners.reshape(1, 4)
+            if (corners[:, 2:] < corners[:, :2]).any():
+                raise ValueError(f"box must be x0, y0, x1, y1 with x1 >= x0 and y1 >= y0, got {corners[0].tolist()}")
+            given["boxes"] = [corners]
+            boxes = torch.from_numpy(self.transform.apply_boxes(corners, self.original_size))
         if mask_input is not None:
-            masks = torch.as_tensor(np.asarray(mask_input), dtype=torch.float)[None]
-        with messages_in_words_of(lambda message: message.replace("boxes must", "box must")):
+            masks = torch.from_numpy(plain_numbers(mask_input, "mask_input", allow_bool=True)).float()[None]
+        with messages_in_words_of(_in_words_of_predict):
             found = self.predict_torch(coords, labels, boxes, masks, multimask_output, return_logits, hq_token_only)
+            warn_about_prompts([self.original_size], **given, stacklevel=3)
         masks_np, scores, low_res = (tensor[0].cpu().numpy() for tensor in found)
         return masks_np, scores, low_res
 
@@ -248,6 +269,12 @@ def _in_sams_words(message: str) -> str:
     return message
 
 
-def _pair(size: tuple[int, ...]) -> tuple[int, int]:
-    height, width = size
-    return int(height), int(width)
+def _in_words_of_predict(message: str) -> str:
+    message = _in_sams_words(message).replace("object 0 of image 0, ", "").replace("boxes must", "box must")
+    return message.replace("boxes has boxes that lie ", "box is one that lies ").replace(
+        "boxes has boxes", "box is one"
+    )
+
+
+def _in_words_of_set_torch_image(message: str) -> str:
+    return message.replace("image must", "transformed_image must").replace("original_size", "original_image_size")
