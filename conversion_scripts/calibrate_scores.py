@@ -24,7 +24,7 @@ from sam_hq.training.score_calibration import (
 )
 from sam_hq_cli.labelled_data import open_images
 from sam_hq_cli.main import exit_status
-from sam_hq_cli.model_loading import load_model, load_processor, model_name
+from sam_hq_cli.model_loading import load_whole, model_name
 from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.number_limits import counted
@@ -50,7 +50,7 @@ def calibrate(
     if output is not None:
         check_free_directory(output)
     source = model_name(source)
-    model, processor = load_model(source, torch.device("cpu"), torch.float32), load_processor(source)
+    model, processor = load_whole(source, torch.device("cpu"), torch.float32)
     options = MaskGenerationOptions().updated({**(model.config.mask_generation or {}), **(mask_generation or {})})
     images = open_images(data)
     objects = score_objects(model, processor, images, options.stability_score_offset, progress=_progress)

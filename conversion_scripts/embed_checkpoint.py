@@ -15,7 +15,7 @@ import torch
 
 import sam_hq
 from sam_hq_cli.main import exit_status
-from sam_hq_cli.model_loading import load_model, load_processor, model_name
+from sam_hq_cli.model_loading import load_whole, model_name
 from sam_hq_numpy.atomic_writing import new_directory
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
@@ -35,7 +35,7 @@ def embed(source: str, target: Path, mask_generation: dict[str, float] | None = 
     """
     MaskGenerationOptions().updated(mask_generation or {})  # refuses what is wrong before anything is loaded
     source = model_name(source)
-    model, processor = load_model(source, torch.device("cpu"), torch.float32), load_processor(source)
+    model, processor = load_whole(source, torch.device("cpu"), torch.float32)
     half = model.half()
     half.config.mask_generation = mask_generation or None
     lost = [name for name, weight in half.state_dict().items() if not weight.isfinite().all()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sam_hq_cli.model_loading import load_model, load_whole, quiet_transformers
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the sub-command `convert`."""
@@ -49,10 +51,7 @@ def run(args: argparse.Namespace) -> None:
         from huggingface_hub.utils import validate_repo_id
 
         validate_repo_id(args.push_to_hub)  # before the work
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
-
-    disable_progress_bar()
-    set_verbosity_error()
+    quiet_transformers()
     output_dir = Path(args.output_dir)
     if Path(args.checkpoint).is_dir() and output_dir.suffix == ".pth":
         _save_for_authors(args, output_dir)
@@ -88,7 +87,6 @@ def _save_for_authors(args: argparse.Namespace, output_file: Path) -> None:
     import torch
 
     from sam_hq.hub.checkpoint_files import write_authors_weights
-    from sam_hq_cli.model_loading import load_model
 
     for option in ("variant", "push_to_hub", "with_code", "base"):
         if getattr(args, option):
@@ -101,12 +99,10 @@ def _save_directory_with_code(args: argparse.Namespace, output_dir: Path) -> Non
     import torch
 
     from sam_hq.hub.code_export import save_with_code
-    from sam_hq_cli.model_loading import load_model, load_processor
 
     for option in ("variant", "base"):
         if getattr(args, option):
             raise ValueError(f"--{option} is for .pth files; {args.checkpoint!r} is a directory of a whole model")
     dtype = None if args.dtype is None else getattr(torch, args.dtype)
-    model = load_model(args.checkpoint, torch.device("cpu"), dtype)
-    processor = load_processor(args.checkpoint)
+    model, processor = load_whole(args.checkpoint, torch.device("cpu"), dtype)
     save_with_code(model, processor, output_dir, Path(args.checkpoint).resolve().name, args.push_to_hub)

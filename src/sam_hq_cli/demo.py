@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from sam_hq_cli.serving import LOOPBACK, listening_socket, page_address
+from sam_hq_cli.model_loading import add_model_options, chosen_device, load_whole, model_name
+from sam_hq_cli.serving import LOOPBACK, check_web_libraries, listening_socket, serve
 
 DESCRIPTION = """\
 Open a page in the browser: click on objects, drag boxes, choose among candidates, compare SAM with SAM-HQ, find
@@ -24,8 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photos", nargs="*", metavar="PHOTO", help="images that the page offers as examples")
-    parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
-    parser.add_argument("--device", help="such as cpu, cuda, cuda:1 or mps (default: the fastest there is)")
+    add_model_options(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to answer on (127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to answer on, 0 for any that is free (7860)")
     parser.add_argument("--max-upload-mb", type=float, default=20.0, help="largest file that is accepted, in MB (20)")
@@ -63,39 +63,22 @@ def run(args: argparse.Namespace) -> None:
 
         run_static(args)
         return
-    try:
-        import uvicorn
-
-        from sam_hq.demo.connections import server_config
-        from sam_hq.demo.server import build_app
-    except ImportError as error:
-        raise ValueError("the demo needs Starlette and uvicorn: pip install 'sam-hq[demo]'") from error
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
-
+    check_web_libraries()
     from sam_hq.demo.demo_service import DemoService
     from sam_hq.demo.opened_photo import PhotoLimits
+    from sam_hq.demo.server import build_app
     from sam_hq.demo.session_store import SessionStore
-    from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
 
     limits = PhotoLimits(round(args.max_upload_mb * 1e6), args.max_pixels)
     store = SessionStore(args.sessions, 60 * args.idle_minutes)
     examples = [(Path(photo).name, Path(photo).read_bytes()) for photo in args.photos]
-    disable_progress_bar()
-    set_verbosity_error()
     name = model_name(args.model)
     with listening_socket(args.host, args.port) as listener:
-        processor = load_processor(name)
-        model = load_model(name, chosen_device(args.device))
+        model, processor = load_whole(name, chosen_device(args.device))
         # The page gets the last part of the name only: the directory's path stays private.
         service = DemoService(model, processor, Path(name).name, limits, store, examples)
-        address = page_address(args.host, listener.getsockname()[1])
         if args.host not in LOOPBACK:
             print(f"sam-hq: warning: whoever can reach {args.host} can use this server", file=sys.stderr)
         print(f"model    {name}, {model.device}")
-        print(f"page     {address} (stop with Ctrl-C)", flush=True)
         app = build_app(service) if args.host in LOOPBACK else build_app(service, allowed_hosts=None)
-        if args.browser:
-            import webbrowser
-
-            webbrowser.open(address)
-        uvicorn.Server(server_config(app)).run(sockets=[listener])
+        serve(app, listener, args.host, args.browser)

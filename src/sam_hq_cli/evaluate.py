@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from sam_hq_cli.console import FormerOption
+from sam_hq_cli.model_loading import add_model_options, chosen_device, load_whole, model_name
 
 DESCRIPTION = """\
 Measure mask quality, with prompts drawn from the ground truth, for SAM's mask, the HQ token's, and their sum.
@@ -22,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
+    add_model_options(parser)
     parser.add_argument("--data", required=True, nargs="+", metavar="DIR_OR_JSON", help="images with masks")
     parser.add_argument("--images", metavar="DIR", help="images of a COCO file")
     parser.add_argument(
@@ -48,7 +49,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--on-bad", choices=("skip", "raise"), default="skip", help="what to do with unusable data (skip)"
     )
-    parser.add_argument("--device", help="such as cpu, cuda or mps (default: the fastest there is)")
     parser.add_argument("--output", metavar="JSON", help="write every object's scores")
     parser.add_argument("--contact-sheet", metavar="PNG", help="write pictures of the best and the worst cases")
     parser.add_argument("--sheet", action=FormerOption, new="--contact-sheet")
@@ -57,12 +57,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print the table."""
-    from transformers.utils import logging
-
     from sam_hq.evaluation import PromptedModel, check_choices, evaluate
     from sam_hq.evaluation.contact_sheet import write_contact_sheet
     from sam_hq_cli.labelled_data import open_images
-    from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
     from sam_hq_cli.picture_files import check_picture_suffix
     from sam_hq_numpy.atomic_writing import check_writable
     from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
@@ -81,9 +78,7 @@ def run(args: argparse.Namespace) -> int:
         check_picture_suffix("--contact-sheet", args.contact_sheet)
     dataset = open_images(args.data, args.images, args.on_bad, "val")
     source, device = model_name(args.model), chosen_device(args.device)
-    logging.set_verbosity_error()
-    processor = load_processor(source)
-    predictor = PromptedModel(load_model(source, device), processor, args.protocol, args.multimask)
+    predictor = PromptedModel(*load_whole(source, device), args.protocol, args.multimask)
     settings = {
         "model": str(source),
         "data": " ".join(args.data),

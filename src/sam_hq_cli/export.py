@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sam_hq_cli.model_loading import add_model_options, chosen_device, load_whole, model_name
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the sub-command `export`."""
@@ -18,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "check them against torch on prompts of every kind before they get their name. docs/export.md describes them.",
     )
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="a new or empty directory")
-    parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
+    add_model_options(parser, device=False)
     parser.add_argument(
         "--format",
         choices=("onnx", "torch-export"),
@@ -53,24 +55,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, check, and say how near the graphs are."""
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
-
-    from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
-
-    disable_progress_bar()
-    set_verbosity_error()
     start = time.perf_counter()
     photos = _calibration_photos(args)
     export = _chosen_export(args, photos)
     name = model_name(args.model)
-    processor = load_processor(name)
     import torch
 
-    written = export(load_model(name, chosen_device("cpu"), torch.float32), processor.image_processor)
+    model, processor = load_whole(name, chosen_device("cpu"), torch.float32)
+    written = export(model, processor.image_processor)
     directory, agreement = written.directory, written.agreement
     print(f"model    {name}")
     if photos:
-        print(f"ranges   measured on {len(photos)} image{'s' if len(photos) > 1 else ''}")
+        from sam_hq_numpy.number_limits import counted
+
+        print(f"ranges   measured on {counted(len(photos), 'image')}")
     print(
         f"checked  masks within {agreement.largest_difference:.1e} of torch's (of the largest logit), scores within "
         f"{agreement.largest_score_difference:.1e}, mean IoU with torch's masks {agreement.mask_iou:.4f}"

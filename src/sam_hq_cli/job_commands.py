@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam_hq_cli.model_loading import add_model_options, chosen_device, load_whole, model_name
 from sam_hq_numpy.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every job."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="images, folders, or quoted patterns with * ? **")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the job")
-    parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
-    parser.add_argument("--device", help="such as cpu, cuda or cuda:1 (default: the fastest there is)")
+    add_model_options(parser)
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the model")
     parser.add_argument(
         "--shard", type=shard, default=(1, 1), metavar="I/N", help="do the I-th of N equal parts of the images, from 1"
@@ -112,18 +112,13 @@ def load(args: argparse.Namespace, state: Any) -> tuple[Any, Any, JobOutputs]:
         ValueError: If the model cannot be loaded.
     """
     import torch
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     from sam_hq.jobs.image_job import weights_digest
     from sam_hq.jobs.outputs import JobOutputs
-    from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
 
-    disable_progress_bar()
-    set_verbosity_error()
     name = model_name(args.model)
     device = state.device if state.num_processes > 1 else chosen_device(args.device)
-    processor = load_processor(name)
-    model = load_model(name, device, getattr(torch, args.dtype))
+    model, processor = load_whole(name, device, getattr(torch, args.dtype))
     embeddings = getattr(args, "embeddings", None)
     outputs = JobOutputs(
         tuple(args.formats),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,26 @@ _EXPORTED = (
     *(f"{graph}.onnx" for graph in ("encoder", "decoder", "sam_hq_encoder", "sam_hq_decoder")),
     *("encoder.pt2", "decoder.pt2"),
 )
+
+
+def add_model_options(parser: argparse.ArgumentParser, device: bool = True) -> None:
+    """Add --model, and --device where the model may run elsewhere than on the CPU.
+
+    Args:
+        parser: Of the command.
+        device: Whether --device is added.
+    """
+    parser.add_argument("--model", metavar="DIR_OR_ID", help="a SAM-HQ directory or Hub id (default: the embedded one)")
+    if device:
+        parser.add_argument("--device", help="such as cpu, cuda, cuda:1 or mps (default: the fastest there is)")
+
+
+def quiet_transformers() -> None:
+    """Keep transformers' progress bars and remarks out of what a command prints."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def model_name(asked: str | None) -> str:
@@ -148,3 +169,19 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
         raise ValueError(f"cannot load the model of {name!r}: {error}") from error
     check_report(report, name)
     return model.eval()
+
+
+def load_whole(name: str, device: torch.device, dtype: torch.dtype | None = None) -> tuple[SamHQModel, SamHQProcessor]:
+    """Load a model and its processor, the cheaper one first, without transformers' remarks.
+
+    Args:
+        name: From `model_name`.
+        device: As in `load_model`.
+        dtype: As in `load_model`.
+
+    Raises:
+        ValueError: If one cannot be loaded.
+    """
+    quiet_transformers()
+    processor = load_processor(name)
+    return load_model(name, device, dtype), processor

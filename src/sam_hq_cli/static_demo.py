@@ -6,6 +6,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from sam_hq_cli.model_loading import is_exported, load_whole, model_name
+from sam_hq_cli.serving import LOOPBACK, check_web_libraries, listening_socket, serve
+
 
 def run_static(args: argparse.Namespace) -> None:
     """Write the folder unless it is there, then serve it until interrupted.
@@ -13,15 +16,9 @@ def run_static(args: argparse.Namespace) -> None:
     Args:
         args: Of `sam-hq demo`.
     """
-    try:
-        import uvicorn
-
-        from sam_hq.demo.connections import server_config
-        from sam_hq.demo.static_server import build_static_app
-    except ImportError as error:
-        raise ValueError("the demo needs Starlette and uvicorn: pip install 'sam-hq[demo]'") from error
+    check_web_libraries()
     from sam_hq.demo.static_folder import is_static_demo
-    from sam_hq_cli.serving import LOOPBACK, listening_socket, page_address
+    from sam_hq.demo.static_server import build_static_app
 
     folder = Path(args.static)
     there = is_static_demo(folder)
@@ -33,20 +30,13 @@ def run_static(args: argparse.Namespace) -> None:
     with listening_socket(args.host, args.port) as listener:
         if not there:
             _write(args)
-        address = page_address(args.host, listener.getsockname()[1])
         print(f"folder   {folder}, for any web server")
-        print(f"page     {address} (stop with Ctrl-C)", flush=True)
         app = build_static_app(folder) if args.host in LOOPBACK else build_static_app(folder, allowed_hosts=None)
-        if args.browser:
-            import webbrowser
-
-            webbrowser.open(address)
-        uvicorn.Server(server_config(app)).run(sockets=[listener])
+        serve(app, listener, args.host, args.browser)
 
 
 def _write(args: argparse.Namespace) -> None:
     from sam_hq.demo.static_folder import check_static_demo, write_static_demo
-    from sam_hq_cli.model_loading import is_exported, model_name
 
     exported_already = args.model is not None and is_exported(args.model)
     name = args.model if exported_already else model_name(args.model)
@@ -63,13 +53,8 @@ def _write(args: argparse.Namespace) -> None:
 
 def _export(name: str, directory: Path) -> None:
     import torch
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     from sam_hq.export.onnx import export_onnx
-    from sam_hq_cli.model_loading import load_model, load_processor
 
-    disable_progress_bar()
-    set_verbosity_error()
-    processor = load_processor(name)
-    model = load_model(name, torch.device("cpu"), torch.float32)
+    model, processor = load_whole(name, torch.device("cpu"), torch.float32)
     export_onnx(model, processor.image_processor, directory)

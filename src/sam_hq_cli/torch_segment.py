@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_hq_cli.model_loading import chosen_device, load_model, load_processor, model_name
+from sam_hq_cli.model_loading import chosen_device, load_whole, model_name
 from sam_hq_cli.prompt_arguments import Prompts
 
 if TYPE_CHECKING:
@@ -30,18 +30,13 @@ class TorchModel:
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from transformers.utils.logging import disable_progress_bar, set_verbosity_error
-
         from sam_hq.predictor import SamHQPredictor
 
-        disable_progress_bar()
-        set_verbosity_error()
         name = model_name(args.model)
         self.args = args
         self.device = chosen_device(args.device)
-        processor = load_processor(name)
         start = time.perf_counter()
-        self.predictor = SamHQPredictor(load_model(name, self.device), processor)
+        self.predictor = SamHQPredictor(*load_whole(name, self.device))
         self.load_seconds = time.perf_counter() - start
         self.name = f"{name}, {self.device}"
 

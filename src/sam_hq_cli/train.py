@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sam_hq_cli.model_loading import quiet_transformers
+
 DESCRIPTION = """\
 Train SAM-HQ on folders of images and masks, label maps, or COCO instances.
 
@@ -130,8 +132,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from transformers.utils import logging
-
     from sam_hq.training.settings import TrainingSettings
     from sam_hq.training.trainer import Trainer
     from sam_hq_cli.labelled_data import open_images
@@ -146,8 +146,7 @@ def _train(args: argparse.Namespace) -> int:
     validation = None
     if args.validation is not None:
         validation = open_images([args.validation], args.validation_images, args.on_bad, "val")
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()  # those of saving, at every checkpoint
+    quiet_transformers()
     model, processor = _start(args, settings.seed)
     display = TrainingDisplay()
     trainer = Trainer(

@@ -26,7 +26,7 @@ def load_start(asked: str | None, seed: int) -> tuple[Any, Any]:
     import torch
 
     from sam_hq.training.start_points import is_plain_sam, start_from_file, start_from_sam
-    from sam_hq_cli.model_loading import load_model, load_processor, model_name
+    from sam_hq_cli.model_loading import load_whole, model_name
 
     if asked is not None and (Path(asked).is_file() or asked.endswith(WEIGHT_FILES)):
         start = start_from_file(asked, seed)
@@ -39,4 +39,4 @@ def load_start(asked: str | None, seed: int) -> tuple[Any, Any]:
     if from_plain_sam:
         start = start_from_sam(name, seed)
         return start.model, start.processor
-    return load_model(name, torch.device("cpu"), torch.float32), load_processor(name)
+    return load_whole(name, torch.device("cpu"), torch.float32)
