@@ -20,7 +20,8 @@ def open_images(paths: Sequence[str], photos: str | None = None, on_bad: str = "
     Raises:
         ValueError: If one holds nothing usable, or if photos are given for what is no COCO file.
     """
-    from sam_hq.evaluation.label_map_folder import NAMES_FILE, JoinedImages, LabelMapFolder
+    from sam_hq.evaluation.joined_images import JoinedImages
+    from sam_hq.evaluation.label_map_folder import NAMES_FILE, LabelMapFolder
     from sam_hq.evaluation.segmentation_data import open_dataset
 
     if photos is not None and not all(path.endswith(".json") for path in paths):

@@ -214,13 +214,6 @@ def padded_objects(objects: list[list[np.ndarray]], item_shape: tuple[int, ...],
     return padded
 
 
-def pad_objects(objects: list[list[np.ndarray]], item_shape: tuple[int, ...], fill: float) -> torch.Tensor:
-    """As `padded_objects`, as a tensor."""
-    import torch
-
-    return torch.from_numpy(padded_objects(objects, item_shape, fill))
-
-
 def pad_stacks(stacks: Sequence[torch.Tensor], item_shape: tuple[int, ...], fill: float) -> torch.Tensor:
     """Pad per-image stacks (p, *item_shape) to (B, P, *item_shape), the missing objects filled with `fill`."""
     import torch
@@ -234,7 +227,10 @@ def pad_stacks(stacks: Sequence[torch.Tensor], item_shape: tuple[int, ...], fill
 
 def pad_points(points: list[list[np.ndarray]], labels: list[list[np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Pad points with zeros and their labels with -10: (B, P, N, 2) float64 and (B, P, N) int64."""
-    return pad_objects(points, (2,), 0.0), pad_objects(labels, (), PADDING_LABEL)
+    import torch
+
+    padded = padded_objects(points, (2,), 0.0), padded_objects(labels, (), PADDING_LABEL)
+    return torch.from_numpy(padded[0]), torch.from_numpy(padded[1])
 
 
 def object_counts(batch_size: int, **prompts: Sequence | None) -> list[int]:

@@ -42,13 +42,29 @@ class Runner(Protocol):
         """The way of low-resolution masks to a photo of a size."""
 
 
+def check_supported(options: MaskGenerationOptions) -> None:
+    """Refuse options of mask generation that the runner would ignore.
+
+    Args:
+        options: All options.
+
+    Raises:
+        ValueError: If `tile_size` is given.
+    """
+    if options.tile_size is not None:
+        raise ValueError(
+            f"tile_size is not supported without torch, got {options.tile_size}; leave it out, or use "
+            "SamHQMaskGenerator"
+        )
+
+
 def generated_masks(runner: Runner, photo: np.ndarray, options: MaskGenerationOptions) -> MaskCandidates:
     """Find the masks of everything in a photo.
 
     Args:
         runner: The exported model.
         photo: (H, W, 3) uint8.
-        options: All options; those that `arguments.check_supported` refuses are not looked at.
+        options: All options; those that `check_supported` refuses are not looked at.
     """
     size = (photo.shape[0], photo.shape[1])
     grids = options.layer_grids()

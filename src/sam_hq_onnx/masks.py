@@ -1,7 +1,9 @@
 """Low-resolution logits to masks at photo size, with numpy."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,10 +35,15 @@ class PhotoFrame:
         image_size: Side of the padded square.
         mask_size: Side of a low-resolution mask.
 
+    Raises:
+        ValueError: If a size is not two whole numbers from 1, or that in the resized frame larger than the frame.
+
     Source: `sam_hq.images.mask_frames.low_res_masks_to_photo`.
     """
 
     def __init__(self, original_size: Sequence[int], reshaped_size: Sequence[int], image_size: int, mask_size: int):
+        _check_size("original_size", original_size)
+        _check_size("reshaped_size", reshaped_size, image_size)
         up = interpolation_weights(mask_size, image_size)
         self.rows, self.columns = (
             (interpolation_weights(reshaped, original) @ up[:reshaped]).astype(np.float32)
@@ -72,3 +79,11 @@ def interpolation_weights(source: int, target: int) -> np.ndarray:
     np.add.at(weights, (rows, first), 1 - share)
     np.add.at(weights, (rows, np.minimum(first + 1, source - 1)), share)
     return weights
+
+
+def _check_size(name: str, size: Any, at_most: float = math.inf) -> None:
+    """Refuse what is not a height and a width."""
+    sides = list(size) if isinstance(size, list | tuple | np.ndarray) else []
+    if len(sides) != 2 or not all(isinstance(side, int | np.integer) and 1 <= side <= at_most for side in sides):
+        limit = "" if at_most == math.inf else f" to {at_most}"
+        raise ValueError(f"{name} must be a height and a width, whole numbers from 1{limit}, got {size!r}")

@@ -14,10 +14,9 @@ from sam_hq_numpy.mask_generation_options import MaskGenerationOptions, check_ge
 from sam_hq_numpy.number_limits import check_flag
 from sam_hq_numpy.value_ranges import InputRange
 
-from .arguments import check_size, check_supported
 from .embeddings import OnnxEmbeddings
 from .encoder_inputs import encoder_input, image_rgb
-from .generation import generated_masks
+from .generation import check_supported, generated_masks
 from .masks import PhotoFrame, PhotoMasks
 from .metadata import GraphMetadata
 from .prompts import PROMPT_INPUTS, decoder_prompts
@@ -303,11 +302,10 @@ class OnnxSamHQ:
         Raises:
             ValueError: If a size is not two whole numbers from 1, or that in the resized frame larger than the frame.
         """
-        check_size("original_size", original_size)
-        check_size("reshaped_size", reshaped_size, self.metadata.image_size)
+        frame = PhotoFrame(original_size, reshaped_size, self.metadata.image_size, self.metadata.mask_size)
         squashed = [] if "longest_edge" in self.metadata.size else [reshaped_size]
         check_same_shape([original_size], [reshaped_size], squashed)
-        return PhotoFrame(original_size, reshaped_size, self.metadata.image_size, self.metadata.mask_size)
+        return frame
 
     def _check_embeddings(self, embeddings: OnnxEmbeddings) -> None:
         if embeddings.model != self.metadata.model:

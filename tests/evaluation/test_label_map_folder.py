@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam_hq.evaluation.label_map_folder import JoinedImages, LabelMapFolder
+from sam_hq.evaluation.joined_images import JoinedImages
+from sam_hq.evaluation.label_map_folder import LabelMapFolder
 from sam_hq.evaluation.segmentation_data import ImageMaskFolder
 from sam_hq_cli.labelled_data import open_images
 from training_data import shapes, write_pairs

@@ -1,8 +1,7 @@
-"""Photos with label maps as ground truth, and several datasets as one."""
+"""Photos with label maps as ground truth."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +10,7 @@ from sam_hq_numpy.mask_regions import connected_parts
 from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.photo_files import image_suffixes
 
-from .masked_images import WITHOUT_MASK, BadDataReport, MaskedImages
+from .masked_images import WITHOUT_MASK, MaskedImages
 
 NAMES_FILE, UNIONS_FILE = "label_names.txt", "unions.txt"
 # Labels of these names are no objects.
@@ -100,64 +99,6 @@ class LabelMapFolder(MaskedImages):
         if unknown := [name for name in names if name not in self.names]:
             raise ValueError(f"{UNIONS_FILE} names {unknown}, which {NAMES_FILE} does not; its lines are names or '*'")
         return {self.names.index(name) for name in names}
-
-
-class JoinedImages:
-    """Several datasets as one, one after another.
-
-    Args:
-        datasets: The datasets.
-    """
-
-    def __init__(self, datasets: Sequence[Any]) -> None:
-        self.datasets = list(datasets)
-        self._ends = np.cumsum([len(dataset) for dataset in self.datasets])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The photo and its masks."""
-        dataset, local = self._place(index)
-        return dataset[local]
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return (self[index] for index in range(len(self)))
-
-    def name(self, index: int) -> str:
-        """What a photo is called in reports."""
-        dataset, local = self._place(index)
-        return dataset.name(local)
-
-    @property
-    def report(self) -> "JoinedReport":
-        """What was left out of all of them."""
-        return JoinedReport([dataset.report for dataset in self.datasets])
-
-    def _place(self, index: int) -> tuple[Any, int]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"image {index} of {len(self)}")
-        which = int(np.searchsorted(self._ends, index, side="right"))
-        return self.datasets[which], index - (int(self._ends[which - 1]) if which else 0)
-
-
-class JoinedReport(BadDataReport):
-    """The reports of several datasets as one, as they are when it is made.
-
-    Args:
-        reports: The reports.
-    """
-
-    def __init__(self, reports: Sequence[BadDataReport]) -> None:
-        super().__init__()
-        self.reports = list(reports)
-        for report in self.reports:
-            for reason, names in report.cases.items():
-                self.cases.setdefault(reason, []).extend(names)
-
-    def take_new(self) -> list[tuple[str, str]]:
-        """The (name, reason) of the cases since the last call."""
-        return [case for report in self.reports for case in report.take_new()]
 
 
 def _lines(path: Path) -> list[str]:

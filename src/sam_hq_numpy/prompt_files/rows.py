@@ -6,6 +6,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def from_rows(rows: Iterable[tuple[str, Mapping[str, Any], str]], images: Sequen
     grouped: dict[tuple[Path, str, int], ObjectPrompt] = {}
     for image, prompt, category, label, group in listed:
         number_ = category if category is not None else ids[label or "object"]
-        whole = _with_category(prompt, number_)
+        whole = replace(prompt, category_id=number_)
         if group is None:
             found.add(image, whole)
         elif (before := grouped.get(key := (image, str(group), number_))) is None:
@@ -223,17 +224,13 @@ def _categories(pairs: Sequence[tuple[int | None, str | None]]) -> dict[int, str
     return {**categories, **{start + place: label for place, label in enumerate(sorted(unnumbered))}}
 
 
-def _with_category(prompt: ObjectPrompt, category: int) -> ObjectPrompt:
-    return ObjectPrompt(prompt.name, category, prompt.box, prompt.points, prompt.labels, facts=prompt.facts)
-
-
 def _joined(first: ObjectPrompt, second: ObjectPrompt) -> ObjectPrompt:
-    return ObjectPrompt(
-        first.name,
-        first.category_id,
-        first.box or second.box,
-        first.points + second.points,
-        first.labels + second.labels,
+    """Two rows of one object as one prompt."""
+    return replace(
+        first,
+        box=first.box or second.box,
+        points=first.points + second.points,
+        labels=first.labels + second.labels,
         facts={**second.facts, **first.facts},
     )
 
