@@ -58,6 +58,8 @@ def mask_fault(raw: np.ndarray | Exception, size: tuple[int, int]) -> str | None
         return "mask of another size than the image"
     if not raw.any():
         return "empty mask"
+    if raw.dtype != bool and not raw.min() >= 0:  # NaN is not either
+        return "mask is not binary"
     if raw.dtype == bool or raw.max() <= 1:
         return None
     # The numbers of several objects, such as 0, 1, 2, 3, have nothing near 255.
@@ -80,7 +82,7 @@ def _values(image: Image.Image, is_lossy: bool) -> np.ndarray:
         image = image.convert("L")  # as an array its true pixels are bytes of 255 called bool
     if image.mode == "P":
         indices = np.asarray(image)
-        if indices.any() and len(np.unique(indices)) == 2 and not indices.all():
+        if indices.any() and len(np.unique(indices)) == 2 and not indices.all() and not _is_black(image, indices.max()):
             return indices != 0
     if image.mode == "L" or image.mode == "F" or image.mode.startswith("I"):
         return _gray_values(np.asarray(image), is_lossy)
@@ -94,8 +96,16 @@ def _values(image: Image.Image, is_lossy: bool) -> np.ndarray:
     return _coloured_values(colours, is_lossy)
 
 
+def _is_black(image: Image.Image, index: int) -> bool:
+    """Whether a colour of a palette is black and the first is not, so that indices and colours contradict."""
+    colours = np.array(image.getpalette("RGB") or [0], dtype=np.uint8)
+    return not colours[3 * index : 3 * index + 3].any() and bool(colours[:3].any())
+
+
 def _gray_values(gray: np.ndarray, is_lossy: bool) -> np.ndarray:
     lowest, highest = gray.min(), gray.max()
+    if highest == 0 != lowest and ((gray == 0) | (gray == lowest)).all():
+        return gray == lowest
     if lowest == 0 and highest != 0 and ((gray == 0) | (gray == highest)).all():
         return gray == highest
     if gray.dtype.kind == "f":

@@ -31,9 +31,9 @@ def mask(path, pixels=MASK):
     Image.fromarray(np.where(pixels, np.uint8(255), np.uint8(0))).save(path)
 
 
-def palette(colour):
-    picture = Image.fromarray(MASK.astype(np.uint8), "P")
-    picture.putpalette([0, 0, 0, *colour])
+def palette(colour, first=(0, 0, 0), indices=MASK):
+    picture = Image.fromarray(indices.astype(np.uint8), "P")
+    picture.putpalette([*first, *colour])
     return picture
 
 
@@ -58,6 +58,9 @@ FILES = {
     "dark blue.bmp": coloured((0, 0, 90)),
     "red palette.png": palette((128, 0, 0)),
     "black palette.gif": palette((1, 1, 1)),
+    "white first.png": palette((0, 0, 0), (255, 255, 255), ~MASK),
+    "red first.gif": palette((0, 0, 0), (128, 0, 0), ~MASK),
+    "minus one.tif": Image.fromarray(-MASK.astype(np.int32)),
     "white.PNG": Image.fromarray(GRAY),
     "clear.png": Image.fromarray(np.dstack([np.full_like(GRAY, 40)] * 3 + [GRAY])),
     "opaque.png": Image.fromarray(np.dstack([GRAY] * 3 + [np.full_like(GRAY, 255)])),
@@ -97,14 +100,18 @@ def test_soft_edges_are_cut_at_the_middle(tmp_path):
         ),
         Image.fromarray(np.where(MASK, np.uint8(64), np.uint8(192))),
         Image.fromarray(PHOTO),
+        Image.fromarray(np.where(MASK, np.nan, 0).astype(np.float32)),
+        Image.fromarray(MASK.astype(np.float32) + np.where(OTHER, np.nan, 0).astype(np.float32)),
+        Image.fromarray(MASK.astype(np.int32) - OTHER),
     ],
-    ids=["numbers", "two colours", "no black", "a photo"],
+    ids=["numbers", "two colours", "no black", "a photo", "NaN", "one and NaN", "one and minus one"],
 )
 def test_what_may_be_read_in_two_ways_is_refused(picture, tmp_path):
     photo(tmp_path / "images" / "x.png")
     (tmp_path / "masks").mkdir()
-    picture.save(tmp_path / "masks" / "x.png")
-    with pytest.raises(ValueError, match=r"x\.png: mask (is not binary|with several)"):
+    suffix = ".tif" if picture.mode in "FI" else ".png"
+    picture.save(tmp_path / "masks" / f"x{suffix}")
+    with pytest.raises(ValueError, match=r"x\.(png|tif): mask (is not binary|with several)"):
         open_dataset(tmp_path, on_bad="raise")[0]
 
 
