@@ -289,6 +289,9 @@ def test_other_numbers_of_candidates_and_layers_run():
         (SamHQMaskDecoderConfig, {"hidden_act": None}),
         (SamHQConfig, {"cpu_fast_path": "no"}),
         (SamHQConfig, {"hq_token_trained_alone": None}),
+        (SamHQConfig, {"output_attentions": "no"}),
+        (SamHQConfig, {"return_dict": "yes"}),
+        (SamHQVisionConfig, {"output_hidden_states": 1}),
         (SamHQConfig, {"mask_generation": 5}),
         (SamHQConfig, {"initializer_range": float("inf")}),
     ],
@@ -352,7 +355,10 @@ def test_a_file_that_holds_no_fields_is_refused(content, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["", "vision_config", "mask_decoder_config"])
-@pytest.mark.parametrize(("dtype", "fault"), [("foo", True), ("nn", True), (5, True), ("bfloat16", False)])
+@pytest.mark.parametrize(
+    ("dtype", "fault"),
+    [("foo", True), ("nn", True), (5, True), ("int8", True), ("float8_e4m3fn", True), ("bfloat16", False)],
+)
 def test_precisions_that_torch_does_not_have_are_refused(part, dtype, fault, tmp_path):
     small_config("vit").save_pretrained(tmp_path)
     content = json.loads((tmp_path / "config.json").read_text())

@@ -357,3 +357,15 @@ def test_bad_post_processing_arguments_are_named(small, arguments, error, messag
         small.post_process_masks(
             **{"masks": LOGITS, "original_sizes": ORIGINAL, "reshaped_input_sizes": RESHAPED, **arguments}
         )
+
+
+@pytest.mark.parametrize("name", ["do_resize", "do_rescale", "do_normalize", "do_pad", "do_convert_rgb"])
+@pytest.mark.parametrize("value", ["false", "no", 0, 1, []])
+def test_flags_that_are_no_truth_values_are_refused(name, value):
+    for call in (
+        lambda: SamHQImageProcessor(**{name: value}),
+        lambda: SamHQImageProcessor.from_dict({name: value}),
+        lambda: SamHQImageProcessor()(np.zeros((4, 5, 3), np.uint8), **{name: value}),
+    ):
+        with pytest.raises(TypeError, match=f"{name} must be True or False, got"):
+            call()

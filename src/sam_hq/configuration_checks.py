@@ -60,8 +60,9 @@ def require_at_most_largest(config: PreTrainedConfig) -> None:
 
 def require_types(config: PreTrainedConfig) -> None:
     """Refuse what is no size and of another type or range: epsilons, truth values, the names of activations."""
-    for name, kind in type(config).__annotations__.items():
-        value = getattr(config, name, None)
+    flags_of_all = dict.fromkeys(("return_dict", "output_attentions", "output_hidden_states"), bool)
+    for name, kind in {**flags_of_all, **type(config).__annotations__}.items():
+        value = getattr(config, name, False)
         if kind is bool and not isinstance(value, bool):
             raise ValueError(f"{name} is {value!r}, but must be true or false")
         if name == "hidden_act" and not isinstance(value, str):
@@ -79,7 +80,7 @@ def require_dtypes(fields: dict[str, Any], prefix: str = "") -> None:
             require_dtypes(value, f"{prefix}{name}.")
         elif name in ("dtype", "torch_dtype") and value is not None:
             dtype = getattr(torch, value.removeprefix("torch."), None) if isinstance(value, str) else value
-            if not isinstance(dtype, torch.dtype):
+            if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point or dtype.itemsize < 2:
                 raise ValueError(f"{prefix}{name} is {value!r}, but must be the name of a precision, such as float32")
 
 

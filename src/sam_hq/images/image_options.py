@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers.processing_utils import ImagesKwargs
 
-from sam_hq_numpy.number_limits import shown
+from sam_hq_numpy.number_limits import check_flag, shown
 from sam_hq_numpy.value_ranges import checked_input_range
 
 # The side of a frame, which is held in floating point: 3 GB already.
@@ -43,7 +43,7 @@ def known_options(kwargs: dict) -> dict:
     """Check the names and the single values of options; those that are None are skipped.
 
     Raises:
-        TypeError: An unknown name; the message has the nearest known one.
+        TypeError: An unknown name; the message has the nearest known one. A flag that is neither True nor False.
         ValueError: A value that the model cannot work with.
     """
     known = SamHQImageProcessorKwargs.__annotations__
@@ -53,6 +53,9 @@ def known_options(kwargs: dict) -> dict:
             hint = f", did you mean {nearest[0]}?" if nearest else ""
             raise TypeError(f"unknown option {name!r} of the image processor{hint}")
     given = {name: value for name, value in kwargs.items() if value is not None}
+    for name in given:
+        if name.startswith("do_"):
+            check_flag(name, given[name])
     if given.get("do_convert_rgb") is False:
         raise ValueError("do_convert_rgb=False is not possible, the model takes three colour channels")
     if given.get("do_center_crop"):
