@@ -14,7 +14,7 @@ from sam_hq_numpy.prompt_warnings import messages_in_words_of
 from .images.image_loading import flat_image_list
 from .images.mask_frames import low_res_masks_to_photo
 from .images.processor_fit import check_processor_fits
-from .model.loaded_weights import check_report
+from .model.loaded_weights import load_checked
 from .model.model_access import execution_device, unwrapped
 from .modeling_sam_hq import SamHQModel
 from .photo_embeddings import PhotoEmbeddings, check_maker, embed_images
@@ -93,11 +93,7 @@ class SamHQPredictor:
         place = str(name or _EMBEDDED_CHECKPOINT)
         if device is None:
             device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        model_class: Any = SamHQModel  # with `output_loading_info` it returns a pair, which its type leaves out
-        model, report = model_class.from_pretrained(
-            place, dtype=dtype or "auto", output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-        )
-        check_report(report, place)
+        model = load_checked(SamHQModel, place, dtype=dtype or "auto", **kwargs)
         return cls(model.to(device), SamHQProcessor.from_pretrained(place, **kwargs))
 
     @property

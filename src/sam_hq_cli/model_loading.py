@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
@@ -158,13 +158,10 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
         ValueError: If it cannot be loaded, or if a weight is missing, unknown, misshapen or not finite.
     """
     import sam_hq
-    from sam_hq.model.loaded_weights import check_report
+    from sam_hq.model.loaded_weights import check_report, load_with_report
 
-    model_class: Any = sam_hq.SamHQModel  # with `output_loading_info` it returns a pair, which its type leaves out
     try:
-        model, report = model_class.from_pretrained(
-            name, device_map=device, dtype=dtype or "auto", output_loading_info=True, ignore_mismatched_sizes=True
-        )
+        model, report = load_with_report(sam_hq.SamHQModel, name, device_map=device, dtype=dtype or "auto")
     except Exception as error:  # damaged safetensors files have an error class of their own
         raise ValueError(f"cannot load the model of {name!r}: {error}") from error
     check_report(report, name)

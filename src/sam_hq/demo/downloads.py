@@ -7,11 +7,9 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from sam_hq_numpy.formats import coco, geojson, labelme, pictures, yolo
-from sam_hq_numpy.formats.label_maps import label_map
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.formats.polygons import DEFAULT_TOLERANCE
 from sam_hq_numpy.mask_rle import RunLengthMask
@@ -87,15 +85,8 @@ def masks_png(session: PhotoSession, rows: _Rows) -> bytes:
         session: The session.
         rows: Masks.
     """
-    labels = label_map([row.mask for row in rows], session.photo.size)
-    numbers = np.array([0, *(row.facts["object"] for row in rows)], dtype=np.uint16)
-    labels = numbers[labels]
-    if numbers.max() > 255:
-        return _png(Image.fromarray(labels))
-    picture = Image.fromarray(labels.astype(np.uint8), mode="P")
-    palette = [channel for index in range(int(numbers.max())) for channel in object_color(index)]
-    picture.putpalette([0, 0, 0, *palette])
-    return _png(picture)
+    numbers = [row.facts["object"] for row in rows]
+    return _png(pictures.numbered([row.mask for row in rows], session.photo.size, numbers))
 
 
 def cutout_png(session: PhotoSession, rows: _Rows) -> bytes:

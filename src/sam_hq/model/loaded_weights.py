@@ -30,6 +30,36 @@ def check_is_no_file(name: str) -> None:
         )
 
 
+def load_with_report(model_class: Any, place: str, **kwargs: Any) -> tuple[Any, Mapping[str, Collection[Any]]]:
+    """Load a model, and say which weights did not come from a file or fit nowhere, where `from_pretrained` goes on.
+
+    Args:
+        model_class: Its class.
+        place: A directory, or a name on the Hub.
+        **kwargs: For `from_pretrained`.
+
+    Returns:
+        The model, and the report.
+    """
+    return model_class.from_pretrained(place, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+
+
+def load_checked(model_class: Any, place: str, **kwargs: Any) -> Any:
+    """Load a model of which every weight is in its files, and nothing else.
+
+    Args:
+        model_class: Its class.
+        place: A directory, or a name on the Hub.
+        **kwargs: For `from_pretrained`.
+
+    Raises:
+        ValueError: If a weight is missing, unknown or misshapen.
+    """
+    model, report = load_with_report(model_class, place, **kwargs)
+    check_report(report, place)
+    return model
+
+
 def faults_of_report(report: Mapping[str, Collection[Any]]) -> dict[str, set[str]]:
     """Names of weights by their fault, from what `from_pretrained` reports.
 
@@ -128,4 +158,12 @@ def _stored(checkpoint_files: Sequence[str] | None) -> Iterator[tuple[str, Mappi
             )
 
 
-__all__ = ["check_is_no_file", "check_report", "check_stored_dtypes", "check_values", "faults_of_report"]
+__all__ = [
+    "check_is_no_file",
+    "check_report",
+    "check_stored_dtypes",
+    "check_values",
+    "faults_of_report",
+    "load_checked",
+    "load_with_report",
+]

@@ -20,7 +20,7 @@ from ..configuration_sam_hq import SamHQConfig
 from ..hub.checkpoint_files import read_sam_weights
 from ..hub.conversion import convert_weights, infer_config, processor_for
 from ..hub.key_map import is_hq_name
-from ..model.loaded_weights import faults_of_report
+from ..model.loaded_weights import faults_of_report, load_with_report
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
 
@@ -100,10 +100,7 @@ def start_from_sam(name: str | Path, seed: int = 0) -> StartPoint:
         UserWarning: The HQ parts are randomly initialised.
     """
     config = _config_of_sam(name)
-    model_class: Any = SamHQModel  # with `output_loading_info` it returns a pair, which its type leaves out
-    model, found = model_class.from_pretrained(
-        name, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
-    )
+    model, found = load_with_report(SamHQModel, str(name), config=config, dtype=torch.float32)
     new_weights = [key for key in model.state_dict() if is_hq_name(key)]
     faults = faults_of_report(found)
     faults["unknown"] |= set(new_weights) - faults["missing"]

@@ -18,21 +18,23 @@ if TYPE_CHECKING:
 _MOST_IN_A_PALETTE = 255
 
 
-def numbered(masks: Sequence[RunLengthMask], size: Sequence[int]) -> Image.Image:
-    """A picture whose pixel values are the numbers of the masks from 1, small masks on top of large ones.
+def numbered(masks: Sequence[RunLengthMask], size: Sequence[int], numbers: Sequence[int] | None = None) -> Image.Image:
+    """A picture whose pixel values are the numbers of the masks, small masks on top of large ones.
 
     Args:
         masks: At most 65535 masks of the picture's size.
         size: Height and width.
+        numbers: Of the masks; from 1 in their order if None.
 
     Returns:
-        Up to 255 masks: 8 bits, shown in the objects' colours; more: 16 bits.
+        Up to the number 255: 8 bits, shown in the objects' colours; else 16 bits.
     """
-    labels = label_map(masks, size)
-    if len(masks) > _MOST_IN_A_PALETTE:
+    of_masks = np.array([0, *(range(1, len(masks) + 1) if numbers is None else numbers)], dtype=np.uint16)
+    labels, largest = of_masks[label_map(masks, size)], int(of_masks.max())
+    if largest > _MOST_IN_A_PALETTE:
         return Image.fromarray(labels)
     picture = Image.fromarray(labels.astype(np.uint8), mode="P")
-    picture.putpalette([0, 0, 0, *(value for index in range(len(masks)) for value in object_color(index))])
+    picture.putpalette([0, 0, 0, *(value for index in range(largest) for value in object_color(index))])
     return picture
 
 
