@@ -6,7 +6,8 @@ from parity.client_calls import PHOTO
 from parity.golden import FOLDER, photo_path
 from parity.seeded_weights import seeded_state_dict
 from sam_hq.export.sam_layout import SamDecoderGraph
-from sam_hq.hub.conversion import convert_weights, infer_config, processor_for
+from sam_hq.hub.conversion import convert_weights, processor_for
+from sam_hq.hub.variants import infer_config
 from sam_hq.modeling_sam_hq import SamHQModel
 from sam_hq_cli.main import main
 

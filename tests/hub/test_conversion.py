@@ -13,8 +13,9 @@ import sam_hq
 from authors_weights import small_authors_weights
 from conftest import BACKBONES, PHOTOS, REPOSITORY, small_config, small_model
 from parity.seeded_weights import seeded_state_dict
-from sam_hq.hub.conversion import convert_checkpoint, convert_weights, infer_config, read_weights, variants
+from sam_hq.hub.conversion import convert_checkpoint, convert_weights, read_weights
 from sam_hq.hub.key_map import authors_name, is_hq_name, our_name
+from sam_hq.hub.variants import infer_config, variants
 
 
 @pytest.fixture

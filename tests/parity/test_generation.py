@@ -8,7 +8,8 @@ import torch
 from parity.golden import load_generation_golden, photo_path
 from parity.seeded_weights import seeded_state_dict
 from sam_hq.generation.pipeline import SamHQMaskGenerationPipeline
-from sam_hq.hub.conversion import convert_weights, infer_config, processor_for
+from sam_hq.hub.conversion import convert_weights, processor_for
+from sam_hq.hub.variants import infer_config
 from sam_hq.modeling_sam_hq import SamHQModel
 from sam_hq_numpy.mask_rle import RunLengthMask
 

@@ -7,7 +7,8 @@ from PIL import Image
 
 from parity.golden import Case, Golden, load_golden, photo_path
 from parity.seeded_weights import seeded_state_dict
-from sam_hq.hub.conversion import convert_weights, infer_config, processor_for
+from sam_hq.hub.conversion import convert_weights, processor_for
+from sam_hq.hub.variants import infer_config
 from sam_hq.modeling_sam_hq import SamHQModel
 
 VARIANTS = [

@@ -9,7 +9,8 @@ import torch
 
 from ..configuration_sam_hq import SamHQConfig
 from ..hub.checkpoint_files import read_sam_weights
-from ..hub.conversion import convert_weights, infer_config, processor_for, variants
+from ..hub.conversion import convert_weights, processor_for
+from ..hub.variants import infer_config, variants
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from .sam import Sam

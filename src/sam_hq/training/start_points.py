@@ -18,8 +18,9 @@ from sam_hq_numpy.number_limits import listed_faults
 
 from ..configuration_sam_hq import SamHQConfig
 from ..hub.checkpoint_files import read_sam_weights
-from ..hub.conversion import convert_weights, infer_config, processor_for
+from ..hub.conversion import convert_weights, processor_for
 from ..hub.key_map import is_hq_name
+from ..hub.variants import infer_config
 from ..model.loaded_weights import faults_of_report, load_with_report
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
