@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from exported_models import kinds
+from exported_models import SMALL
 
 onnx = pytest.importorskip("onnx", reason="needs the extra `onnx`")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
@@ -16,7 +16,7 @@ from sam_hq.export.quantization import CALIBRATED_OPERATORS, quantize_encoder  #
 PHOTOS = list(np.random.default_rng(5).integers(0, 256, (2, 90, 120, 3), dtype=np.uint8))
 
 
-@pytest.fixture(scope="module", params=kinds())
+@pytest.fixture(scope="module", params=SMALL)
 def kind(request):
     return request.param
 

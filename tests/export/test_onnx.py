@@ -12,7 +12,7 @@ import torch
 from accelerate import cpu_offload
 
 import sam_hq.export.onnx
-from exported_models import kinds, model_and_processor
+from exported_models import SMALL, kinds, model_and_processor
 from sam_hq.export.check import LIMITS, Agreement, checked_agreement
 from sam_hq.export.graphs import traced_encoder
 from sam_hq.export.onnx import export_onnx, write_graph
@@ -91,6 +91,7 @@ def check_equal(found, wanted):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * max(1, np.abs(other).max()))
 
 
+@pytest.mark.parametrize("kind", SMALL, indirect=True)
 @pytest.mark.parametrize(("images", "objects", "points"), [(2, 3, 2), (1, 1, 1), (3, 2, 5)])
 @pytest.mark.parametrize("with_points", [True, False])
 @pytest.mark.parametrize("with_boxes", [True, False])

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from conftest import PHOTOS, REPOSITORY
-from exported_models import kinds, model_and_processor
+from exported_models import SMALL, kinds, model_and_processor
 from sam_hq.generation.generator import SamHQMaskGenerator
 from sam_hq.images.image_loading import load_rgb
 from sam_hq.images.mask_frames import low_res_masks_to_photo
@@ -77,17 +77,22 @@ def torch_masks(kind, photos, prompts, **flags):
     return [part.numpy() for part in logits], [part.numpy() for part in scores]
 
 
-@pytest.mark.parametrize(
-    ("kinds_of_prompt", "flags"),
-    [
-        ("points", {}),
-        ("boxes", {"multimask_output": False}),
-        ("masks", {"hq_token_only": True}),
-        ("points and boxes", {}),
-        ("points and boxes and masks", {"multimask_output": False, "hq_token_only": True}),
-        ("nothing", {}),
-    ],
-)
+def with_kinds(cases):
+    """Every case with every small model; the first with the embedded checkpoint too, at full size."""
+    return [(kind, *case) for kind in kinds() for case in (cases if kind in SMALL else cases[:1])]
+
+
+RAGGED = [
+    ("points and boxes and masks", {"multimask_output": False, "hq_token_only": True}),
+    ("points", {}),
+    ("boxes", {"multimask_output": False}),
+    ("masks", {"hq_token_only": True}),
+    ("points and boxes", {}),
+    ("nothing", {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "kinds_of_prompt", "flags"), with_kinds(RAGGED), indirect=["kind"])
 def test_ragged_prompts_on_images_of_several_sizes(kind, runner, photos, kinds_of_prompt, flags):
     prompts = ragged_prompts(kinds_of_prompt, runner.metadata.mask_size)
     logits, scores = torch_masks(kind, photos, prompts, **flags)
@@ -226,17 +231,17 @@ def test_masks_reach_photo_size_as_in_torch(original):
         np.testing.assert_allclose(frame.logits(mask), photo, atol=2e-5)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"multimask_output": False, "hq_token_only": True, "output_rle_mask": True, "output_bboxes_mask": True},
-        {"candidates_per_point": 3, "crops_nms_thresh": 0.9},
-        {"crops_n_layers": 1, "crop_n_points_downscale_factor": 2, "min_mask_region_area": 30},
-        {"max_hole_area": 20, "max_sprinkle_area": 20, "output_mode": "coco_rle"},
-        {"pred_iou_thresh": 0.1, "stability_score_thresh": 0.5, "points_per_batch": 5, "output_mode": "binary_mask"},
-    ],
-)
+GENERATION = [
+    ({},),
+    ({"multimask_output": False, "hq_token_only": True, "output_rle_mask": True, "output_bboxes_mask": True},),
+    ({"candidates_per_point": 3, "crops_nms_thresh": 0.9},),
+    ({"crops_n_layers": 1, "crop_n_points_downscale_factor": 2, "min_mask_region_area": 30},),
+    ({"max_hole_area": 20, "max_sprinkle_area": 20, "output_mode": "coco_rle"},),
+    ({"pred_iou_thresh": 0.1, "stability_score_thresh": 0.5, "points_per_batch": 5, "output_mode": "binary_mask"},),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), with_kinds(GENERATION), indirect=["kind"])
 def test_generation_finds_what_the_torch_generator_finds(kind, runner, photos, options):
     model, processor = model_and_processor(kind)
     options = {**EVERYTHING, **options}

@@ -25,10 +25,12 @@ from sam_hq.modeling_sam_hq import SamHQModel
 from sam_hq.processing_sam_hq import SamHQProcessor
 from sam_hq_onnx import GraphMetadata
 
+SMALL = ("vit", "tiny_vit", "efficientnet")
+
 
 def kinds() -> list[str]:
-    """Names of the models there are: one of each kind of encoder, the last the embedded checkpoint where it is."""
-    return ["vit", "tiny_vit", "embedded" if Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir() else "efficientnet"]
+    """Names of the models there are: a small one of each kind of encoder, and the embedded checkpoint where it is."""
+    return [*SMALL, "embedded"] if Path(sam_hq.EMBEDDED_CHECKPOINT).is_dir() else list(SMALL)
 
 
 @functools.cache
@@ -41,8 +43,8 @@ def model_and_processor(kind: str) -> tuple[SamHQModel, SamHQProcessor]:
     config.mask_decoder_config.num_hidden_layers = 1
     torch.manual_seed(0)
     model = stirred(SamHQModel(config)).eval()
-    if kind == "tiny_vit":  # what its decoder's graph holds is that of the other small model
-        weights, own = model_and_processor("vit")[0].state_dict(), model.state_dict()
+    if kind != SMALL[0]:  # what its decoder's graph holds is the same
+        weights, own = model_and_processor(SMALL[0])[0].state_dict(), model.state_dict()
         behind = [name for name in own if not name.startswith("vision_encoder.")]
         model.load_state_dict(
             {name: weights[name] for name in behind if weights[name].shape == own[name].shape}, strict=False
@@ -78,8 +80,8 @@ class Exports:
             if not self._note(kind).exists():
                 model, processor = model_and_processor(kind)
                 with pytest.MonkeyPatch.context() as patch:
-                    if kind == "tiny_vit":
-                        self._make("vit", wait=True)
+                    if kind in SMALL[1:]:
+                        self._make(SMALL[0], wait=True)
                         patch.setattr(sam_hq.export.onnx, "traced_decoder", lambda _: "decoder.onnx")
                         patch.setattr(sam_hq.export.onnx, "graph_program", self._read_or_made)
                     export = export_onnx(model, processor.image_processor, self.root / f"exported-{kind}")
@@ -88,7 +90,7 @@ class Exports:
     def _read_or_made(self, traced, *options):
         """The small models' decoder as it was exported, or what is traced."""
         if traced == "decoder.onnx":
-            return torch.onnx.ONNXProgram(onnx_ir.load(self.root / "exported-vit" / traced), None)
+            return torch.onnx.ONNXProgram(onnx_ir.load(self.root / f"exported-{SMALL[0]}" / traced), None)
         return graph_program(traced, *options)
 
     def _note(self, kind: str) -> Path:
