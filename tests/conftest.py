@@ -136,12 +136,18 @@ def photos() -> Path:
 
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory):
+def folder_of_the_run(tmp_path_factory) -> Path:
+    """The folder of temporary files that the processes of a run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def exports(folder_of_the_run):
     """Small models as ONNX, see `exported_models.Exports`."""
     from exported_models import Exports
 
-    own = tmp_path_factory.getbasetemp()
-    return Exports(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+    return Exports(folder_of_the_run)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from functools import lru_cache
 import pytest
 import torch
 
+from parity.encoded_photos import EncodedPhotos
 from parity.golden import load_generation_golden, photo_path
 from parity.seeded_weights import seeded_state_dict
 from sam_hq.generation.pipeline import SamHQMaskGenerationPipeline
@@ -23,18 +24,19 @@ RUNS = [(variant, run) for variant in ("vit_tiny", "vit_b") for run in load_gene
 
 
 @lru_cache(maxsize=1)
-def pipe(variant):
+def pipe(variant, folder):
     weights = {name: torch.from_numpy(value) for name, value in seeded_state_dict(variant, local_masks=True).items()}
     _, config = infer_config(weights)
     state_dict, _ = convert_weights(weights, config)
     model = SamHQModel.from_pretrained(None, config=config, state_dict=state_dict).eval()
+    model.get_image_embeddings = EncodedPhotos(model, variant, folder)  # the encoder is that of test_parity.py
     return SamHQMaskGenerationPipeline(model=model, image_processor=processor_for(config).image_processor)
 
 
 @pytest.mark.parametrize(("variant", "run"), RUNS, ids=[f"{variant}: {run.name}" for variant, run in RUNS])
-def test_records_are_those_of_the_authors(variant, run):
+def test_records_are_those_of_the_authors(variant, run, folder_of_the_run):
     options = {OUR_NAMES.get(name, name): value for name, value in run.options.items()}
-    records = pipe(variant)(
+    records = pipe(variant, folder_of_the_run)(
         photo_path(run.photo), output_mode="coco_rle", multimask_output=run.multimask_output, **options
     )
     assert len(run.records) > 1

@@ -1,10 +1,13 @@
 """The whole way from photo to mask, against the numbers of the authors' package."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from parity.encoded_photos import EncodedPhotos
 from parity.golden import Case, Golden, load_golden, photo_path
 from parity.seeded_weights import seeded_state_dict
 from sam_hq.hub.conversion import convert_weights, processor_for
@@ -22,7 +25,7 @@ VARIANTS = [
 class Rig:
     """A model with seeded weights, its processor, the golden numbers, and what the encoder makes of each photo."""
 
-    def __init__(self, variant: str):
+    def __init__(self, variant: str, folder: Path):
         weights = {name: torch.from_numpy(value) for name, value in seeded_state_dict(variant).items()}
         found, config = infer_config(weights)
         assert found == variant
@@ -32,11 +35,10 @@ class Rig:
         self.golden: Golden = load_golden(variant)
         self.model = SamHQModel.from_pretrained(None, config=config, state_dict=state_dict).eval()
         self.processor = processor_for(config)
-        self.embeddings = {}
+        self.embeddings, encode = {}, EncodedPhotos(self.model, variant, folder)
         for photo in self.golden.photos:
             inputs = self.processor(Image.open(photo_path(photo.photo)), return_tensors="pt")
-            with torch.no_grad():
-                self.embeddings[photo.photo] = self.model.get_image_embeddings(inputs["pixel_values"])
+            self.embeddings[photo.photo] = encode(inputs["pixel_values"])
 
     def answer(self, case: Case, **options):
         """What the processor makes of a case's prompt, and what the model says to it on the cached embeddings."""
@@ -62,8 +64,8 @@ class Rig:
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
-def rig(request):
-    return Rig(request.param)
+def rig(request, folder_of_the_run):
+    return Rig(request.param, folder_of_the_run)
 
 
 def test_encoder(rig):
