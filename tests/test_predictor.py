@@ -291,3 +291,9 @@ def test_an_offloaded_model_predicts_the_same(predictor, embeddings, photo):
 def test_embeddings_that_are_none_are_refused_by_name(given, predictor):
     with pytest.raises(TypeError, match="embeddings must be what embed returns, or a list of it, got"):
         predictor.predict(given, boxes=[1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_no_model(name):
+    with pytest.raises(ValueError, match=r"model is ' ?', but must be a directory or a name on the Hub"):
+        SamHQPredictor.from_pretrained(name)

@@ -90,7 +90,7 @@ class SamHQPredictor:
             ValueError: If a weight is missing, unknown, misshapen or not finite.
             OSError: If there is no such model.
         """
-        place = str(name or _EMBEDDED_CHECKPOINT)
+        place = str(_EMBEDDED_CHECKPOINT if name is None else name)
         if device is None:
             device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
         model = load_checked(SamHQModel, place, dtype=dtype or "auto", **kwargs)

@@ -82,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, unknown = build_parser().parse_known_args(expanded(words) if words[:1] == ["segment"] else words)
     if unknown:
         args.refuse(f"unknown arguments: {' '.join(unknown)}")  # with the usage of the sub-command
+    for name, value in vars(args).items():
+        if value == "" or (isinstance(value, list) and "" in value):  # as of a variable of the shell that is not set
+            args.refuse(f"argument {name.replace('_', '-')} is empty")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
     return exit_status(lambda: args.run(args))

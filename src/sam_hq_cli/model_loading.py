@@ -52,7 +52,7 @@ def model_name(asked: str | None) -> str:
     import sam_hq
     from sam_hq.model.loaded_weights import check_is_no_file
 
-    if asked:
+    if asked is not None:
         check_is_no_file(asked)
         if asked.startswith((".", "/", "~")) and not Path(asked).is_dir():
             raise ValueError(f"model is {asked!r}, but there is no such directory")

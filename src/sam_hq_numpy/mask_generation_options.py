@@ -1,6 +1,7 @@
 """The options of automatic mask generation: one place for their names, defaults and limits."""
 
 import difflib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -105,6 +106,9 @@ class MaskGenerationOptions:
             check_whole(name, getattr(self, name), at_least=1, optional=True)
         for name in ("pred_iou_thresh", "stability_score_thresh", "mask_threshold", "crops_nms_thresh"):
             check_number(name, getattr(self, name))
+        for name in ("pred_iou_thresh", "stability_score_thresh"):
+            if (threshold := getattr(self, name)) > 1:
+                warnings.warn(f"{name} is {threshold:g}, but scores are fractions: 1 is the highest", stacklevel=4)
         check_number("box_nms_thresh", self.box_nms_thresh, optional=True)
         for name in ("stability_score_offset", "min_mask_region_area"):
             check_number(name, getattr(self, name), at_least=0)

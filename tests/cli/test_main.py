@@ -47,6 +47,23 @@ def test_wrong_usage_exits_2(arguments):
     assert end.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["segment", "a.png", "--box", "1", "2", "3", "4", "--model", ""], "model"),
+        (["segment", ""], "images?"),
+        (["generate", "photos", "--output", ""], "output"),
+        (["annotate", "photos", "--boxes", "", "--output", "out"], "boxes"),
+        (["evaluate", "--data", "a", "", "--output", "out"], "data"),
+    ],
+)
+def test_an_empty_argument_is_refused_by_name(arguments, name, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    assert re.search(f"argument {name} is empty$", capsys.readouterr().err.strip())
+
+
 @pytest.mark.parametrize("kind", [ValueError, TypeError, OSError, FileNotFoundError])
 def test_bad_input_is_one_line_and_2(kind, monkeypatch, capsys):
     import sam_hq_cli.convert

@@ -87,6 +87,12 @@ def test_any_finite_threshold_is_taken():
             assert getattr(MaskGenerationOptions(**{name: threshold}), name) == threshold
 
 
+@pytest.mark.parametrize("name", ["pred_iou_thresh", "stability_score_thresh"])
+def test_thresholds_in_percent_are_warned_about(name):
+    with pytest.warns(UserWarning, match=f"{name} is 88, but scores are fractions"):
+        MaskGenerationOptions(**{name: 88})
+
+
 def test_own_grids_take_the_place_of_the_regular_ones():
     grids = [[[0.25, 0.5]], [[0.1, 0.2], [0.3, 0.4]]]
     options = MaskGenerationOptions(point_grids=grids, crops_n_layers=1, points_per_crop=1)

@@ -15,14 +15,16 @@ _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_is_no_file(name: str) -> None:
-    """Refuse a file in the place of a model's directory.
+    """Refuse a file, or an empty name, in the place of a model's directory.
 
     Args:
         name: A directory, or a name on the Hub.
 
     Raises:
-        ValueError: If it is a file.
+        ValueError: If it is a file or empty.
     """
+    if not name.strip():
+        raise ValueError(f"model is {name!r}, but must be a directory or a name on the Hub")
     if Path(name).is_file():
         raise ValueError(
             f"model is {name!r}, which is a file; name its directory, or make one of a checkpoint: "
