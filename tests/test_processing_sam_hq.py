@@ -12,6 +12,7 @@ from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPi
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.model.prompt_validation import validate_prompts
 from sam_hq.processing_sam_hq import SamHQProcessor
+from sam_hq_numpy.prompt_warnings import PromptWarning
 
 PHOTOS = Path(__file__).resolve().parents[1] / "docs" / "photos"
 WIDE, TALL, SMALL = PHOTOS / "lemur.png", PHOTOS / "liberty.png", PHOTOS / "scissors.png"
@@ -308,3 +309,14 @@ def test_options_nobody_knows_are_refused(processor):
 def test_bad_prompts_are_refused_before_the_image_is_read(processor):
     with pytest.raises(ValueError, match="x1 >= x0"):
         processor("no such file.png", input_boxes=[[[5, 2, 3, 4]]])
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [np.zeros((60, 80), bool), np.full((60, 80), 0.25), np.full((32, 32), 0.5), np.arange(1024.0).reshape(32, 32) % 99],
+    ids=["empty", "faint", "probabilities", "labels"],
+)
+def test_warnings_of_mask_prompts_name_the_line_that_gave_them(processor, mask):
+    with pytest.warns(PromptWarning, match=r"input_masks\[0\]\[0\]") as seen:
+        processor(original_sizes=[(60, 80)], input_masks=[[mask]])
+    assert [warning.filename for warning in seen] == [__file__]

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .number_limits import shown
+from .number_limits import as_whole, shown
 
 # More than any photo has; a size beyond it is a mistake, and would ask for all memory.
 MOST_PIXELS = 2**34
@@ -37,7 +37,7 @@ def size_pairs(name: str, sizes: Any, count: int | None = None) -> list[tuple[in
         ValueError: Not that many pairs of whole numbers from 1, none at all, or images no memory would hold.
     """
     try:
-        pairs = [[_whole(side) for side in size] for size in sizes]
+        pairs = [[as_whole(side) for side in size] for size in sizes]
     except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError):
         pairs = []
     wanted = "" if count is None else f"{count} "
@@ -101,10 +101,3 @@ def _is_resized(original: Sequence[int], reshaped: Sequence[int]) -> bool:
     kept = resized_size(original, max(reshaped))
     # Others round down, which is a pixel less.
     return max(abs(kept[0] - reshaped[0]), abs(kept[1] - reshaped[1])) <= 1
-
-
-def _whole(side: Any) -> int:
-    value = side.item() if hasattr(side, "item") else side
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise ValueError(value)
-    return int(value)

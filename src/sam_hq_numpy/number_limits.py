@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,21 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
         plural: Its plural, where that is not the noun and an s.
     """
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def as_whole(value: Any) -> int:
+    """A whole number of any type, such as an array's entry or 3.0, as an int.
+
+    Args:
+        value: What came.
+
+    Raises:
+        ValueError: If it is none; what is no number at all may raise a TypeError or an OverflowError instead.
+    """
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number):
+        raise ValueError(f"{shown(value, 80)} is no whole number")
+    return int(number)
 
 
 def check_whole(name: str, value: object, at_least: int, at_most: float = math.inf, optional: bool = False) -> None:
@@ -132,4 +148,4 @@ def listed_faults(faults: Mapping[str, Collection[str]], limit: int = _NAMES_SHO
     )
 
 
-__all__ = ["check_flag", "check_number", "check_whole", "counted", "listed_faults", "listed_names", "shown"]
+__all__ = ["as_whole", "check_flag", "check_number", "check_whole", "counted", "listed_faults", "listed_names", "shown"]

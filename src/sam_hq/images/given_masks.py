@@ -11,6 +11,8 @@ from sam_hq_numpy.prompt_warnings import warn_about_prompt, warn_if_labels
 from ..model.losses import IGNORED_LABEL
 from .mask_frames import photo_masks_to_logits
 
+# The line that called `SamHQProcessor`, as `warnings.warn` counts from `_prompt_logits`.
+_CALLERS_LINE = 6
 _FAINTEST = 64  # the brightest value of 255 that shades may have
 _GENTLEST = 2  # how far shades that fill areas are from the next, where there are many
 
@@ -72,37 +74,47 @@ def mask_prompt_stacks(
         ValueError: A mask of another size, a label map, or values that are neither logits nor a rough mask.
     """
     stacks = []
-    for i, (masks, original_size, reshaped_size) in enumerate(
-        zip(masks_per_image, original_sizes, reshaped_sizes, strict=True)
-    ):
+    for i, masks in enumerate(masks_per_image):
         logits = torch.zeros((len(masks), *mask_size), dtype=torch.float32)
         for j, mask in enumerate(masks):
             name = f"input_masks[{i}][{j}]"
-            is_binary = _holds_only(mask, 1) or _holds_only(mask, 255) or _holds_one_label(mask)
-            if is_binary:
-                mask = mask != 0
-            if tuple(mask.shape) == original_size and (is_binary or original_size != mask_size):
-                _refuse_label_map(mask, name)
-                rough = _probabilities(mask, name)
-                logits[j] = photo_masks_to_logits(rough[None], reshaped_size, frame_size, mask_size)[0]
-            elif tuple(mask.shape) == mask_size and is_binary:
-                logits[j] = torch.where(mask != 0, ROUGH_MASK_LOGIT, -ROUGH_MASK_LOGIT)
-            elif tuple(mask.shape) == mask_size and mask.is_floating_point():
-                logits[j] = _checked_logits(mask, name)
-            else:
-                raise ValueError(
-                    f"{name} must be floating point logits or a mask of zeros and ones of shape {mask_size}, or a "
-                    f"rough mask of its image's shape {original_size} (height, width), got {mask.dtype} "
-                    f"{tuple(mask.shape)}"
-                )
-            if is_binary and not mask.any():
-                warn_about_prompt(f"{name} is an empty mask, it shows no object")
-            elif tuple(mask.shape) == original_size != mask_size and (logits[j] < 0).all():
-                warn_about_prompt(
-                    f"{name} shows no object: none of its values, up to {float(mask.max()):g}, is above half"
-                )
+            logits[j] = _prompt_logits(mask, name, original_sizes[i], reshaped_sizes[i], frame_size, mask_size)
         stacks.append(logits)
     return stacks
+
+
+def _prompt_logits(
+    mask: torch.Tensor,
+    name: str,
+    original_size: tuple[int, int],
+    reshaped_size: tuple[int, int],
+    frame_size: tuple[int, int],
+    mask_size: tuple[int, int],
+) -> torch.Tensor:
+    """One mask prompt (h, w) as logits of `mask_size`."""
+    size = tuple(mask.shape)
+    is_binary = _holds_only(mask, 1) or _holds_only(mask, 255) or _holds_one_label(mask)
+    if is_binary:
+        mask = mask != 0
+    if is_binary and size in (original_size, mask_size) and not mask.any():
+        warn_about_prompt(f"{name} is an empty mask, it shows no object", _CALLERS_LINE)
+    if size == original_size and (is_binary or original_size != mask_size):
+        _refuse_label_map(mask, name)
+        rough = _probabilities(mask, name)
+        logits = photo_masks_to_logits(rough[None], reshaped_size, frame_size, mask_size)[0]
+        if original_size != mask_size and mask.any() and (logits < 0).all():
+            message = f"{name} shows no object: none of its values, up to {float(mask.max()):g}, is above half"
+            warn_about_prompt(message, _CALLERS_LINE)
+        return logits
+    if size == mask_size and is_binary:
+        return torch.where(mask, ROUGH_MASK_LOGIT, -ROUGH_MASK_LOGIT)
+    if size == mask_size and mask.is_floating_point():
+        _check_logits(mask, name)
+        return mask
+    raise ValueError(
+        f"{name} must be floating point logits or a mask of zeros and ones of shape {mask_size}, or a rough mask of "
+        f"its image's shape {original_size} (height, width), got {mask.dtype} {size}"
+    )
 
 
 def _holds_only(mask: torch.Tensor, foreground: int) -> bool:
@@ -117,15 +129,15 @@ def _holds_one_label(mask: torch.Tensor) -> bool:
     return 0 < largest <= 255 and _holds_only(mask, largest)
 
 
-def _checked_logits(mask: torch.Tensor, name: str) -> torch.Tensor:
+def _check_logits(mask: torch.Tensor, name: str) -> None:
     largest = float(mask.abs().max())
     if not largest <= LARGEST_LOGIT:  # NaN is not either
         raise ValueError(f"{name} must be finite logits of at most {LARGEST_LOGIT:g}, got {largest:g}")
     if mask.min() >= 0 and largest <= 1:
-        warn_about_prompt(f"{name} holds only numbers from 0 to 1, but is read as logits; torch.logit makes them so")
+        message = f"{name} holds only numbers from 0 to 1, but is read as logits; torch.logit makes them so"
+        warn_about_prompt(message, _CALLERS_LINE + 1)
     else:
-        warn_if_labels(name, mask)
-    return mask
+        warn_if_labels(name, mask, _CALLERS_LINE + 1)
 
 
 def _refuse_label_map(mask: torch.Tensor, name: str) -> None:

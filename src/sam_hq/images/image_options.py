@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers.processing_utils import ImagesKwargs
 
-from sam_hq_numpy.number_limits import check_flag, shown
+from sam_hq_numpy.number_limits import as_whole, check_flag, shown
 from sam_hq_numpy.value_ranges import checked_input_range
 
 # The side of a frame, which is held in floating point: 3 GB already.
@@ -75,12 +75,6 @@ def known_options(kwargs: dict) -> dict:
     return {**given, "return_tensors": getattr(return_tensors, "value", return_tensors)}
 
 
-def _whole_side(value: Any) -> int:
-    if isinstance(value, bool | str) or value != int(value):
-        raise ValueError(value)
-    return int(value)
-
-
 def size_dict(name: str, size: Any) -> dict[str, int]:
     """Read a size: a dictionary, one number, or a pair of height and width.
 
@@ -97,7 +91,7 @@ def size_dict(name: str, size: Any) -> dict[str, int]:
     elif isinstance(size, list | tuple) and len(size) == 2:
         size = {"height": size[0], "width": size[1]}
     try:
-        size = {key: _whole_side(value) for key, value in dict(size).items() if value is not None}
+        size = {key: as_whole(value) for key, value in dict(size).items() if value is not None}
     except (TypeError, ValueError, OverflowError):
         size = {}
     allowed = ({"height", "width"},) if name == "pad_size" else ({"longest_edge"}, {"height", "width"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from sam_hq_numpy.number_limits import counted
 from sam_hq_numpy.overlays import draw_masks, object_color
 
 from .inputs import (
@@ -189,7 +190,7 @@ def plot_automatic_masks(
     # In one raster: hundreds of contours as lines would take seconds.
     colors = [object_color(zlib.crc32(np.packbits(mask).tobytes()) % 9973) for mask in masks]
     show_photo(ax, np.asarray(draw_masks(Image.fromarray(pixels), masks, opacity, colors=colors)))
-    ax.set_title(f"{len(masks)} {'mask' if len(masks) == 1 else 'masks'}")
+    ax.set_title(counted(len(masks), "mask"))
     return figure_of(ax)
 
 
