@@ -338,6 +338,18 @@ def test_bad_input_is_refused_before_the_encoder_runs(inputs, error, words, monk
 def test_embeddings_of_prompts_need_a_prompt():
     with pytest.raises(ValueError, match="got none"):
         small_model().get_prompt_embeddings()
+    for name in ("input_points", "input_boxes", "input_masks"):
+        with pytest.raises(TypeError, match=f"{name} must be a tensor, got list"):
+            small_model().get_prompt_embeddings(**{name: [[[1, 2, 3, 4]]]})
+
+
+@pytest.mark.parametrize("name", ["output_attentions", "output_hidden_states", "return_dict"])
+@pytest.mark.parametrize("value", ["no", 1])
+def test_what_is_returned_is_asked_for_by_truth_values(name, value):
+    model = small_model()
+    for call in (model, SamHQVisionModel(model.config.vision_config)):
+        with pytest.raises(TypeError, match=f"{name} must be True or False, got {value!r}"):
+            call(pixel_values=torch.zeros(1, 3, 128, 128), **{name: value})
 
 
 def test_embeddings_kept_at_another_precision_are_taken_back():

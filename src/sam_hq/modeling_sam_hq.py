@@ -124,11 +124,16 @@ class SamHQModel(SamHQPreTrainedModel):
             of an image one after another, or (B, C, h, w) without a mask prompt.
 
         Raises:
+            TypeError: If a prompt is no tensor.
             ValueError: If there is no prompt, or one is malformed.
         """
-        prompts = [prompt for prompt in (input_points, input_boxes, input_masks) if prompt is not None]
+        given = {"input_points": input_points, "input_boxes": input_boxes, "input_masks": input_masks}
+        prompts = [prompt for prompt in given.values() if prompt is not None]
         if not prompts:
             raise ValueError("get_prompt_embeddings needs input_points, input_boxes or input_masks, but got none")
+        for name, prompt in given.items():
+            if prompt is not None and not isinstance(prompt, torch.Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(prompt).__name__}")
         sparse, dense, _ = self.encode_prompts(
             prompts[0].shape[0], prompts[0].device, input_points, input_labels, input_boxes, input_masks
         )

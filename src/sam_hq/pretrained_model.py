@@ -14,7 +14,7 @@ from transformers.activations import ACT2FN
 from .configuration_sam_hq import SamHQConfig
 from .model.cpu_encoder import encode, encodes
 from .model.fast_path import may_run
-from .model.forward_validation import check_pixel_values
+from .model.forward_validation import check_flags, check_pixel_values
 from .model.loaded_weights import check_is_no_file, check_stored_dtypes, check_values
 from .model.outputs import SamHQVisionEncoderOutput
 from .model.prompt_encoder import SamHQPositionalEmbedding
@@ -187,6 +187,12 @@ class SamHQPreTrainedModel(PreTrainedModel):
         self, output_attentions: bool | None, output_hidden_states: bool | None, return_dict: bool | None
     ) -> tuple[bool, bool, bool]:
         """What is returned, by the call or else by the configuration."""
+        asked = {
+            "output_attentions": output_attentions,
+            "output_hidden_states": output_hidden_states,
+            "return_dict": return_dict,
+        }
+        check_flags(**{name: flag for name, flag in asked.items() if flag is not None})
         if output_attentions is None:
             output_attentions = bool(self.config.output_attentions)
         parts = [self.config, *(getattr(self.config, name) for name in self.config.sub_configs)]
