@@ -245,7 +245,11 @@ BAD = {
         "intermediate",
     ),
     "another batch": ({"image_embeddings": EMBEDDINGS, "intermediate_embeddings": [EARLY[0][:1]]}, ValueError, "batch"),
-    "another grid": ({"image_embeddings": EMBEDDINGS[..., :4], "intermediate_embeddings": EARLY}, ValueError, "grid"),
+    "another grid": (
+        {"image_embeddings": EMBEDDINGS[..., :4], "intermediate_embeddings": EARLY},
+        ValueError,
+        r"image_embeddings must have shape \(images, 32, 8, 8\), got \(2, 32, 8, 4\)",
+    ),
     "another width": (
         {"image_embeddings": EMBEDDINGS[:, :8], "intermediate_embeddings": EARLY},
         ValueError,
