@@ -13,7 +13,7 @@ from transformers.processing_utils import Unpack
 
 from sam_hq_numpy.frame_sizes import check_same_shape, resized_size, size_pairs, warn_if_exchanged
 from sam_hq_numpy.number_limits import check_flag, check_number
-from sam_hq_numpy.prompt_nesting import pad_stacks
+from sam_hq_numpy.prompt_padding import pad_stacks
 
 from .images.given_masks import binary_stacks
 from .images.image_loading import flat_image_list, load_rgb

@@ -17,9 +17,8 @@ from sam_hq_numpy.prompt_nesting import (
     masks_per_object,
     nested_prompts,
     object_counts,
-    pad_points,
-    pad_stacks,
 )
+from sam_hq_numpy.prompt_padding import pad_points, pad_stacks
 from sam_hq_numpy.prompt_warnings import warn_about_prompts
 
 from .image_processing_sam_hq import SamHQImageProcessor

@@ -1,8 +1,8 @@
-"""From nested lists, arrays and tensors of prompts to padded tensors.
+"""Nested lists, arrays and tensors of prompts, split by image and object.
 
 What a caller passes is nested image, object, point, and may be ragged at every level. Here it becomes one list per
-image with one entry per object, then one padded tensor per prompt. Coordinates stay in the caller's frame, in float64.
-torch is imported only where tensors are made: `sam_hq_onnx` reads prompts here too, without it.
+image with one entry per object, which `prompt_padding` makes regular. Coordinates stay in the caller's frame, in
+float64. torch is imported only where tensors are made: `sam_hq_onnx` reads prompts here too, without it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from PIL import Image
 
 from .nested_numbers import MAX_LEVELS, check_readable, holds_a_number, is_array, is_empty, nesting_depth, plain_numbers
 from .number_limits import counted, shown
-from .prompt_labels import PADDING_LABEL
 
 if TYPE_CHECKING:
     import torch
@@ -191,46 +190,6 @@ def masks_per_object(masks: Any, batch_size: int, name: str) -> list[list[torch.
             raise TypeError(f"{name}[{i}] must hold (h, w) masks, got {type(image).__name__}")
         split.append([_mask(entry, f"{name}[{i}][{j}]") for j, entry in enumerate(entries)])
     return split
-
-
-def padded_objects(objects: list[list[np.ndarray]], item_shape: tuple[int, ...], fill: float) -> np.ndarray:
-    """Pad ragged lists of objects to one array.
-
-    Args:
-        objects: One list per image with an array (n, *item_shape) per object.
-        item_shape: Shape of one of the n items.
-        fill: Value of the padding.
-
-    Returns:
-        (B, P, N, *item_shape) with the largest P and N there is, in the arrays' dtype.
-    """
-    object_count = max(len(image) for image in objects)
-    item_count = max((len(of_object) for image in objects for of_object in image), default=0)
-    dtype = next((of_object.dtype for image in objects for of_object in image), np.float64)
-    padded = np.full((len(objects), object_count, item_count, *item_shape), fill, dtype=dtype)
-    for i, image in enumerate(objects):
-        for j, of_object in enumerate(image):
-            padded[i, j, : len(of_object)] = of_object
-    return padded
-
-
-def pad_stacks(stacks: Sequence[torch.Tensor], item_shape: tuple[int, ...], fill: float) -> torch.Tensor:
-    """Pad per-image stacks (p, *item_shape) to (B, P, *item_shape), the missing objects filled with `fill`."""
-    import torch
-
-    object_count = max(len(stack) for stack in stacks)
-    padded = torch.full((len(stacks), object_count, *item_shape), fill, dtype=stacks[0].dtype)
-    for i, stack in enumerate(stacks):
-        padded[i, : len(stack)] = stack
-    return padded
-
-
-def pad_points(points: list[list[np.ndarray]], labels: list[list[np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad points with zeros and their labels with -10: (B, P, N, 2) float64 and (B, P, N) int64."""
-    import torch
-
-    padded = padded_objects(points, (2,), 0.0), padded_objects(labels, (), PADDING_LABEL)
-    return torch.from_numpy(padded[0]), torch.from_numpy(padded[1])
 
 
 def object_counts(batch_size: int, **prompts: Sequence | None) -> list[int]:

@@ -11,8 +11,8 @@ from sam_hq_numpy.prompt_nesting import (
     check_every_object_has_points,
     nested_prompts,
     object_counts,
-    padded_objects,
 )
+from sam_hq_numpy.prompt_padding import padded_objects
 from sam_hq_numpy.prompt_warnings import warn_about_prompt, warn_about_prompts, warn_if_labels
 
 PROMPT_INPUTS = ("input_points", "input_labels", "input_boxes", "has_box", "input_masks", "has_mask")

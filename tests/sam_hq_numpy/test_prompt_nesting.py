@@ -10,10 +10,9 @@ from sam_hq_numpy.prompt_nesting import (
     labels_per_object,
     masks_per_object,
     object_counts,
-    pad_points,
-    pad_stacks,
     points_per_object,
 )
+from sam_hq_numpy.prompt_padding import pad_points, pad_stacks
 
 NUMBERS = st.floats(-2000, 2000, width=32)
 POINTS = st.lists(st.tuples(NUMBERS, NUMBERS).map(list), max_size=4)
