@@ -73,10 +73,6 @@ class ImageMaskFolder(MaskedImages):
         """What a photo is called in reports: its path in the folder of photos."""
         return path_within(self.folders[0], self.image_path(index))
 
-    def image_path(self, index: int) -> Path:
-        """Where a photo lies."""
-        return self.entries[index][0]
-
     def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:  # noqa: ARG002
         """The masks of a photo as they are stored."""
         for path in self.entries[index][1]:

@@ -68,13 +68,16 @@ class MaskedImages:
     """A sequence of photos with their masks.
 
     Args:
-        entries: One record per photo; subclasses say what it is.
+        entries: One record per photo: its path, and what its masks are read from. Subclasses with other records say
+            where a photo lies.
         on_bad: `skip` leaves bad masks and photos out and counts them in `report`; `raise` raises ValueError.
         unpaired: The (name, reason) of what no entry was made of.
 
     Raises:
         ValueError: There is no entry, `on_bad` is neither, or it is `raise` and something is unpaired.
     """
+
+    folder: Path
 
     def __init__(self, entries: list[Any], on_bad: str = "skip", unpaired: Iterable[tuple[str, str]] = ()) -> None:
         if on_bad not in ON_BAD:
@@ -105,12 +108,12 @@ class MaskedImages:
         return image, np.stack(masks) if masks else np.zeros((0, *size), bool)
 
     def name(self, index: int) -> str:
-        """What a photo is called in reports."""
-        raise NotImplementedError
+        """What a photo is called in reports: its path in the dataset's folder."""
+        return path_within(self.folder, self.image_path(index))
 
     def image_path(self, index: int) -> Path:
         """Where a photo lies."""
-        raise NotImplementedError
+        return self.entries[index][0]
 
     def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:
         """The masks of a photo of (height, width) as they are stored, each with its name.

@@ -135,14 +135,6 @@ class LabelMeFolder(MaskedImages):
         named = [photo for photo in alike if photo.name == name] or alike
         return named[0] if len(set(named)) == 1 else None
 
-    def name(self, index: int) -> str:
-        """What a photo is called in reports."""
-        return path_within(self.folder, self.image_path(index))
-
-    def image_path(self, index: int) -> Path:
-        """Where a photo lies."""
-        return self.entries[index][0]
-
     def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:
         """The objects of a photo, drawn where they are of its size."""
         document = self.entries[index][1]
@@ -181,14 +173,6 @@ class YoloSegments(MaskedImages):
         for photo, label in pairs:
             if not label.is_file():
                 self.report.add(path_within(self.folder, photo), WITHOUT_MASK)  # YOLO's way to say: no object
-
-    def name(self, index: int) -> str:
-        """What a photo is called in reports."""
-        return path_within(self.folder, self.image_path(index))
-
-    def image_path(self, index: int) -> Path:
-        """Where a photo lies."""
-        return self.entries[index][0]
 
     def raw_masks(self, index: int, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray | Exception]]:
         """The objects of a photo."""

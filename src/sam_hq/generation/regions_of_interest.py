@@ -113,14 +113,27 @@ def segment_regions(
         labels = None if points is None or labels_of is None else labels_of[index]
         prompts = {"boxes": box, "points": points, "labels": labels}
         side = max(tile_size, int(np.ceil(context * max(span[2] - span[0], span[3] - span[1]))))
-        with prompts_already_checked():
-            for growth in range(max_growths + 1):
-                region = _region(span, side << growth, photo.size)
-                found, is_cut = _segment(predictor, photo, region, prompts, options)
-                if not is_cut:
-                    break
-        segmented.append(found)
+        segmented.append(_segment_grown(predictor, photo, span, side, max_growths, prompts, options))
     return segmented
+
+
+def _segment_grown(
+    predictor: SamHQPredictor,
+    photo: PhotoRegions,
+    span: Sequence[float],
+    side: int,
+    max_growths: int,
+    prompts: dict[str, Any],
+    options: dict[str, bool],
+) -> RegionMask:
+    """The mask of one object in a region of a side around its prompts, twice as large for as long as it is cut."""
+    with prompts_already_checked():
+        for growth in range(max_growths + 1):
+            region = _region(span, side << growth, photo.size)
+            found, is_cut = _segment(predictor, photo, region, prompts, options)
+            if not is_cut:
+                break
+    return found
 
 
 @torch.no_grad()
