@@ -112,17 +112,21 @@ def holds_labels(logits: Any) -> bool:
     return bool(is_whole and ((logits != low) & (logits != high)).any())
 
 
-def warn_if_labels(name: str, logits: Any, stacklevel: int = 3) -> None:
-    """Warn about a mask prompt that is taken for logits, but can only be a label map.
+def warn_if_no_logits(name: str, mask: Any, stacklevel: int = 3) -> None:
+    """Warn about a mask prompt that is taken for logits, but can only be probabilities or a label map.
 
     Args:
         name: Of the prompt.
-        logits: See `holds_labels`.
+        mask: (h, w) floating point, an array or a tensor.
         stacklevel: As `warn_about_prompts`.
     """
-    if holds_labels(logits):
+    if mask.min() >= 0 and mask.max() <= 1:
+        message = f"{name} holds only numbers from 0 to 1, but is read as logits; log(p / (1 - p)) makes them so"
+    elif holds_labels(mask):
         message = f"{name} is read as logits, but seems to be a label map; give each object a mask of its own"
-        warn_about_prompt(message, stacklevel + 1)
+    else:
+        return
+    warn_about_prompt(message, stacklevel + 1)
 
 
 def _box_mistake(box: np.ndarray, size: tuple[int, int]) -> str | None:
@@ -175,5 +179,5 @@ __all__ = [
     "prompts_already_checked",
     "warn_about_prompt",
     "warn_about_prompts",
-    "warn_if_labels",
+    "warn_if_no_logits",
 ]

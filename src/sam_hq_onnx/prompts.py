@@ -13,7 +13,7 @@ from sam_hq_numpy.prompt_nesting import (
     object_counts,
 )
 from sam_hq_numpy.prompt_padding import padded_objects
-from sam_hq_numpy.prompt_warnings import warn_about_prompt, warn_about_prompts, warn_if_labels
+from sam_hq_numpy.prompt_warnings import warn_about_prompt, warn_about_prompts, warn_if_no_logits
 
 PROMPT_INPUTS = ("input_points", "input_labels", "input_boxes", "has_box", "input_masks", "has_mask")
 
@@ -142,7 +142,7 @@ def _mask_logits(name: str, mask: np.ndarray) -> np.ndarray:
             f"{name} must be finite floating point logits of at most {LARGEST_LOGIT:g}, or a mask of zeros and ones, "
             f"got {mask.dtype} of up to {largest:g}"
         )
-    warn_if_labels(name, mask, stacklevel=8)
+    warn_if_no_logits(name, mask, stacklevel=8)
     return mask.astype(np.float32)
 
 

@@ -212,7 +212,9 @@ def test_masked_arrays_are_refused(mask):
         load_rgb(np.ma.masked_array(np.zeros((4, 5, 3), np.uint8), mask=mask))
 
 
-@pytest.mark.parametrize("tensor", [torch.zeros(3, 4, 5) * 1j, torch.zeros(4, 5).to_sparse()])
+@pytest.mark.parametrize(
+    "tensor", [torch.zeros(3, 4, 5) * 1j, torch.zeros(4, 5).to_sparse(), torch.zeros(4, 5).to(torch.float8_e4m3fn)]
+)
 def test_tensors_without_real_pixels_are_refused(tensor):
     with pytest.raises(TypeError, match="images must hold numbers, got a torch"):
         load_rgb(tensor)

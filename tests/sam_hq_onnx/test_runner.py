@@ -137,6 +137,9 @@ def test_mistakes_in_prompts_are_said(runner, photos):
         runner.segment(photos[0], input_boxes=[[[30, 20, 250, 180], [0.1, 0.1, 0.9, 0.9]]])
     with pytest.warns(PromptWarning, match=r"input_masks\[0\]\[0\] is an empty mask"):
         runner.segment(photos[0], input_masks=[[np.zeros((runner.metadata.mask_size,) * 2)]])
+    probabilities = np.full((runner.metadata.mask_size,) * 2, 0.4, np.float32)
+    with pytest.warns(PromptWarning, match=r"input_masks\[0\]\[0\] holds only numbers from 0 to 1"):
+        runner.segment(photos[0], input_masks=[[probabilities]])
     labels = np.tile(np.arange(runner.metadata.mask_size) // 9, (runner.metadata.mask_size, 1))
     with pytest.warns(PromptWarning, match=r"input_masks\[0\]\[0\] is read as logits, but seems to be a label map"):
         runner.segment(photos[0], input_masks=[[labels.astype(np.float32)]])

@@ -6,7 +6,7 @@ import torch
 
 from sam_hq_numpy.prompt_labels import LARGEST_LOGIT, ROUGH_MASK_LOGIT
 from sam_hq_numpy.prompt_nesting import masks_per_object
-from sam_hq_numpy.prompt_warnings import warn_about_prompt, warn_if_labels
+from sam_hq_numpy.prompt_warnings import warn_about_prompt, warn_if_no_logits
 
 from ..model.losses import IGNORED_LABEL
 from .mask_frames import photo_masks_to_logits
@@ -133,11 +133,7 @@ def _check_logits(mask: torch.Tensor, name: str) -> None:
     largest = float(mask.abs().max())
     if not largest <= LARGEST_LOGIT:  # NaN is not either
         raise ValueError(f"{name} must be finite logits of at most {LARGEST_LOGIT:g}, got {largest:g}")
-    if mask.min() >= 0 and largest <= 1:
-        message = f"{name} holds only numbers from 0 to 1, but is read as logits; torch.logit makes them so"
-        warn_about_prompt(message, _CALLERS_LINE + 1)
-    else:
-        warn_if_labels(name, mask, _CALLERS_LINE + 1)
+    warn_if_no_logits(name, mask, _CALLERS_LINE + 1)
 
 
 def _refuse_label_map(mask: torch.Tensor, name: str) -> None:

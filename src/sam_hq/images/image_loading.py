@@ -121,7 +121,8 @@ def photo_pixels(image: object, max_pixels: int | None = None, input_range: Inpu
 
 
 def _check_plain(image: torch.Tensor) -> None:
-    if image.is_complex() or image.layout != torch.strided or image.is_meta or image.is_quantized:
+    is_narrow = image.is_floating_point() and image.dtype.itemsize < 2  # arrays have no such type
+    if is_narrow or image.is_complex() or image.layout != torch.strided or image.is_meta or image.is_quantized:
         raise TypeError(f"images must hold numbers, got a {image.layout} tensor of {image.dtype} on {image.device}")
 
 
