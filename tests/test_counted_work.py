@@ -6,7 +6,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from byte_counter import ByteCounter
@@ -17,6 +16,7 @@ from sam_hq.generation.passing_masks import passing_masks
 from sam_hq.hub.conversion import processor_for
 from sam_hq.model.cpu_encoder import encode
 from sam_hq.modeling_sam_hq import SamHQModel
+from watching import Watcher
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ def test_the_fast_encoder_does_the_work_of_the_plain_one(backbone):
     assert work["sdpa"] == work["eager"] > 0
 
 
-class OperationCounter(TorchDispatchMode):
+class OperationCounter(Watcher):
     """Counts how often each operation is called."""
 
     def __init__(self):
@@ -145,7 +145,7 @@ def test_generation_renders_what_passes_and_fuses_features_once(prompted):
     assert everything_passes - nothing_passes > 0.9 * 3 * of_twelve  # of 36 points; the way to photo size comes on top
 
 
-class WorkCounter(TorchDispatchMode):
+class WorkCounter(Watcher):
     """Counts multiply-adds as `FlopCounterMode` does, but without its hooks, which the fast path would give way to."""
 
     def __init__(self):

@@ -4,11 +4,12 @@ import threading
 import weakref
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from watching import Watcher
 
-class ByteCounter(TorchDispatchMode):
+
+class ByteCounter(Watcher):
     """Counts the bytes of the tensors that are alive: `peak` at the most, `largest` a single one.
 
     A counter sees the thread that it is entered in alone; `in_other_thread` gives one that adds to its counts.
