@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from sam_hq.configuration_sam_hq import SamHQConfig
 from sam_hq.modeling_sam_hq import SamHQModel
@@ -15,6 +16,10 @@ PHOTOS = REPOSITORY / "docs" / "photos"
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "support")]
 
 pytest_plugins = ["browser_fixtures", "demo_fixtures"]
+
+# No test is timed: on a busy machine any example may take longer than Hypothesis allows it by default.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Files that take long, the longest first: begun late, one would keep one process busy when the others are at the end.
 LONGEST = [

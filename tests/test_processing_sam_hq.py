@@ -115,7 +115,7 @@ def ragged_batches(draw):
 
 
 @pytest.mark.filterwarnings("ignore::sam_hq_numpy.prompt_warnings.PromptWarning")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ragged_batches())
 def test_ragged_prompts_are_padded_and_scaled(processor, case):
     photos, batch, arguments = case

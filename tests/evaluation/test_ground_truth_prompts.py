@@ -17,7 +17,7 @@ def blob(seed: int) -> np.ndarray:
     return mask
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6))
 def test_box_and_points_fit_the_mask(seed):
     mask, rng = blob(seed), np.random.default_rng(seed)

@@ -39,7 +39,7 @@ def random_mask(seed: int, shape: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), height=st.integers(1, 14), length=st.integers(1, 17), width=st.integers(1, 4))
 def test_boundary_region_and_iou_equal_their_definitions(seed, height, length, width):
     mask, other = random_mask(seed, (height, length)), random_mask(seed + 1, (height, length))

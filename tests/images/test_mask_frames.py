@@ -38,7 +38,7 @@ def labels_by_definition(mask, reshaped_size, frame_size, label_size):
     return labels
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([8, 16, 32]), st.integers(0, 9))
 def test_labels_are_the_masks_at_the_pixel_centres(height, width, side, seed):
     mask = torch.from_numpy(np.random.default_rng(seed).integers(0, 2, (1, height, width)))

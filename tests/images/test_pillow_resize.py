@@ -18,7 +18,7 @@ def resized(pixels, size):
     return resize_like_pillow(torch.from_numpy(pixels).permute(2, 0, 1), size).permute(1, 2, 0).numpy()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SIDES, SIDES, SIDES, SIDES, st.integers(0, 99))
 def test_every_pixel_equals_pillows(height, width, new_height, new_width, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -30,7 +30,7 @@ def test_every_pixel_equals_pillows(height, width, new_height, new_width, seed):
     assert np.abs(pillow.astype(int) - width_first).max() <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(20, 90), st.integers(0, 60), st.integers(30, 120), st.integers(0, 99))
 def test_wide_images_equal_pillows(height, more_width, longest_edge, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, height + more_width, 3), dtype=np.uint8)
