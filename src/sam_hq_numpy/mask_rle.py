@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .frame_sizes import size_pairs
+from .number_limits import shown
+
 
 @dataclass(frozen=True, eq=False)
 class RunLengthMask:
@@ -60,7 +63,18 @@ class RunLengthMask:
 
         Args:
             mask: `(H, W)`, non-zero is inside.
+
+        Raises:
+            TypeError: It holds no numbers.
+            ValueError: It has another rank, or holds NaN or numbers below 0, as logits do.
         """
+        mask = np.asarray(mask)
+        if mask.dtype.kind not in "biuf":
+            raise TypeError(f"mask must hold truth values or numbers, got {mask.dtype}")
+        if mask.ndim != 2:
+            raise ValueError(f"mask must be (H, W), got shape {mask.shape}")
+        if mask.dtype.kind in "if" and not (mask >= 0).all():  # NaN is not either
+            raise ValueError("mask must not hold NaN or numbers below 0; of logits, give those above the threshold")
         height, width = mask.shape
         filled_columns = np.flatnonzero(mask.any(0))
         if not len(filled_columns):
@@ -80,13 +94,20 @@ class RunLengthMask:
             rle: The dictionary.
 
         Raises:
-            ValueError: The counts are not whole, negative, damaged, or do not sum to the number of pixels.
+            TypeError: It is no dictionary, or the counts are no numbers.
+            ValueError: The size is no size, or the counts are not whole, negative, damaged, or do not sum to the number
+                of pixels.
         """
-        height, width = (int(side) for side in rle["size"])
+        if not isinstance(rle, Mapping) or not {"size", "counts"} <= rle.keys():
+            raise TypeError(f"run lengths must be a dictionary with size and counts, got {shown(rle, 80)}")
+        [(height, width)] = size_pairs("the size of run lengths", [rle["size"]])
         counts = rle["counts"]
         if isinstance(counts, (str, bytes)):
             counts = _decompress(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
-        counts = np.asarray(counts, dtype=np.int64).reshape(-1)
+        given = np.asarray(counts)
+        if given.dtype.kind not in "iuf" or (given != np.round(given)).any():
+            raise TypeError(f"counts must be a list of whole lengths, or compressed, got {shown(counts, 80)}")
+        counts = given.astype(np.int64).reshape(-1)
         # Each for itself too: a sum of huge ones may wrap around to the right number.
         if ((counts < 0) | (counts > height * width)).any() or counts.sum() != height * width:
             raise ValueError(

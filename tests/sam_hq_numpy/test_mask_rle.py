@@ -131,3 +131,45 @@ def test_foreign_counts_with_empty_runs_are_read():
 def test_damaged_counts_are_refused(counts, complaint):
     with pytest.raises(ValueError, match=complaint):
         RunLengthMask.from_dict({"size": [2, 3], "counts": counts})
+
+
+@pytest.mark.parametrize(
+    ("rle", "complaint"),
+    [
+        ({"counts": [6]}, "run lengths must be a dictionary with size and counts"),
+        ("62K", "run lengths must be a dictionary"),
+        ({"size": [2, 3], "counts": None}, "counts must be a list of whole lengths"),
+        ({"size": [2, 3], "counts": [1.5, 2, 2.5]}, "counts must be a list of whole lengths"),
+        ({"size": [2, 3], "counts": [2**64, 6]}, "counts must be a list of whole lengths"),
+        ({"size": [-2, -3], "counts": [6]}, "the size of run lengths must be pairs"),
+        ({"size": [10**9, 10**9], "counts": [10**18]}, "the size of run lengths must be of at most"),
+    ],
+)
+def test_what_is_no_run_lengths_is_said(rle, complaint):
+    with pytest.raises((TypeError, ValueError), match=complaint):
+        RunLengthMask.from_dict(rle)
+
+
+MASK = np.eye(4, dtype=bool)
+
+
+@pytest.mark.parametrize(
+    ("mask", "complaint"),
+    [
+        (MASK * 20.0 - 10, "numbers below 0; of logits, give those above the threshold"),
+        (-MASK.astype(int), "numbers below 0"),
+        (np.where(MASK, np.nan, 0), "NaN"),
+        (MASK.astype(str), "mask must hold truth values or numbers, got <U5"),
+        (MASK.astype(object), "mask must hold truth values or numbers, got object"),
+        (MASK[None], r"mask must be \(H, W\), got shape \(1, 4, 4\)"),
+    ],
+)
+def test_what_is_no_mask_is_refused(mask, complaint):
+    with pytest.raises((TypeError, ValueError), match=complaint):
+        RunLengthMask.from_mask(mask)
+
+
+def test_masks_of_every_kind_of_numbers_are_the_same():
+    wanted = RunLengthMask.from_mask(MASK)
+    for same in (MASK.tolist(), MASK * 255, MASK.astype(">i2"), MASK * 0.5, np.asfortranarray(MASK)):
+        assert RunLengthMask.from_mask(same) == wanted

@@ -19,8 +19,10 @@ def label_map(masks: Sequence[RunLengthMask], size: Sequence[int]) -> np.ndarray
         `(H, W)` uint16: 0 where there is no mask, else the position of the mask in `masks`, from 1.
 
     Raises:
-        ValueError: If there are more masks than 16 bits can number.
+        ValueError: If there are more masks than 16 bits can number, or one has another size.
     """
+    if other := [(mask.height, mask.width) for mask in masks if (mask.height, mask.width) != tuple(size)]:
+        raise ValueError(f"masks must have the picture's size {tuple(size)} (height, width), got {other[0]}")
     if len(masks) > np.iinfo(np.uint16).max:
         raise ValueError(f"a 16-bit picture numbers at most 65535 masks, got {len(masks)}")
     columns = np.zeros((size[1], size[0]), dtype=np.uint16)  # transposed, because runs go down the columns

@@ -46,3 +46,5 @@ def test_an_image_without_masks_stays_as_it_is():
 def test_more_masks_than_16_bits_number_are_refused():
     with pytest.raises(ValueError, match="65535"):
         label_map([RunLengthMask.from_mask(np.ones((1, 1), bool))] * 65536, (1, 1))
+    with pytest.raises(ValueError, match=r"must have the picture's size \(7, 5\) \(height, width\), got \(5, 7\)"):
+        label_map([RunLengthMask.from_mask(np.ones((5, 7), bool))], (7, 5))
