@@ -32,7 +32,7 @@ def add_model_options(parser: argparse.ArgumentParser, device: bool = True) -> N
 
 
 def quiet_transformers() -> None:
-    """Keep transformers' progress bars and remarks out of what a command prints."""
+    """Keep transformers' progress bars and messages out of what a command prints."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -169,7 +169,7 @@ def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None
 
 
 def load_whole(name: str, device: torch.device, dtype: torch.dtype | None = None) -> tuple[SamHQModel, SamHQProcessor]:
-    """Load a model and its processor, the cheaper one first, without transformers' remarks.
+    """Load a model and its processor, the cheaper one first, without transformers' messages.
 
     Args:
         name: From `model_name`.

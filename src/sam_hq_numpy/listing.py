@@ -27,7 +27,7 @@ class ImageListing:
     Args:
         images: Their paths, each once, in the order of the inputs, those of a folder or pattern sorted.
         skipped: Other files in folders, by suffix.
-        own: How many files were left out because a job of `sam-hq` wrote them.
+        own: How many files were skipped because a job of `sam-hq` wrote them.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -35,7 +35,7 @@ class ImageListing:
     own: int = 0
 
     def warnings(self) -> list[str]:
-        """What was left out, a line for each reason."""
+        """What was skipped, a line for each reason."""
         said = []
         if self.skipped:
             kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in self.skipped.most_common())

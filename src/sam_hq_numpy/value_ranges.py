@@ -108,7 +108,7 @@ def warn_if_zero_and_one(pixels: Any, input_range: InputRange = None, name: str 
     input_range = checked_input_range(input_range)
     if isinstance(input_range, tuple) and input_range[1] > 1:
         return
-    # A photo is told by a few of its pixels; only what could be zeros and ones is read whole.
+    # A few pixels show that it is a photo; only what could be zeros and ones is read whole.
     if _every(pixels, _GLANCED_SIDE).max() <= 1 and pixels.max() == 1 and pixels.min() == 0:
         warnings.warn(
             f"{name} of {pixels.dtype} hold only 0 and 1, of 255, so the image is black for the model; were floats in "

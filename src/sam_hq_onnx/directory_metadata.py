@@ -49,10 +49,10 @@ def _check_file(path: Path, graphs: Mapping[str, Mapping[str, str]]) -> None:
         said = _setting(strings, key, str(path))
         of_graphs = {file: _setting(values, key, file) for file, values in graphs.items()}
         if said not in of_graphs.values():
-            told = " and ".join(f"{value!r} in {file}" for file, value in of_graphs.items())
+            written = " and ".join(f"{value!r} in {file}" for file, value in of_graphs.items())
             raise ValueError(
-                f"{str(path)!r} contradicts the graphs beside it: {key} is {said!r} there, but {told}; only what is in "
-                "the graphs counts: export the model anew with other settings, or delete the file"
+                f"{str(path)!r} contradicts the graphs beside it: {key} is {said!r} there, but {written}; only what is in "
+                "the graphs counts: export the model again with other settings, or delete the file"
             )
 
 

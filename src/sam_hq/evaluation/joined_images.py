@@ -37,7 +37,7 @@ class JoinedImages:
 
     @property
     def report(self) -> "JoinedReport":
-        """What was left out of all of them."""
+        """What was skipped of all of them."""
         return JoinedReport([dataset.report for dataset in self.datasets])
 
     def _place(self, index: int) -> tuple[Any, int]:

@@ -15,7 +15,7 @@ _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_is_no_file(name: str) -> None:
-    """Refuse a file, or an empty name, in the place of a model's directory.
+    """Refuse a file, or an empty name, instead of a model's directory.
 
     Args:
         name: A directory, or a name on the Hub.
@@ -33,7 +33,7 @@ def check_is_no_file(name: str) -> None:
 
 
 def load_with_report(model_class: Any, place: str, **kwargs: Any) -> tuple[Any, Mapping[str, Collection[Any]]]:
-    """Load a model, and say which weights did not come from a file or fit nowhere, where `from_pretrained` goes on.
+    """Load a model, and say which weights did not come from a file or fit nowhere, which `from_pretrained` accepts.
 
     Args:
         model_class: Its class.

@@ -77,7 +77,7 @@ def start_from_file(path: str | Path, seed: int = 0) -> StartPoint:
     _, config = infer_config(weights)
     state_dict, new_weights = convert_weights(weights, config)
     model = SamHQModel.from_pretrained(None, config=config, state_dict=state_dict, dtype=torch.float32)
-    return _with_fresh_parts(StartPoint(model, processor_for(config), new_weights), path, seed)
+    return _with_initialised_parts(StartPoint(model, processor_for(config), new_weights), path, seed)
 
 
 def start_from_sam(name: str | Path, seed: int = 0) -> StartPoint:
@@ -108,7 +108,7 @@ def start_from_sam(name: str | Path, seed: int = 0) -> StartPoint:
     faults["missing"] -= set(new_weights)
     if listed := listed_faults(faults, NAMES_SHOWN):
         raise ValueError(f"the weights of {str(name)!r} are not those of a SAM of its configuration; {listed}")
-    return _with_fresh_parts(StartPoint(model, _processor_of(name, config), new_weights), name, seed)
+    return _with_initialised_parts(StartPoint(model, _processor_of(name, config), new_weights), name, seed)
 
 
 def draw_hq_parts(model: SamHQModel, seed: int = 0) -> None:
@@ -126,7 +126,7 @@ def draw_hq_parts(model: SamHQModel, seed: int = 0) -> None:
                 reset()
 
 
-def _with_fresh_parts(start: StartPoint, name: str | Path, seed: int) -> StartPoint:
+def _with_initialised_parts(start: StartPoint, name: str | Path, seed: int) -> StartPoint:
     if start.new_weights:
         draw_hq_parts(start.model, seed)
         warnings.warn(

@@ -14,7 +14,7 @@ _Finder = Callable[[Any], Path | None]
 
 
 def from_dataset(content: Mapping[str, Any], images: Sequence[Path]) -> PromptSet:
-    """The boxes of a COCO dataset; crowds, whose box shows no single object, are left out.
+    """The boxes of a COCO dataset; crowds, whose box shows no single object, are skipped.
 
     Args:
         content: The file's content, with `images` and `annotations`.
