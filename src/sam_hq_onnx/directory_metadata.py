@@ -51,8 +51,8 @@ def _check_file(path: Path, graphs: Mapping[str, Mapping[str, str]]) -> None:
         if said not in of_graphs.values():
             written = " and ".join(f"{value!r} in {file}" for file, value in of_graphs.items())
             raise ValueError(
-                f"{str(path)!r} contradicts the graphs beside it: {key} is {said!r} there, but {written}; only what is in "
-                "the graphs counts: export the model again with other settings, or delete the file"
+                f"{str(path)!r} contradicts the graphs beside it: {key} is {said!r} there, but {written}; only what is "
+                "in the graphs counts: export the model again with other settings, or delete the file"
             )
 
 
