@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .number_limits import check_choice
 from .value_ranges import InputRange, to_uint8
 
 CHANNELS = (1, 3, 4)
@@ -76,8 +77,7 @@ def image_axis(shape: tuple[int, ...], input_data_format: Any) -> int | None:
         return channel_axis(shape)
     axes = {"channels_first": 0, "channels_last": 2}
     name = getattr(input_data_format, "value", input_data_format)
-    if name not in axes:
-        raise ValueError(f"input_data_format must be one of {', '.join(axes)}, got {input_data_format!r}")
+    check_choice("input_data_format", name, axes)
     if shape[axes[name]] not in CHANNELS:
         raise ValueError(f"images of shape {shape} have no 1, 3 or 4 channels as {name}")
     return axes[name]

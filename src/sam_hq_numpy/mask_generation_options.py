@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .crop_grids import MOST_POINTS_PER_SIDE, layer_point_grids
-from .number_limits import check_flag, check_number, check_whole
+from .number_limits import check_choice, check_flag, check_number, check_whole
 from .value_ranges import checked_input_range
 
 # Layer n has 4^n crops, so that one more layer takes four times as long: 5461 crops are hours already.
@@ -184,9 +184,7 @@ class MaskGenerationOptions:
             raise ValueError(f"candidates_per_point=3 contradicts {other}, which gives one mask per point")
 
     def _check_output(self) -> None:
-        if self.output_mode not in OUTPUT_MODES:
-            wanted = ", ".join(map(repr, OUTPUT_MODES))
-            raise ValueError(f"output_mode must be one of {wanted}, got {self.output_mode!r}")
+        check_choice("output_mode", self.output_mode, OUTPUT_MODES)
         for name in ("output_rle_mask", "output_bboxes_mask"):
             if self.output_mode is not None and getattr(self, name):
                 raise ValueError(

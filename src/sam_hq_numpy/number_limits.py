@@ -1,7 +1,7 @@
-"""Numbers that callers pass, refused by the argument's name where they cannot be meant; and counts in words."""
+"""Numbers and choices that callers pass, refused by the argument's name where they cannot be meant; counts in words."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -98,6 +98,22 @@ def check_number(
         raise ValueError(f"{name} must be {wanted}, got {value}")
 
 
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Refuse what is none of a few values.
+
+    Args:
+        name: The argument's name.
+        value: What came.
+        choices: All that are allowed.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    known = tuple(choices)
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+
+
 def check_flag(name: str, value: object) -> None:
     """Refuse what is neither True nor False, such as 0 or "no".
 
@@ -148,4 +164,14 @@ def listed_faults(faults: Mapping[str, Collection[str]], limit: int = _NAMES_SHO
     )
 
 
-__all__ = ["as_whole", "check_flag", "check_number", "check_whole", "counted", "listed_faults", "listed_names", "shown"]
+__all__ = [
+    "as_whole",
+    "check_choice",
+    "check_flag",
+    "check_number",
+    "check_whole",
+    "counted",
+    "listed_faults",
+    "listed_names",
+    "shown",
+]

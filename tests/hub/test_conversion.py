@@ -250,9 +250,9 @@ def test_a_missing_file_and_a_directory_are_the_systems_errors(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variant": "vit_x"}, "variant is 'vit_x', but must be one of vit_b, vit_l, vit_h, vit_tiny"),
+        ({"variant": "vit_x"}, "variant must be one of vit_b, vit_l, vit_h, vit_tiny, got 'vit_x'"),
         ({"variant": "vit_b"}, "variant is 'vit_b', but the weights of .* are those of 'custom'"),
-        ({"dtype": "int8"}, "dtype is 'int8', but must be one of float32, float16, bfloat16"),
+        ({"dtype": "int8"}, "dtype must be one of float32, float16, bfloat16, got 'int8'"),
     ],
 )
 def test_arguments_that_do_not_fit(small_checkpoint, tmp_path, arguments, message):

@@ -52,7 +52,7 @@ def test_unknown_names_are_refused_with_the_nearest_one(typo, meant):
         ({"candidates_per_point": 2}, "candidates_per_point.*1 or 3, got 2"),
         ({"candidates_per_point": 3, "hq_token_only": True}, "contradicts hq_token_only=True"),
         ({"candidates_per_point": 3, "multimask_output": False}, "contradicts multimask_output=False"),
-        ({"output_mode": "rle"}, "output_mode.*'coco_rle', got 'rle'"),
+        ({"output_mode": "rle"}, "output_mode.*coco_rle, got 'rle'"),
         ({"output_mode": "coco_rle", "output_rle_mask": True}, "output_rle_mask.*leave one out"),
         ({"timeout": 0}, "timeout.*above 0"),
         ({"tile_size": 512, "crops_n_layers": 1}, "not both"),

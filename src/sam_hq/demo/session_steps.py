@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.number_limits import check_choice
 from sam_hq_numpy.overlays import object_color
 
 from .prompting import Answer, Prompts
@@ -183,8 +184,7 @@ class SessionOptions:
 
     def __post_init__(self) -> None:
         """Check the values, which come from a page."""
-        if self.candidates not in CANDIDATE_CHOICES:
-            raise ValueError(f"candidates must be one of {', '.join(CANDIDATE_CHOICES)}, got {self.candidates!r}")
+        check_choice("candidates", self.candidates, CANDIDATE_CHOICES)
         for name in ("hq_token_only", "refine"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be true or false, got {getattr(self, name)!r}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sam_hq_numpy.number_limits import check_choice
 from sam_hq_numpy.photo_files import decoded_rgb
 from sam_hq_numpy.stored_masks import as_mask, mask_fault
 
@@ -80,8 +81,7 @@ class MaskedImages:
     folder: Path
 
     def __init__(self, entries: list[Any], on_bad: str = "skip", unpaired: Iterable[tuple[str, str]] = ()) -> None:
-        if on_bad not in ON_BAD:
-            raise ValueError(f"on_bad must be one of {ON_BAD}, got {on_bad!r}")
+        check_choice("on_bad", on_bad, ON_BAD)
         if not entries:
             raise ValueError("the dataset has no image")
         self.entries, self.on_bad, self.report = entries, on_bad, BadDataReport()

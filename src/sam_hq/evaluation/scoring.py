@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sam_hq_numpy.number_limits import check_whole
+from sam_hq_numpy.number_limits import check_choice, check_whole
 
 from ..image_processing_sam_hq import SamHQImageProcessor
 from ..predictor import SamHQPredictor
@@ -46,8 +46,7 @@ class PromptedModel:
     """
 
     def __init__(self, model: Any, processor: Any, protocol: str = "normal", multimask: bool = False) -> None:
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"protocol must be one of {PROTOCOLS}, got {protocol!r}")
+        check_choice("protocol", protocol, PROTOCOLS)
         if protocol == "squashed":
             image_processor = processor.image_processor
             squashed = {**image_processor.to_dict(), "size": image_processor.pad_size}

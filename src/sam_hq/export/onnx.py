@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
+from sam_hq_numpy.number_limits import check_choice
 from sam_hq_onnx import OnnxSamHQ
 from sam_hq_onnx.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, GraphMetadata
 from sam_hq_onnx.onnx_file import files_beside
@@ -125,8 +126,7 @@ def check_onnx_options(
         ImportError: If the extra `onnx` is not installed.
         FileExistsError: If the directory has contents.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    check_choice("dtype", dtype, DTYPES)
     if isinstance(opset, bool) or not isinstance(opset, int):
         raise TypeError(f"opset must be a whole number, got {opset!r}")
     if opset not in _OPSETS:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from sam_hq_numpy.atomic_writing import new_directory
-from sam_hq_numpy.number_limits import listed_faults
+from sam_hq_numpy.number_limits import check_choice, listed_faults
 
 from ..configuration_sam_hq import SamHQConfig, SamHQTinyVitConfig
 from ..image_processing_sam_hq import SamHQImageProcessor
@@ -77,10 +77,9 @@ def convert_checkpoint(
     Warns:
         UserWarning: If the checkpoint is plain SAM's, whose HQ parts are then untrained.
     """
-    if variant is not None and variant not in variants():
-        raise ValueError(f"variant is {variant!r}, but must be one of {', '.join(variants())}")
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}, but must be one of {', '.join(DTYPES)}")
+    if variant is not None:
+        check_choice("variant", variant, variants())
+    check_choice("dtype", dtype, DTYPES)
     with new_directory(output_dir) as directory:
         weights = read_sam_weights(checkpoint, base)
         found, config = infer_config(weights)

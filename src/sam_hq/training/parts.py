@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sam_hq_numpy.number_limits import check_choice
+
 from ..hub.key_map import is_hq_name
 from ..modeling_sam_hq import SamHQModel
 
@@ -64,8 +66,7 @@ def select_parameters(model: SamHQModel, trainable: str) -> list[str]:
         "sam": lambda name: not is_hq_name(name) or "hq_token" in name,
         "all": lambda _: True,
     }
-    if trainable not in choose:
-        raise ValueError(f"trainable must be one of {tuple(choose)}, got {trainable!r}")
+    check_choice("trainable", trainable, choose)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(choose[trainable](name))
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]

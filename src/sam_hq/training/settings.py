@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sam_hq_numpy.number_limits import check_flag, check_number, check_whole
+from sam_hq_numpy.number_limits import check_choice, check_flag, check_number, check_whole
 
 from .augmentation import Augmentation
 from .parts import FROZEN_ENCODER, TRAINABLE
@@ -102,8 +102,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name, known in (("trainable", TRAINABLE), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+            check_choice(name, getattr(self, name), known)
         for least, names in LEAST_WHOLE.items():
             for name in names:
                 check_whole(name, getattr(self, name), at_least=least)
