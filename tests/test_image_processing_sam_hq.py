@@ -369,3 +369,27 @@ def test_flags_that_are_no_truth_values_are_refused(name, value):
     ):
         with pytest.raises(TypeError, match=f"{name} must be True or False, got"):
             call()
+
+
+@pytest.mark.parametrize("change", ["bytes", "strides", "read-only", "transposed"])
+def test_logits_in_any_layout_become_the_same_masks(small, change):
+    arrays = LOGITS.numpy().copy()
+    same = {
+        "bytes": arrays.astype(">f4"),
+        "strides": arrays[..., ::-1].copy()[..., ::-1],
+        "read-only": arrays,
+        "transposed": arrays.swapaxes(-1, -2).copy().swapaxes(-1, -2),
+    }[change]
+    same.flags.writeable = change != "read-only"
+    sizes = {"original_sizes": ORIGINAL, "reshaped_input_sizes": RESHAPED}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = small.post_process_masks(same, **sizes)
+    wanted = small.post_process_masks(LOGITS, **sizes)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("device", ["foo", "cpu:x", [1]])
+def test_a_device_that_is_none_is_named(device):
+    with pytest.raises(ValueError, match="device must be one of torch's, such as cpu, got"):
+        SamHQImageProcessor()(np.zeros((4, 5, 3), np.uint8), device=device)

@@ -62,3 +62,22 @@ def test_width_is_two_percent_of_the_diagonal():
 def test_masks_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(3, 4\).*\(4, 3\)"):
         mask_iou(np.ones((3, 4), bool), np.ones((4, 3), bool))
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities", "NaN", "labels", "minus one"])
+@pytest.mark.parametrize("measure", [mask_iou, boundary_iou])
+def test_what_is_no_mask_has_no_iou(kind, measure):
+    mask = np.tri(6, dtype=bool)
+    given = {
+        "logits": mask * 20.0 - 10,
+        "probabilities": 0.2 + 0.6 * mask,
+        "NaN": np.where(mask, np.nan, 0),
+        "labels": mask + np.eye(6),
+        "minus one": -mask.astype(int),
+    }[kind]
+    for pair in ((given, mask), (mask, given)):
+        with pytest.raises(ValueError, match="must be boolean, or hold 0 and one number above it"):
+            measure(*pair)
+    for same in (mask * 255, mask * 1.0, mask.tolist()):
+        assert measure(same, mask) == 1
+    assert measure(np.zeros((6, 6), int), np.zeros((6, 6))) == 1

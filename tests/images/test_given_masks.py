@@ -179,3 +179,10 @@ def test_maps_of_other_values_are_named(values):
     ids = torch.tensor(values).repeat(24 * 32)[: 24 * 32].reshape(24, 32)
     with pytest.raises(ValueError, match=r"segmentation_maps\[0\]\[0\] must be binary"):
         binary_stacks(ids, [(24, 32)])
+
+
+def test_numbers_beyond_64_bits_with_a_sign_are_not_the_ignored_label():
+    mask = np.where(DISC.numpy(), np.uint64(2**64 - 100), np.uint64(0))  # as 64 bits with a sign: -100
+    with pytest.raises(ValueError, match=r"segmentation_maps\[0\]\[0\] must be binary"):
+        binary_stacks(mask, [(24, 32)])
+    assert torch.equal(binary_stacks(DISC.numpy().astype(np.uint64), [(24, 32)])[0][0].bool(), DISC)

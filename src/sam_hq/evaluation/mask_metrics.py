@@ -11,7 +11,7 @@ def mask_iou(mask: np.ndarray, other: np.ndarray) -> float:
     """Intersection over union of two masks (H, W); 1 if both are empty.
 
     Raises:
-        ValueError: The masks differ in shape.
+        ValueError: The masks differ in shape, or are logits, probabilities or labels.
     """
     mask, other = _same_frame(mask, other)
     union = np.count_nonzero(mask | other)
@@ -54,9 +54,16 @@ def boundary_region(mask: np.ndarray, width: int) -> np.ndarray:
 
 
 def _same_frame(mask: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mask, other = np.asarray(mask), np.asarray(other)
     if mask.shape != other.shape or mask.ndim != 2:
         raise ValueError(f"two masks (H, W) of one shape are wanted, got {mask.shape} and {other.shape}")
-    return mask.astype(bool), other.astype(bool)
+    return _binary(mask), _binary(other)
+
+
+def _binary(mask: np.ndarray) -> np.ndarray:
+    if mask.dtype != bool and not ((mask == 0) | (mask == max(mask.max(initial=0), 0))).all():  # NaN is neither
+        raise ValueError("a mask must be boolean, or hold 0 and one number above it; logits and probabilities are none")
+    return mask.astype(bool)
 
 
 __all__ = ["boundary_iou", "boundary_region", "boundary_width", "mask_iou"]

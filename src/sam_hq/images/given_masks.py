@@ -181,7 +181,8 @@ def _probabilities(mask: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def _binary_labels(mask: torch.Tensor, name: str) -> torch.Tensor:
-    signed = mask if mask.is_floating_point() else mask.to(torch.int64)
+    # Of 64 bits without a sign, the largest numbers would become negative ones.
+    signed = mask if mask.is_floating_point() else mask.to(torch.float64 if mask.dtype == torch.uint64 else torch.int64)
     for foreground in (1, 255):
         is_foreground, ignored = signed == foreground, signed == IGNORED_LABEL
         if (is_foreground | ignored | (signed == 0)).all():

@@ -70,6 +70,11 @@ def known_options(kwargs: dict) -> dict:
     return_tensors = given.get("return_tensors")
     if getattr(return_tensors, "value", return_tensors) not in (None, "pt", "np"):
         raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}")
+    if "device" in given:
+        try:
+            torch.device(given["device"])
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device must be one of torch's, such as cpu, got {given['device']!r}") from error
     if "input_range" in given:
         given["input_range"] = checked_input_range(given["input_range"])
     return {**given, "return_tensors": getattr(return_tensors, "value", return_tensors)}

@@ -51,6 +51,8 @@ def _logits(of_image: Any, name: str) -> torch.Tensor:
     check_readable(name, of_image)
     if isinstance(of_image, np.ndarray) and of_image.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold numbers, got an array of {of_image.dtype}")
+    if isinstance(of_image, np.ndarray):  # torch takes no swapped bytes, no negative strides and nothing read-only
+        of_image = np.array(of_image, of_image.dtype.newbyteorder("="), order="C")
     logits = torch.as_tensor(of_image)
     if not logits.is_floating_point():
         raise TypeError(f"{name} must be floating point logits as the model returns, got {logits.dtype}")
