@@ -298,6 +298,18 @@ def test_labelme_in_a_folder_of_its_own_and_without_a_photo(tmp_path):
     assert dataset.report.cases == {"mask without an image": ["labelled/gone.json"]}
 
 
+@pytest.mark.parametrize("stated", ["../photos/x.png", "..\\photos\\x.png"])
+def test_labelme_outside_the_folder_of_its_photos(tmp_path, stated):
+    pytest.importorskip("pycocotools")
+    photo(tmp_path / "photos" / "x.png")
+    square = {"label": "a", "points": [[10, 10], [30, 10], [30, 40], [10, 40]]}
+    labelme(tmp_path / "labelled", [square], stated)
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "labelled" / "x.png")  # another photo of that name
+    pixels, masks = open_dataset(tmp_path / "labelled")[0]
+    np.testing.assert_array_equal(pixels, PHOTO)
+    np.testing.assert_array_equal(masks[0], box_mask(10, 10, 30, 40))
+
+
 LINE = "0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n"
 QUARTER = box_mask(30, 24, 90, 72)
 

@@ -128,9 +128,11 @@ class LabelMeFolder(MaskedImages):
     @staticmethod
     def _photo_of(path: Path, document: dict, by_stem: dict[str, list[Path]]) -> Path | None:
         stated = document.get("imagePath")
-        name = PureWindowsPath(stated).name if isinstance(stated, str) else ""  # either slash may part folders
-        if name and (path.parent / name).is_file():
-            return path.parent / name
+        parts = PureWindowsPath(stated) if isinstance(stated, str) else PureWindowsPath()  # either slash parts folders
+        name = parts.name
+        for place in (path.parent / (name if parts.anchor else parts.as_posix()), path.parent / name):
+            if name and place.is_file():
+                return place
         alike = [photo for stem in {Path(name).stem, path.stem} for photo in by_stem.get(stem, [])]
         named = [photo for photo in alike if photo.name == name] or alike
         return named[0] if len(set(named)) == 1 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -127,8 +128,8 @@ class ImageNames:
         self._by_name: dict[str, list[Path]] = {}
         self._by_stem: dict[str, list[Path]] = {}
         for image in images:
-            self._by_name.setdefault(image.name, []).append(image)
-            self._by_stem.setdefault(image.stem, []).append(image)
+            self._by_name.setdefault(_composed(image.name), []).append(image)
+            self._by_stem.setdefault(_composed(image.stem), []).append(image)
 
     def find(self, name: str) -> Path | None:
         """The image of a file name with its suffix, with or without folders before it.
@@ -142,7 +143,8 @@ class ImageNames:
         parts = (PureWindowsPath(name) if "\\" in name and "/" not in name else PurePosixPath(name)).parts
         if not parts:
             return None
-        candidates = self._by_name.get(parts[-1]) or self._by_stem.get(parts[-1]) or []
+        last = _composed(parts[-1])
+        candidates = self._by_name.get(last) or self._by_stem.get(last) or []
         return _chosen(name, parts[:-1], candidates)
 
     def find_stem(self, name: str) -> Path | None:
@@ -155,7 +157,12 @@ class ImageNames:
             ValueError: If it may be one of several images.
         """
         parts = PurePosixPath(name).parts
-        return _chosen(name, parts[:-1], self._by_stem.get(parts[-1], [])) if parts else None
+        return _chosen(name, parts[:-1], self._by_stem.get(_composed(parts[-1]), [])) if parts else None
+
+
+def _composed(name: str) -> str:
+    """A name with its accents as some systems write them and others do not."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _chosen(name: str, folders: Sequence[str], candidates: list[Path]) -> Path | None:

@@ -217,6 +217,14 @@ def test_which_image_a_name_means(tmp_path):
         names.find("x.jpg")
 
 
+def test_accents_are_the_same_however_they_are_written(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    for there, asked in ((composed, apart), (apart, composed)):
+        paths = [tmp_path / f"{there}.png", tmp_path / "cafe.png"]
+        names = ImageNames(paths)
+        assert names.find(f"{asked}.png") == names.find_stem(asked) == names.find(asked) == paths[0]
+
+
 def test_a_box_that_overhangs_the_image_is_fine():
     assert ObjectPrompt("a", box=(-3, -2, 120, 90)).fault((80, 100)) is None
 
