@@ -23,23 +23,24 @@ settings.load_profile("untimed")
 
 # Files that take long, the longest first: begun late, one would keep one process busy when the others are at the end.
 LONGEST = [
-    "documentation/test_code_blocks.py",
-    "sam_hq_onnx/test_runner.py",
-    "export/test_onnx.py",
     "test_modeling_deployment.py",
+    "sam_hq_onnx/test_runner.py",
+    "documentation/test_code_blocks.py",
     "parity/test_generation.py",
-    "parity/test_parity.py",
     "demo/test_page.py",
-    "test_embedded_checkpoint.py",
-    "hub/test_code_export.py",
-    "generation/test_generation_memory.py",
-    "documentation/test_site.py",
-    "demo/test_static_page.py",
-    "model/test_fast_path.py",
-    "export/test_sam_layout.py",
-    "cli/test_export.py",
-    "test_packaging.py",
+    "parity/test_parity.py",
+    "documentation/test_exported_calls.py",
     "training/test_trainer.py",
+    "test_embedded_checkpoint.py",
+    "export/test_onnx.py",
+    "model/test_fast_path.py",
+    "documentation/test_site.py",
+    "test_packaging.py",
+    "demo/test_static_page.py",
+    "hub/test_code_export.py",
+    "cli/test_export.py",
+    "generation/test_generation_memory.py",
+    "generation/test_generator.py",
 ]
 
 VIT = {
