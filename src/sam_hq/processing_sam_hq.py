@@ -172,7 +172,7 @@ class SamHQProcessor(ProcessorMixin):
             options_of_call = {**options, "return_tensors": "pt"}
             outputs = dict(self.image_processor(images, segmentation_maps=segmentation_maps, **options_of_call))
         sizes = [(int(height), int(width)) for height, width in outputs["original_sizes"].tolist()]
-        warn_about_prompts(sizes, points, labels, boxes)
+        warn_about_prompts(sizes, points, labels, boxes, masks_too=input_masks is not None)
         outputs.update(self._in_resized_frame(prompts, outputs))
         if input_masks is not None:
             outputs["input_masks"] = self._mask_prompts(input_masks, outputs, options)

@@ -62,6 +62,7 @@ def warn_about_prompts(
     labels: Sequence[Sequence[np.ndarray]] | None = None,
     boxes: Sequence[np.ndarray] | None = None,
     stacklevel: int = 3,
+    masks_too: bool = False,
 ) -> None:
     """Warn about points and boxes that can only be mistakes, one warning for each kind of mistake.
 
@@ -71,6 +72,7 @@ def warn_about_prompts(
         labels: Per image and object (n,), or None.
         boxes: Per image (p, 4) x0, y0, x1, y1 in pixels of the image, or None.
         stacklevel: Of the caller whose line the warning names, as `warnings.warn` counts.
+        masks_too: Whether a mask shows each object, besides.
     """
     if _already_said.get():
         return
@@ -81,7 +83,11 @@ def warn_about_prompts(
                 found.setdefault(mistake, []).append(f"object {j} of image {i}, {_listed(box)}{_in_image(size)}")
         for j, of_object in enumerate(points[i] if points is not None else ()):
             given = np.ones(len(of_object), int) if labels is None else labels[i][j]
-            if mistake := _point_mistake(of_object[np.isin(given, (0, 1))], given[np.isin(given, (0, 1))], size):
+            counted = np.isin(given, (0, 1))
+            mistake = _point_mistake(of_object[counted], given[counted], size)
+            if mistake is None and boxes is None and not masks_too and counted.any() and not given[counted].any():
+                mistake = "input_points has background points alone for an object that nothing else shows"
+            if mistake:
                 found.setdefault(mistake, []).append(f"object {j} of image {i}, {_listed(of_object)}{_in_image(size)}")
     for mistake, objects in found.items():
         more = f" and {len(objects) - _AT_MOST_NAMED} more" if len(objects) > _AT_MOST_NAMED else ""

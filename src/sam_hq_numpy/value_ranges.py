@@ -65,7 +65,7 @@ def to_uint8(pixels: np.ndarray, input_range: InputRange = None, name: str = "im
 
     Warns:
         UserWarning: The values fill less than a quarter of their range, so that the image is nearly of one tone; or
-            whole numbers are 0 and 1 alone.
+            whole numbers are 0 and 1 alone, or of int8.
     """
     if pixels.dtype == np.uint8:
         warn_if_zero_and_one(pixels, input_range, name)
@@ -90,6 +90,12 @@ def to_uint8(pixels: np.ndarray, input_range: InputRange = None, name: str = "im
     if pixels.dtype.kind != "f":
         check_range(pixels, 0, 255, name)
         warn_if_zero_and_one(pixels, input_range, name)
+        if pixels.dtype == np.int8:
+            warnings.warn(
+                f"{name} of int8 hold at most 127, of 255, so the image is half as bright for the model; "
+                "input_range=(0, 127) or (0, 255) says how they are meant",
+                stacklevel=2,
+            )
         return pixels.astype(np.uint8), False
     return _floats_to_uint8(pixels, name)
 

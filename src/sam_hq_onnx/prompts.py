@@ -63,7 +63,8 @@ def decoder_prompts(
         "input_masks": np.zeros((batch_size, objects, mask_size, mask_size), dtype=np.float32),
         "has_mask": np.zeros_like(valid) if masks is None else valid,
     }
-    warn_about_prompts(original_sizes, points, labels, boxes, stacklevel=4)  # once none is refused
+    # Once none is refused.
+    warn_about_prompts(original_sizes, points, labels, boxes, stacklevel=4, masks_too=masks is not None)
     for row, stack in zip(prompts["input_masks"], masks or (), strict=False):
         row[: len(stack)] = stack
     return prompts, valid

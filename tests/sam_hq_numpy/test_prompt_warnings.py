@@ -39,6 +39,8 @@ def warned(points=(), labels=None, boxes=()):
         ({"points": [[600, 500]]}, "points that lie outside their image: object 0 of image 0"),
         ({"points": [[-1, 5], [6, 7]]}, "points that lie outside"),
         ({"points": [[50, 50], [50, 50]], "labels": [1, 0]}, "both foreground and background"),
+        ({"points": [[50, 50], [90, 90]], "labels": [0, 0]}, "background points alone .* object 0 of image 0"),
+        ({"points": [[50, 50], [90, 90]], "labels": [0, -10]}, "background points alone"),
     ],
 )
 def test_mistakes_are_said(prompts, message):
@@ -61,12 +63,20 @@ def test_mistakes_are_said(prompts, message):
         {"points": [[1, 1]]},
         {"points": [[50, 50], [-1, -1], [900, 900]], "labels": [1, -10, -1]},
         {"points": [[50, 50], [50, 51]], "labels": [1, 0]},
+        {"points": [[50, 50]], "labels": [0], "boxes": [[0, 0, 99, 99]]},
+        {"points": [[50, 50]], "labels": [-1]},
     ],
 )
 def test_what_may_be_meant_is_not(prompts):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warned(**prompts)
+
+
+def test_a_mask_may_have_background_points_alone():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_about_prompts([SIZE], [[np.full((1, 2), 50.0)]], [[np.zeros(1)]], masks_too=True)
 
 
 def test_a_mistake_made_often_is_said_once_and_cut_short():

@@ -241,6 +241,17 @@ def test_whole_numbers_of_zero_and_one_alone_warn(name, read):
         np.testing.assert_array_equal(read(image, input_range=(0, 255)), pixels)
 
 
+@READERS
+def test_signed_bytes_warn(read):
+    halves = (np.dstack([PHOTO] * 3) // 2).astype(np.int8)
+    with pytest.warns(UserWarning, match=r"of int8 hold at most 127, .* input_range=\(0, 127\) or \(0, 255\)"):
+        pixels = read(halves)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read(halves, input_range=(0, 255)), pixels)
+        assert np.abs(read(halves, input_range=(0, 127)).astype(int)[..., 0] - PHOTO).max() <= 2
+
+
 @pytest.mark.parametrize(
     "image",
     [

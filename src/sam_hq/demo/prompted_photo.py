@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.prompt_warnings import prompts_already_checked
 
 from ..images.mask_ops import encode_masks
 from ..photo_embeddings import PhotoEmbeddings
@@ -98,16 +99,17 @@ class PromptedPhoto:
     def _decoded(self, prompts: Prompts, options: SessionOptions) -> Answer:
         previous = prompts.previous_mask
         wanted = options.candidates
-        outputs = self._predictor.decode(
-            self.embeddings,
-            points=prompts.points or None,
-            labels=prompts.labels or None,
-            boxes=prompts.box,
-            masks=previous.to_mask() if isinstance(previous, RunLengthMask) else previous,
-            multimask_output=prompts.is_ambiguous if wanted == "auto" else wanted == "three",
-            hq_token_only=options.hq_token_only,
-            output_branches=True,
-        )
+        with prompts_already_checked():  # who clicks sees the mask at once, mistakes and all
+            outputs = self._predictor.decode(
+                self.embeddings,
+                points=prompts.points or None,
+                labels=prompts.labels or None,
+                boxes=prompts.box,
+                masks=previous.to_mask() if isinstance(previous, RunLengthMask) else previous,
+                multimask_output=prompts.is_ambiguous if wanted == "auto" else wanted == "three",
+                hq_token_only=options.hq_token_only,
+                output_branches=True,
+            )
         masks, sam_masks, scores = (
             tensor[0, 0].float().cpu() for tensor in (outputs.pred_masks, outputs.sam_masks, outputs.iou_scores)
         )

@@ -171,7 +171,7 @@ class SamPredictor:
             masks = torch.from_numpy(plain_numbers(mask_input, "mask_input", allow_bool=True)).float()[None]
         with messages_in_words_of(_in_words_of_predict):
             found = self.predict_torch(coords, labels, boxes, masks, multimask_output, return_logits, hq_token_only)
-            warn_about_prompts([self.original_size], **given, stacklevel=3)
+            warn_about_prompts([self.original_size], **given, stacklevel=3, masks_too=masks is not None)
         masks_np, scores, low_res = (tensor[0].cpu().numpy() for tensor in found)
         return masks_np, scores, low_res
 
