@@ -20,8 +20,8 @@ from sam_hq.modeling_sam_hq import SamHQModel
 def test_piece_by_piece_it_is_the_modules(monkeypatch, backbone, at_once):
     """Pieces that divide neither rows, tokens nor queries, and pieces larger than all there is."""
     monkeypatch.setattr(cpu_encoder, "SCORES_AT_ONCE", at_once * 64)
-    monkeypatch.setattr(cpu_encoder, "EFFICIENTNET_ELEMENTS_AT_ONCE", at_once * 2**13)
-    for name in ("TOKENS_AT_ONCE", "TINY_VIT_ROWS_AT_ONCE", "TINY_VIT_TOKENS_AT_ONCE"):
+    monkeypatch.setattr(cpu_encoder, "STRIP_ELEMENTS_AT_ONCE", at_once * 2**13)
+    for name in ("TOKENS_AT_ONCE", "TINY_VIT_TOKENS_AT_ONCE"):
         monkeypatch.setattr(cpu_encoder, name, at_once)
     encoder, pixel_values = small_model(backbone).vision_encoder, torch.randn(2, 3, 128, 128)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_rows_of_a_bottleneck_are_those_of_the_whole_map(monkeypatch, act):
         with torch.no_grad():
             wanted = block(features)
             for rows in (1, 2, 3, 100):
-                monkeypatch.setattr(cpu_encoder, "EFFICIENTNET_ELEMENTS_AT_ONCE", rows * 2 * 48 * stride * 11)
+                monkeypatch.setattr(cpu_encoder, "STRIP_ELEMENTS_AT_ONCE", rows * 2 * 48 * stride * 11)
                 found = cpu_encoder._efficientnet_block(block, features)
                 torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
         assert torch.equal(features, given)

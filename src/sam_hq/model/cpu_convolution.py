@@ -4,6 +4,7 @@ A batch norm is an affine map per channel, and is folded into the convolution be
 nothing compared with the convolution, needs no cache that could go stale, and leaves the weights as they are.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -38,6 +39,33 @@ class FoldedConvolution:
         scale = norm.weight.to(dtype) * torch.rsqrt(variance.to(dtype) + norm.eps)
         bias = norm.bias - (mean if conv.bias is None else mean - conv.bias) * scale
         return cls(conv, conv.weight * scale[:, None, None, None], bias)
+
+    def output_length(self, length: int, axis: int) -> int:
+        """How many rows (axis 0) or columns (axis 1) come of so many."""
+        conv = self.conv
+        return (length + 2 * cast(int, conv.padding[axis]) - conv.kernel_size[axis]) // conv.stride[axis] + 1
+
+    def rows(self, read: Callable[[int, int], torch.Tensor], height: int, top: int, bottom: int) -> torch.Tensor:
+        """Make some rows of the output alone.
+
+        Args:
+            read: Gives the rows of the input from one to another.
+            height: Of the input.
+            top: The first row of the output.
+            bottom: The one after the last.
+
+        Returns:
+            (B, C', bottom - top, W').
+        """
+        conv, pad = self.conv, cast(tuple[int, int], self.conv.padding)
+        first = top * conv.stride[0] - pad[0]
+        last = (bottom - 1) * conv.stride[0] - pad[0] + conv.kernel_size[0]
+        if top == 0 and bottom == self.output_length(height, 0):
+            return self(read(0, height))
+        features = read(max(first, 0), min(last, height))
+        if first < 0 or last > height:  # zeros above the first strip and below the last, as around a whole map
+            features = F.pad(features, (0, 0, max(-first, 0), max(last - height, 0)))
+        return self(features, padding=(0, pad[1]))
 
     def __call__(self, features: torch.Tensor, padding: tuple[int, int] | None = None) -> torch.Tensor:
         """Apply it to (B, C, H, W), with another padding than the layer's where one is given."""

@@ -2,7 +2,7 @@
 
 * Tokens do not mix in an MLP, nor windows with each other, so that they go a few at a time, and stay in the cache.
   Besides the cache it is the allocator that gains: each of the largest temporaries is a new request to the system.
-* Inverted bottlenecks widen their map sixfold or so; they take some rows at a time, and the wide map is never whole.
+* Convolutions between which a map is wide take some rows at a time, and the wide map is never whole.
 * Global attention takes a few rows of queries at a time, with the position scores added in place: no bias of all pairs
   of tokens is ever made.
 * Matrix products are those that are faster on this machine (`cpu_matmul.py`).
@@ -26,18 +26,16 @@ from .cpu_matmul import has_hardware_for, linear
 from .layers import merge_windows, split_windows
 from .outputs import SamHQVisionEncoderOutput
 from .vision_efficientnet import EfficientNetBlock, SamHQEfficientNetEncoder
-from .vision_tiny_vit import SamHQTinyVitEncoder, TinyVitLayer, TinyVitMBConv, TinyVitStage
+from .vision_tiny_vit import ConvNorm, SamHQTinyVitEncoder, TinyVitLayer, TinyVitMBConv, TinyVitStage
 from .vision_vit import SamHQVisionAttention, SamHQVisionEncoder, SamHQVisionLayer
 
 # What is held at once: scores of query-key pairs (2 MB in fp32), and tokens in an MLP, whose hidden features are four
 # times as wide, or in the windows that go together.
 SCORES_AT_ONCE = 2**19
 TOKENS_AT_ONCE = 1024
-# The same of TinyViT: rows of an inverted bottleneck's widened map, tokens of an MLP.
-TINY_VIT_ROWS_AT_ONCE = 32
-TINY_VIT_TOKENS_AT_ONCE = 4096
-# And of EfficientNet-Lite: elements of an inverted bottleneck's widened map.
-EFFICIENTNET_ELEMENTS_AT_ONCE = 2**20
+TINY_VIT_TOKENS_AT_ONCE = 4096  # whose features are narrower
+# And elements of the wide map between two convolutions.
+STRIP_ELEMENTS_AT_ONCE = 2**21
 
 
 def encodes(encoder: nn.Module) -> bool:
@@ -182,15 +180,10 @@ def _tiny_vit_layer(layer: TinyVitLayer, hidden_states: torch.Tensor) -> torch.T
 
 
 def _mb_conv(layer: TinyVitMBConv, features: torch.Tensor) -> torch.Tensor:
-    conv1, conv2, conv3 = map(FoldedConvolution.of, (layer.conv1, layer.conv2, layer.conv3))
-    height, strips = features.shape[2], []
-    for top in range(0, height, TINY_VIT_ROWS_AT_ONCE):
-        bottom = min(top + TINY_VIT_ROWS_AT_ONCE, height)
-        first = max(top - 1, 0)  # the depthwise convolution reads one row further each way
-        expanded = layer.act(conv1(features[:, :, first : bottom + 1]))
-        expanded = layer.act(conv2(expanded))[:, :, top - first : bottom - first]
-        strips.append(layer.act(features[:, :, top:bottom] + conv3(expanded)))
-    return torch.cat(strips, dim=2)
+    def finished(strip: torch.Tensor, rows: slice) -> torch.Tensor:
+        return layer.act(strip.add_(features[:, :, rows]))
+
+    return _in_strips(features, layer.conv1, layer.conv2, layer.conv3, layer.act, finished)
 
 
 def _encode_efficientnet(
@@ -209,29 +202,55 @@ def _encode_efficientnet(
 
 
 def _efficientnet_block(block: EfficientNetBlock, features: torch.Tensor) -> torch.Tensor:
-    """An inverted bottleneck, some rows of its output at a time, so that the widened map is never held whole."""
-    expand = None if block.expand is None else FoldedConvolution.of(block.expand)
-    depthwise, project = FoldedConvolution.of(block.depthwise), FoldedConvolution.of(block.project)
-    (kernel_size, _), (stride, _) = depthwise.conv.kernel_size, depthwise.conv.stride
-    pad = kernel_size // 2
-    count, _, height, width = features.shape
-    out_height = (height - 1) // stride + 1
-    step = max(1, EFFICIENTNET_ELEMENTS_AT_ONCE // (count * depthwise.weight.shape[0] * stride * width))
+    def finished(strip: torch.Tensor, rows: slice) -> torch.Tensor:
+        return strip.add_(features[:, :, rows]) if block.residual else strip
+
+    return _in_strips(features, block.expand, block.depthwise, block.project, block.act, finished)
+
+
+def _in_strips(
+    features: torch.Tensor,
+    expand: ConvNorm | None,
+    middle: ConvNorm,
+    project: ConvNorm | None,
+    act: nn.Module,
+    finished: Callable[[torch.Tensor, slice], torch.Tensor] = lambda strip, _: strip,
+) -> torch.Tensor:
+    """Two or three convolutions, some rows of their output at a time: the wide maps between them are never whole.
+
+    Args:
+        features: (B, C, H, W) in channels-last memory.
+        expand: The first convolution, with an activation after it; None for none.
+        middle: The second.
+        project: The third, of single pixels, with an activation before it; None for none.
+        act: The activation.
+        finished: What becomes of a strip of the output, by the rows that it is.
+
+    Returns:
+        (B, C', H', W') in channels-last memory.
+    """
+    first = None if expand is None else FoldedConvolution.of(expand)
+    second, third = FoldedConvolution.of(middle), None if project is None else FoldedConvolution.of(project)
+    height, width = features.shape[2:]
+    if first is not None:
+        height, width = first.output_length(height, 0), first.output_length(width, 1)
+    out_height = second.output_length(height, 0)
+
+    def given(top: int, bottom: int) -> torch.Tensor:
+        return features[:, :, top:bottom]
+
+    def expanded(top: int, bottom: int) -> torch.Tensor:
+        return (
+            given(top, bottom) if first is None else _activated(act, first.rows(given, features.shape[2], top, bottom))
+        )
+
+    row = features.shape[0] * second.conv.in_channels * second.conv.stride[0] * width
+    step = max(1, STRIP_ELEMENTS_AT_ONCE // row)
     strips = []
     for top in range(0, out_height, step):
-        bottom = min(top + step, out_height)
-        first, last = top * stride - pad, (bottom - 1) * stride + pad + 1  # the rows that these are made from
-        rows = features[:, :, max(first, 0) : last]
-        if expand is not None:
-            rows = _activated(block.act, expand(rows))
-        if step < out_height:  # zeros above the first strip and below the last, as the convolution pads a whole map
-            rows = F.pad(rows, (0, 0, max(-first, 0), max(last - height, 0)))
-            rows = depthwise(rows, padding=(0, pad))
-        else:
-            rows = depthwise(rows)
-        strips.append(project(_activated(block.act, rows)))
-        if block.residual:
-            strips[-1] += features[:, :, top:bottom]
+        rows = slice(top, min(top + step, out_height))
+        strip = second.rows(expanded, height, rows.start, rows.stop)
+        strips.append(finished(strip if third is None else third(_activated(act, strip)), rows))
     return torch.cat(strips, dim=2) if len(strips) > 1 else strips[0]
 
 
