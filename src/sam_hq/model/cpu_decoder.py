@@ -73,7 +73,6 @@ def decode_masks(
 ) -> DecodedMasks:
     """Predict masks, a thread for each group of objects; arguments and results are those of `SamHQMaskDecoder`."""
     objects = decoder.prompted_objects(image_embeddings, sparse_prompt_embeddings, dense_prompt_embeddings, token_mask)
-
     count, size = objects.tokens.shape[0], hq_features.shape[-2:]
     candidates = decoder.config.num_multimask_outputs if multimask_output else 1
     wants_sam = output_branches or not hq_token_only

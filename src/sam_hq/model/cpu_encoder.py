@@ -137,7 +137,7 @@ def _encode_tiny_vit(
 ) -> SamHQVisionEncoderOutput:
     embed = encoder.patch_embed
     pixel_values = pixel_values.to(embed.conv1.conv.weight.dtype, memory_format=torch.channels_last)
-    features = conv_norm(embed.conv2, embed.act(conv_norm(embed.conv1, pixel_values)))
+    features = _in_strips(pixel_values, embed.conv1, embed.conv2, None, embed.act)
     intermediate_embeddings, all_hidden_states = [], [features.permute(0, 2, 3, 1)]
     for index, stage in enumerate(encoder.stages):
         features = _tiny_vit_stage(cast(TinyVitStage, stage), features)
@@ -162,8 +162,7 @@ def _tiny_vit_stage(stage: TinyVitStage, features: torch.Tensor) -> torch.Tensor
     if stage.downsample is None:
         return features
     down = stage.downsample
-    widened = down.act(conv_norm(down.conv2, down.act(conv_norm(down.conv1, features))))
-    return conv_norm(down.conv3, widened)
+    return _in_strips(features, down.conv1, down.conv2, down.conv3, down.act)
 
 
 def _tiny_vit_layer(layer: TinyVitLayer, hidden_states: torch.Tensor) -> torch.Tensor:
