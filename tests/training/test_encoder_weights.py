@@ -55,6 +55,11 @@ def test_the_file_is_read_once(file, monkeypatch):
     assert read == [file]
 
 
+def test_a_size_of_zero_is_no_size_left_out(file):
+    with pytest.raises(ValueError, match="image_size"):
+        with_encoder(small_model(), file, image_size=0)
+
+
 def test_other_encoders_and_other_variants_are_refused(file):
     with pytest.raises(ValueError, match="the model's is 'sam_hq_tiny_vit'"):
         load_encoder_weights(small_model("tiny_vit"), file)

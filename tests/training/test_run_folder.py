@@ -114,6 +114,21 @@ def test_a_damaged_state_or_another_model_is_said(tmp_path):
     assert trained(tmp_path).resume() == 1
 
 
+def test_what_a_killed_run_left_half_written_is_no_part_of_the_next_state(tmp_path):
+    for name in ("state_0000001.partial", "state_0000009.partial", "best.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "custom_checkpoint_7.pkl").write_bytes(b"of a run with a running mean")
+    trained(tmp_path).train(stop_after=1)
+    assert not list(tmp_path.glob("*.partial"))
+    assert trained(tmp_path).resume() == 1
+
+
+def test_states_are_in_the_order_of_their_steps(tmp_path):
+    for name in ("state_9999999", "state_10000000", "state_0000002.partial", "state_notes", "state_0000003.old"):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in RunFolder(tmp_path).states()] == ["state_9999999", "state_10000000"]
+
+
 class RunsCode:
     def __init__(self, marker):
         self.marker = marker

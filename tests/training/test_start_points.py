@@ -57,7 +57,7 @@ def test_the_masks_are_those_of_transformers_sam(directory, monkeypatch):
     torch.testing.assert_close(ours.iou_scores[:, 1:], three.iou_scores[0], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:.*drawn fresh")
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
 def test_fresh_parts_follow_from_the_seed_and_leave_sam_alone(directory):
     torch.manual_seed(3)
     first = start_from_sam(directory, seed=1).model.state_dict()
@@ -73,12 +73,21 @@ def test_fresh_parts_follow_from_the_seed_and_leave_sam_alone(directory):
             assert torch.equal(value, own[name])
 
 
-@pytest.mark.filterwarnings("ignore:.*drawn fresh")
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
 def test_a_directory_without_a_processor_gets_the_one_of_its_size(directory):
     processor = start_from_sam(directory).processor
     assert processor.image_processor.pad_size == {"height": 128, "width": 128}
     processor.save_pretrained(directory)
     assert start_from_sam(directory).processor.image_processor.to_dict() == processor.image_processor.to_dict()
+
+
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "processor_config.json"])
+@pytest.mark.parametrize("text", ["", "{", '{"image_processor": {"size": ', "size: 128", "[1, 2"])
+def test_a_damaged_processor_is_no_missing_one(directory, name, text):
+    (directory / name).write_text(text)
+    with pytest.raises(OSError, match=f"{name}' is not a valid JSON"):
+        start_from_sam(directory)
 
 
 def spoil(directory, change) -> None:
@@ -128,7 +137,7 @@ def test_the_authors_vit_files_are_taken(tmp_path, without_hq):
     assert all(value.isfinite().all() for value in state.values())
 
 
-@pytest.mark.filterwarnings("ignore:.*drawn fresh")
+@pytest.mark.filterwarnings("ignore:.*randomly initialised")
 def test_mobile_sam_is_taken(tmp_path):
     """At its own size: the published TinyViT is the only one that a file is recognised as."""
     model = sam_hq.SamHQModel(sam_hq.SamHQConfig(vision_config={"model_type": "sam_hq_tiny_vit"}))

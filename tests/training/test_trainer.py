@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -329,6 +330,23 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"embedding_cache": Path("cache"), "trainable": "hq"},
+        {"steps": np.int64(5)},
+        {"learning_rate": np.float32(1e-3)},
+        {"whole_images": np.bool_(True)},
+        {"prompt_shares": {"box": np.float32(1)}},
+        {"scale_jitter": (np.float16(0.5), np.float64(2.0))},
+    ],
+)
+def test_settings_of_any_type_that_is_taken_are_saved(changes):
+    settings = dataclasses.replace(SETTINGS, **changes)
+    plain = json.loads(json.dumps(settings.plain()))
+    assert dataclasses.replace(settings, **{name: plain[name] for name in changes}).plain() == plain
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"trainable": "everything"}, "trainable"),
@@ -360,6 +378,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(tmp_path):
         ({"scale_jitter": (0.1, "2")}, "scale_jitter must be a number, got '2'"),
         ({"whole_images": "no"}, "whole_images must be True or False, got 'no'"),
         ({"gradient_checkpointing": 1}, "gradient_checkpointing must be True or False, got 1"),
+        ({"prompt_shares": ["box"]}, r"prompt_shares must be a dictionary of kinds and shares, got \['box'\]"),
+        ({"prompt_shares": "box"}, "prompt_shares must be a dictionary of kinds and shares, got 'box'"),
+        ({"trackers": "tensorboard"}, "trackers must be a list of names, got 'tensorboard'"),
+        ({"trackers": 5}, "trackers must be a list of names, got 5"),
+        ({"embedding_cache": 5, "trainable": "hq"}, "embedding_cache must be the path of a folder, got 5"),
+        ({"embedding_cache": "", "trainable": "hq"}, "embedding_cache must be the path of a folder, got ''"),
     ],
 )
 def test_senseless_settings_are_refused(changes, message):

@@ -65,7 +65,8 @@ def test_clicks_and_noised_masks_follow_the_truth():
     assert kinds.tolist() == [1, 0]
     assert labels[0, int(points[0, 1]), int(points[0, 0])] == 1
     assert labels[1, int(points[1, 1]), int(points[1, 0])] == 0
-    noised = noised_mask_logits(labels, 16, torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    noised = noised_mask_logits(labels, 16)
     assert noised.shape == (2, 16, 16)
     truth = torch.nn.functional.interpolate((labels == 1).float()[:, None], (16, 16))[:, 0] > 0
     assert ((noised > 0) == truth).float().mean() > 0.75

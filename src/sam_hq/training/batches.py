@@ -10,8 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..evaluation.ground_truth_prompts import jittered_box, mask_box, random_points
-from ..model.losses import IGNORED_LABEL
-from .augmentation import Augmentation, augment
+from .augmentation import MIN_MASK_AREA, Augmentation, augment
 from .embedding_cache import image_key
 from .prompts import MAX_POINTS, PROMPT_SHARES
 
@@ -36,6 +35,9 @@ class TrainingBatches(Dataset):
         augmentation: How images are changed; None for the default.
         normalisation: Mean and standard deviation of the three colours, of values in [0, 1]; None for SAM's.
         keyed: Whether batches name their images by content, for `EmbeddingCache`.
+
+    Raises:
+        ValueError: There are no images; from a batch, if no object is found in many draws.
     """
 
     def __init__(
@@ -72,17 +74,18 @@ class TrainingBatches(Dataset):
         """
         rng = np.random.default_rng((self.seed, step))
         kind = str(rng.choice(list(self.prompt_shares), p=list(self.prompt_shares.values())))
-        count = {"clicks": 1, "box_points": 1 + int(rng.integers(3))}.get(kind, 1)
+        few = 1 + int(rng.integers(3))  # drawn for every kind, so that a seed gives the batches that it always gave
+        count = few if kind == "box_points" else 1
         if kind == "points" and rng.random() < 0.5:
             count = int(rng.integers(2, MAX_POINTS + 1))
         samples = [self._sample(step * self.batch_size + slot, count, rng) for slot in range(self.batch_size)]
-        pixels, labels, boxes, points = (np.stack(part) for part in list(zip(*samples, strict=True))[:4])
-        keys = {"image_keys": [sample[4] for sample in samples]} if self.keyed else {}
+        *arrays, keys = zip(*samples, strict=True)
+        pixels, labels, boxes, points = map(np.stack, arrays)
         report = getattr(self.images, "report", None)
         return {
             "kind": kind,
             "skipped": [] if report is None else report.take_new(),
-            **keys,
+            **({"image_keys": list(keys)} if self.keyed else {}),
             "pixel_values": torch.from_numpy(pixels).permute(0, 3, 1, 2),
             "labels": torch.from_numpy(labels),
             "input_boxes": torch.from_numpy(boxes),
@@ -107,7 +110,8 @@ class TrainingBatches(Dataset):
         else:
             report = str(getattr(self.images, "report", "")) or "none was skipped as bad"
             raise ValueError(
-                f"{MAX_DRAWS} draws in a row held no object of at least 40 pixels; check the masks: {report}"
+                f"{MAX_DRAWS} draws in a row held no object of at least {MIN_MASK_AREA} pixels; check the masks: "
+                f"{report}"
             )
         order = rng.permutation(len(labels))
         chosen = np.resize(order, self.objects)
@@ -121,6 +125,3 @@ class TrainingBatches(Dataset):
         normalised[valid] = (pixels[valid] / np.float32(255) - self.mean) / self.std
         key = image_key(normalised, (height, width)) if self.keyed else ""
         return normalised, labels[chosen], np.stack(boxes).astype(np.float32), np.stack(points), key
-
-
-__all__ = ["IGNORED_LABEL", "TrainingBatches"]

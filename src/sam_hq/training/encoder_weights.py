@@ -113,7 +113,7 @@ def with_encoder(start: SamHQModel, path: str | Path, image_size: int | None = N
     depths, widths = VARIANTS[variant_of(weights)]
     fields = copy.deepcopy(start.config.to_dict())
     old = start.config.vision_config
-    size = image_size or old.image_size
+    size = old.image_size if image_size is None else image_size
     same_kind = isinstance(old, SamHQEfficientNetConfig)
     fields["vision_config"] = {
         **({name: getattr(old, name) for name in ("fusion_width", "fine_channels")} if same_kind else {}),

@@ -27,8 +27,8 @@ def trainable_model(
     Args:
         model: The model, which is changed.
         trainable: `lora`, or what `select_parameters` takes.
-        lora_rank: See `with_lora`.
-        seed: Likewise.
+        lora_rank: Rank of the updates of `lora`.
+        seed: Seed of their starting values.
         gradient_checkpointing: Whether activations are recomputed.
 
     Returns:
@@ -36,6 +36,7 @@ def trainable_model(
 
     Raises:
         ImportError: `lora` without peft.
+        ValueError: Another value of `trainable`.
     """
     if gradient_checkpointing:
         recompute_activations(model)
@@ -83,13 +84,12 @@ def recompute_activations(model: SamHQModel) -> None:
     enable()
 
 
-def with_lora(model: SamHQModel, rank: int = 8, alpha: int | None = None, seed: int = 0) -> Any:
+def with_lora(model: SamHQModel, rank: int = 8, seed: int = 0) -> Any:
     """Wrap the model for low-rank adaptation of its attention and MLPs; the HQ parts are trained in full.
 
     Args:
         model: The model, which is changed.
         rank: Rank of the updates.
-        alpha: Their scale; `2 * rank` where it is None.
         seed: Seed of their starting values.
 
     Returns:
@@ -102,7 +102,7 @@ def with_lora(model: SamHQModel, rank: int = 8, alpha: int | None = None, seed: 
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise ImportError("LoRA needs peft: pip install 'sam-hq[lora]'") from error
-    config = LoraConfig(r=rank, lora_alpha=2 * rank if alpha is None else alpha, target_modules=LORA_TARGETS)
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_TARGETS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         wrapped = get_peft_model(model, config)
@@ -113,7 +113,7 @@ def with_lora(model: SamHQModel, rank: int = 8, alpha: int | None = None, seed: 
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, encoder_rate: float = 1.0) -> list[dict[str, Any]]:
-    """Groups for the optimizer, each with the share of the learning rate that it trains at as `rate_share`.
+    """Groups of the trained parameters for the optimizer.
 
     Matrices and kernels decay; biases, norms and embeddings do not. The vision encoder trains at another rate, but for
     what follows its stages: that is as new as the decoder where the encoder is a pretrained one.
@@ -122,6 +122,9 @@ def parameter_groups(module: nn.Module, weight_decay: float, encoder_rate: float
         module: The model, alone or inside others.
         weight_decay: Of matrices and kernels.
         encoder_rate: Share of the learning rate that the encoder trains at.
+
+    Returns:
+        Each group's `params`, `weight_decay`, and as `rate_share` the share of the learning rate that it trains at.
     """
     embedded = {id(p) for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}

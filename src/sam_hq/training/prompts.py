@@ -34,13 +34,12 @@ def error_points(mask_logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch
     return points, is_missed.long()
 
 
-def noised_mask_logits(labels: torch.Tensor, side: int, generator: torch.Generator | None = None) -> torch.Tensor:
+def noised_mask_logits(labels: torch.Tensor, side: int) -> torch.Tensor:
     """Coarse, wrong-edged mask prompts made from ground truth.
 
     Args:
         labels: (N, H, W), 1 on the object.
         side: Side of the mask prompt, `4 * image_embedding_size`.
-        generator: Source of randomness.
 
     Returns:
         Logits (N, side, side), as a prediction of an earlier round would be.
@@ -49,7 +48,7 @@ def noised_mask_logits(labels: torch.Tensor, side: int, generator: torch.Generat
     """
     masks = (labels == 1).float()[:, None]
     coarse = F.interpolate(masks, (side, side), mode="area")
-    noise = torch.randn(len(masks), 1, side // 8, side // 8, dtype=torch.float32, generator=generator)
+    noise = torch.randn(len(masks), 1, side // 8, side // 8, dtype=torch.float32)
     noise = F.interpolate(noise, (side, side), mode="bilinear", align_corners=False)
     soft = F.avg_pool2d(coarse, 5, 1, 2)
     return ((soft - 0.5 + 0.25 * noise.to(soft)) * 12).clamp(-12, 12)[:, 0]

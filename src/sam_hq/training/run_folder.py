@@ -30,18 +30,22 @@ class RunFolder:
         self._recover()
 
     def _recover(self) -> None:
-        """Finish what a kill between the two renames of `_replace` left; processes that start at once may all try."""
-        for old in self.path.glob(f"*{_OLD}"):
-            target = old.with_name(old.name.removesuffix(_OLD))
-            with suppress(FileNotFoundError):
-                if target.exists():
-                    shutil.rmtree(old)
-                else:
-                    old.rename(target)
+        """Finish what a kill between the two renames of `_replace` left, and remove what is half-written.
+
+        Processes that start at once may all try: none writes before all are here.
+        """
+        for partial in (path for name in ("state_", "best", "last") for path in self.path.glob(f"{name}*.partial")):
+            target = partial.with_name(partial.name.removesuffix(_OLD))
+            if partial.name.endswith(_OLD) and not target.exists():
+                with suppress(FileNotFoundError):
+                    partial.rename(target)
+            else:
+                shutil.rmtree(partial, ignore_errors=True)
 
     def states(self) -> list[Path]:
         """The finished states, the newest last."""
-        return sorted(path for path in self.path.glob("state_*") if path.suffix != ".partial")
+        found = [path for path in self.path.glob("state_*") if path.name.removeprefix("state_").isdecimal()]
+        return sorted(found, key=lambda path: int(path.name.removeprefix("state_")))
 
     def new_state(self, step: int) -> Path:
         """Where the state after a step is written to before `finish_state`."""
@@ -57,7 +61,7 @@ class RunFolder:
         Raises:
             UnpicklingError: A file holds more than numbers and tensors.
         """
-        for path in sorted(state.glob("custom_checkpoint_*.pkl")):
+        for path in state.glob("custom_checkpoint_*.pkl"):
             torch.load(path, map_location="cpu", weights_only=True)
 
     def finish_state(self, step: int, resume_settings: dict[str, Any], kept: int) -> None:

@@ -43,6 +43,11 @@ class ScoredObjects:
     ious: np.ndarray
     stabilities: np.ndarray
 
+    @property
+    def best_scored(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (N,) and tokens (N,) of the best-scored candidates; the token for clear prompts is none."""
+        return np.arange(len(self.scores)), 1 + self.scores[:, 1:].argmax(1)
+
     def chosen(self, which: np.ndarray) -> ScoredObjects:
         """Those where `which` (N,) is true."""
         return ScoredObjects(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
@@ -172,17 +177,16 @@ def quality(objects: ScoredObjects) -> dict[str, float]:
         `single`, the IoU of the mask for clear prompts; `best_scored` and `best`, the IoU of the best-scored candidate
         and of the best one; `stability_of_good`, the stability that 90 % of the good candidates reach.
     """
-    scores = objects.scores
-    rows, chosen = np.arange(len(scores)), 1 + scores[:, 1:].argmax(1)
-    errors = np.abs(scores - objects.ious)
-    best = 1 + objects.ious[:, 1:].argmax(1)
-    good = objects.ious[rows, best] >= GOOD_IOU
+    best_scored = objects.best_scored
+    best = best_scored[0], 1 + objects.ious[:, 1:].argmax(1)
+    errors = np.abs(objects.scores - objects.ious)
+    good = objects.ious[best] >= GOOD_IOU
     return {
-        "score_error": float(np.mean([errors[:, 0], errors[rows, chosen]])),
+        "score_error": float(np.mean([errors[:, 0], errors[best_scored]])),
         "single": float(objects.ious[:, 0].mean()),
-        "best_scored": float(objects.ious[rows, chosen].mean()),
-        "best": float(objects.ious[rows, best].mean()),
-        "stability_of_good": float(np.quantile(objects.stabilities[rows, best][good], 0.1)) if good.any() else 0.0,
+        "best_scored": float(objects.ious[best_scored].mean()),
+        "best": float(objects.ious[best].mean()),
+        "stability_of_good": float(np.quantile(objects.stabilities[best][good], 0.1)) if good.any() else 0.0,
     }
 
 
@@ -196,12 +200,13 @@ def passing_shares(objects: ScoredObjects, thresholds: Sequence[float]) -> list[
     Returns:
         For each threshold it, the share of the good best-scored masks that pass both, and that of the others.
     """
-    scores = objects.scores
-    rows, chosen = np.arange(len(scores)), 1 + scores[:, 1:].argmax(1)
-    good = objects.ious[rows, chosen] >= GOOD_IOU
+    ious, scores, stabilities = (
+        values[objects.best_scored] for values in (objects.ious, objects.scores, objects.stabilities)
+    )
+    good = ious >= GOOD_IOU
     shares = []
     for threshold in thresholds:
-        passes = (scores[rows, chosen] > threshold) & (objects.stabilities[rows, chosen] >= threshold)
+        passes = (scores > threshold) & (stabilities >= threshold)
         found, kept = (float(passes[group].mean()) if group.any() else 0.0 for group in (good, ~good))
         shares.append((threshold, found, kept))
     return shares

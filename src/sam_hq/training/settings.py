@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from sam_hq_numpy.number_limits import check_choice, check_flag, check_number, check_whole
@@ -89,7 +91,7 @@ class TrainingSettings:
     damage_share: float = 0.0
     scale_jitter: tuple[float, float] | None = None
     whole_images: bool = False
-    embedding_cache: str | None = None
+    embedding_cache: str | Path | None = None
     precision: str = "no"
     gradient_checkpointing: bool = False
     lora_rank: int = 8
@@ -114,6 +116,8 @@ class TrainingSettings:
         check_number("smallest_crop", self.smallest_crop, above=0, at_most=1)
         for name in ("whole_images", "gradient_checkpointing"):
             check_flag(name, getattr(self, name))
+        if not isinstance(self.trackers, list | tuple):
+            raise TypeError(f"trackers must be a list of names, got {self.trackers!r}")
         self._check_prompts()
         self._check_augmentation()
 
@@ -121,6 +125,8 @@ class TrainingSettings:
         shares = self.prompt_shares
         if shares is None:
             return
+        if not isinstance(shares, dict):
+            raise TypeError(f"prompt_shares must be a dictionary of kinds and shares, got {shares!r}")
         if unknown := sorted(set(shares) - set(PROMPT_SHARES)):
             raise ValueError(f"prompt_shares names {unknown}; there are {list(PROMPT_SHARES)}")
         for kind, share in shares.items():
@@ -130,6 +136,8 @@ class TrainingSettings:
 
     def _check_augmentation(self) -> None:
         if self.embedding_cache is not None:
+            if not isinstance(self.embedding_cache, str | Path) or not str(self.embedding_cache):
+                raise TypeError(f"embedding_cache must be the path of a folder, got {self.embedding_cache!r}")
             if self.trainable not in FROZEN_ENCODER:
                 raise ValueError(f"embedding_cache needs a frozen encoder, but trainable is {self.trainable!r}")
             self.whole_images = True
@@ -159,7 +167,9 @@ class TrainingSettings:
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON holds them."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        # Paths and numbers of numpy are no JSON, and a run would fail when it first saves.
+        plain = json.dumps(asdict(self), default=lambda value: str(value) if isinstance(value, Path) else value.item())
+        return json.loads(plain)
 
     def rate_factor(self, step: int) -> float:
         """The learning rate of an update as a share of the peak: a ramp, a plateau, a linear fall."""

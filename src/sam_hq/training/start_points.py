@@ -94,7 +94,7 @@ def start_from_sam(name: str | Path, seed: int = 0) -> StartPoint:
         The model with SAM's weights.
 
     Raises:
-        OSError: There is no such directory or id.
+        OSError: There is no such directory or id, or a file of its processor is no JSON.
         ValueError: It is another model, or a weight is unknown, missing, misshapen or not finite.
 
     Warns:
@@ -156,5 +156,7 @@ def _processor_of(name: str | Path, config: SamHQConfig) -> SamHQProcessor:
     """The directory's own processor, or the one that belongs to the model where it has none."""
     try:
         return SamHQProcessor.from_pretrained(str(name))
-    except OSError:
+    except OSError as error:
+        if "not a valid JSON" in str(error):  # there is one, and it is damaged
+            raise
         return processor_for(config)

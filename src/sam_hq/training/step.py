@@ -23,11 +23,10 @@ class TrainingStep(nn.Module):
 
     def __init__(self, model: Any, settings: TrainingSettings) -> None:
         super().__init__()
-        self.model, self.num_points = model, settings.num_points
+        self.model, self.settings = model, settings
         self.trains_sam = settings.trainable != "hq"
         self.trains_hq = settings.trainable != "sam"
         self.trains_norms = settings.trainable in ("sam", "all")
-        self.settings = settings
         self.cache: EmbeddingCache | None = None
 
     @property
@@ -49,7 +48,7 @@ class TrainingStep(nn.Module):
         image_embeddings, intermediate_embeddings = self._encode(batch)
         hq_features = model.get_hq_features(image_embeddings, intermediate_embeddings) if self.trains_hq else None
         outputs = predict_round(model, image_embeddings, hq_features, batch)
-        loss, parts = training_loss(outputs, batch["labels"].flatten(0, 1), self.trains_sam, self.num_points)
+        loss, parts = training_loss(outputs, batch["labels"].flatten(0, 1), self.trains_sam, self.settings.num_points)
         parts[f"iou_{batch['kind']}"] = parts["iou_single"]
         return loss, parts
 

@@ -154,7 +154,11 @@ class Trainer:
             stop_after: Stop, with the state saved, after this step; to spread a run over several calls.
 
         Returns:
-            The last validation's `miou` and `mbiou`; empty without validation.
+            The last validation's `miou` and `mbiou`; empty without validation, or where no step was left.
+
+        Raises:
+            FloatingPointError: The loss or the gradient is not finite.
+            ValueError: No object is found in the images, or in validation data.
         """
         settings, accelerator = self.settings, self.accelerator
         last = min(settings.steps, stop_after if stop_after is not None else settings.steps)
