@@ -52,7 +52,7 @@ def require_at_most_largest(config: PreTrainedConfig) -> None:
             continue
         one = type(config).__annotations__.get(name) in (int, int | None)
         for number in value if isinstance(value, list | tuple) and not one else [value]:
-            if not isinstance(number, int):
+            if not isinstance(number, int) or isinstance(number, bool):
                 raise ValueError(f"{name} is {value!r}, but must be whole")
             if number > largest:
                 raise ValueError(f"{name} is {value!r}, but must be at most {largest}")
@@ -95,7 +95,7 @@ def require_few_weights(config: PreTrainedConfig, count: int) -> None:
 
 def require_ratio(name: str, ratio: float) -> None:
     """Refuse a ratio of widths that is none, with a ValueError."""
-    if not isinstance(ratio, int | float) or not 0 < ratio <= 64 or not math.isfinite(ratio):
+    if not isinstance(ratio, int | float) or isinstance(ratio, bool) or not 0 < ratio <= 64 or not math.isfinite(ratio):
         raise ValueError(f"{name} is {ratio!r}, but must be a number above 0 and at most 64")
 
 

@@ -182,7 +182,10 @@ def _start(args: argparse.Namespace, seed: int) -> tuple[Any, Any]:
         processor = processor_for(model.config)
     if args.image_size is not None:
         model = resized(model, args.image_size)
-        processor = processor_for(model.config)
+        # The colours' mean and deviation, and whatever else is not the size, stay the start point's.
+        fitting = processor_for(model.config).image_processor
+        for name in ("size", "pad_size", "mask_size"):
+            setattr(processor.image_processor, name, getattr(fitting, name))
     return model, processor
 
 

@@ -63,6 +63,18 @@ def test_a_run_goes_on_with_larger_images(data):
     assert sam_hq.SamHQProcessor.from_pretrained(data / "run" / "last").image_processor.size == {"longest_edge": 160}
 
 
+def test_another_size_leaves_the_processors_other_options_alone(data):
+    processor = processor_for(small_config("tiny_vit"))
+    processor.image_processor.image_mean, processor.image_processor.image_std = [0.4, 0.4, 0.4], [0.2, 0.2, 0.2]
+    small_model("tiny_vit").save_pretrained(data / "start")
+    processor.save_pretrained(data / "start")
+    assert train(data, "--model", data / "start", "--image-size", 160, "--steps", 1) == 0
+    options = sam_hq.SamHQProcessor.from_pretrained(data / "run" / "last").image_processor
+    assert (options.image_mean, options.image_std) == ([0.4, 0.4, 0.4], [0.2, 0.2, 0.2])
+    assert options.pad_size == {"height": 160, "width": 160}
+    assert options.mask_size == {"longest_edge": 40}
+
+
 def test_an_encoder_with_imagenet_weights(data, capsys):
     weights = {name: torch.from_numpy(value) for name, value in seeded_weights(load_shapes("lite0")).items()}
     torch.save(weights, data / "lite0.pth")

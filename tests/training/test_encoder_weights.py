@@ -48,6 +48,22 @@ def test_the_decoder_stays_under_a_new_encoder(file, backbone):
     assert found.pred_masks.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_wrapped_weights_of_any_precision_are_taken(tmp_path, dtype):
+    given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights().items()}
+    torch.save({"epoch": 3, "state_dict": given}, tmp_path / "wrapped.pth")
+    with pytest.warns(UserWarning, match=r"were taken from \['state_dict'\] \(not epoch\)"):
+        model = with_encoder(small_model(), tmp_path / "wrapped.pth")
+    found = model.state_dict()["vision_encoder.stages.0.0.project.conv.weight"]
+    assert torch.equal(found, given["_blocks.0._project_conv.weight"].float())
+
+
+@pytest.mark.parametrize("image_size", [0, -32, 48])
+def test_a_size_that_the_encoder_cannot_take_is_refused(file, image_size):
+    with pytest.raises(ValueError, match=f"image_size is {image_size}, which is not a positive multiple of"):
+        with_encoder(small_model(), file, image_size)
+
+
 def test_the_file_is_read_once(file, monkeypatch):
     read = []
     monkeypatch.setattr(encoder_weights, "read_weights", lambda path: read.append(path) or read_weights(path))
@@ -82,6 +98,10 @@ def test_other_encoders_and_other_variants_are_refused(file):
             "NaN or infinite values in _bn0.bias",
         ),
         (lambda given: given.pop("_conv_stem.weight"), "not those of EfficientNet-Lite"),
+        (
+            lambda given: given.update({"_bn0.bias": torch.zeros(32, dtype=torch.long)}),
+            "1 of whole numbers: _bn0.bias",
+        ),
     ],
 )
 def test_files_that_are_not_whole_are_refused(tmp_path, change, message):

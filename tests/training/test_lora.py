@@ -6,10 +6,15 @@ import torch
 from test_trainer import fresh_model, state_of, trainer
 
 import sam_hq
+from sam_hq.training.parts import LORA_TARGETS
 
 
-def test_lora_merges_back_to_a_plain_checkpoint(tmp_path):
-    model = fresh_model()
+@pytest.mark.parametrize(
+    ("backbone", "adapted"),
+    [("vit", ["qkv", "proj", "lin1", "lin2"]), ("tiny_vit", ["qkv", "lin1"]), ("efficientnet", ["expand", "project"])],
+)
+def test_lora_merges_back_to_a_plain_checkpoint(tmp_path, backbone, adapted):
+    model = fresh_model(backbone)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     run = trainer(tmp_path, model, trainable="lora", steps=3, lora_rank=2, warmup=0)
     run.train()
@@ -18,7 +23,8 @@ def test_lora_merges_back_to_a_plain_checkpoint(tmp_path):
     assert all("lora_" in name or ".mask_decoder." in name for name in trained)
     plain = sam_hq.SamHQModel.from_pretrained(tmp_path / "last")
     moved = {name for name, value in plain.state_dict().items() if not torch.equal(value, before[name])}
-    assert any("vision_encoder" in name and "qkv" in name for name in moved)
+    for part in adapted:
+        assert any("vision_encoder" in name and f".{part}." in name for name in moved)
     assert not any("norm" in name and "vision_encoder" in name for name in moved)
     pixels = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     box = torch.tensor([[[10.0, 20, 90, 100]]])
@@ -34,6 +40,7 @@ def test_lora_merges_back_to_a_plain_checkpoint(tmp_path):
         ("vit", r".*mask_decoder\..*\.(q_proj|v_proj)"),
         ("tiny_vit", r".*mask_decoder\.mask_conv1"),
         ("tiny_vit", r".*patch_embed\.conv1\.conv"),
+        ("efficientnet", LORA_TARGETS),
     ],
 )
 def test_the_fast_path_does_not_read_past_updates_that_are_not_merged(backbone, targets):

@@ -85,6 +85,11 @@ def _give_weights(model: SamHQModel, weights: Mapping[str, torch.Tensor], path: 
     given = {names[name]: value for name, value in weights.items() if name in names}
     faults = {
         "unknown": [name for name in weights if name not in names and not CLASSIFIER.match(name)],
+        "of whole numbers": [
+            name
+            for name, ours in names.items()
+            if ours in given and own[ours].is_floating_point() and not given[ours].is_floating_point()
+        ],
         "missing": [name for name, ours in names.items() if ours not in given],
         "misshapen": [name for name, ours in names.items() if ours in given and given[ours].shape != own[ours].shape],
     }

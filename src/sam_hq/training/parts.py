@@ -16,7 +16,11 @@ from ..modeling_sam_hq import SamHQModel
 ENCODER_STAGES = re.compile(r"(^|\.)vision_encoder\.(?!neck\.|fusion\.|fine\.)")
 TRAINABLE = ("hq", "decoder", "sam", "all", "lora")
 FROZEN_ENCODER = ("hq", "decoder")  # those that leave the vision encoder as it is
-LORA_TARGETS = r".*(vision_encoder|mask_decoder).*\.(qkv|q_proj|v_proj|proj|lin1|lin2)"
+# Attentions and MLPs, and the convolutions of single pixels of an EfficientNet's bottlenecks, which has neither.
+LORA_TARGETS = (
+    r".*(vision_encoder|mask_decoder).*\.(qkv|q_proj|v_proj|proj|lin1|lin2)"
+    r"|.*vision_encoder\.stages\..*\.(expand|project)\.conv"
+)
 
 
 def trainable_model(
@@ -85,7 +89,7 @@ def recompute_activations(model: SamHQModel) -> None:
 
 
 def with_lora(model: SamHQModel, rank: int = 8, seed: int = 0) -> Any:
-    """Wrap the model for low-rank adaptation of its attention and MLPs; the HQ parts are trained in full.
+    """Wrap the model for low-rank adaptation of encoder and decoder; the HQ parts are trained in full.
 
     Args:
         model: The model, which is changed.

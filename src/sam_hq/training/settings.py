@@ -59,7 +59,8 @@ class TrainingSettings:
             means `whole_images`.
         precision: `no` (float32), `bf16` or `fp16`.
         gradient_checkpointing: Whether activations are computed again instead of kept. The batch norms of a TinyViT
-            that trains in full then update their statistics twice per pass; losses and gradients stay the same.
+            or EfficientNet that trains in full then update their statistics twice per pass; losses and gradients stay
+            the same.
         lora_rank: Rank of the updates with `trainable="lora"`.
         validate_every: Updates between validations, which are also the checkpoints' interval.
         log_every: Updates between lines of the log.

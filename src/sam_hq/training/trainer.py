@@ -87,6 +87,8 @@ class Trainer:
         trained = trainable_model(
             model, settings.trainable, settings.lora_rank, settings.seed, settings.gradient_checkpointing
         )
+        if settings.trainable != "sam":  # the loss on the HQ mask alone makes it good by itself, whatever it was before
+            model.config.hq_token_trained_alone = True
         step_module = TrainingStep(trained, settings)
         groups = parameter_groups(step_module, settings.weight_decay, settings.encoder_rate)
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
