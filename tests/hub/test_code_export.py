@@ -179,3 +179,27 @@ def test_other_models_are_refused(tmp_path):
     with pytest.raises(ValueError, match="'sam' with the processor 'SamProcessor'"):
         add_code(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "processor_config.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("config.json", '{"model_type"', r"config\.json' is not JSON"),
+        ("config.json", "[]", r"config\.json' must hold an object, got list"),
+        ("processor_config.json", "", r"processor_config\.json' is not JSON"),
+        (
+            "processor_config.json",
+            '{"processor_class": "SamHQProcessor"}',
+            "must hold an image_processor, got the keys",
+        ),
+        ("processor_config.json", '{"processor_class": "SamHQProcessor", "image_processor": []}', "an image_processor"),
+    ],
+)
+def test_damaged_files_are_named_and_nothing_is_written(tmp_path, name, text, message):
+    (tmp_path / "config.json").write_text('{"model_type": "sam_hq"}')
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "SamHQProcessor", "image_processor": {}}')
+    (tmp_path / name).write_text(text)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=message):
+        add_code(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -128,6 +128,19 @@ FAULTS = {
     "wrapped": (lambda w: w.update({"epoch": 3}), "more than named tensors of real numbers: epoch"),
     "numbered": (lambda w: w.update({7: torch.zeros(1)}), "more than named tensors of real numbers: 7"),
     "sparse": (lambda w: w.update({"a": torch.zeros(2, 2).to_sparse()}), "more than named tensors of real numbers: a"),
+    **{
+        str(dtype): (
+            lambda w, dtype=dtype: w.update({"a": torch.zeros(2, dtype=torch.uint8).view(dtype)}),
+            "more than named tensors of real numbers: a",
+        )
+        for dtype in (
+            torch.float8_e4m3fn,
+            torch.float8_e5m2,
+            torch.float8_e4m3fnuz,
+            torch.float8_e8m0fnu,
+            torch.float4_e2m1fn_x2,
+        )
+    },
     "complex": (lambda w: w.update({"a": torch.zeros(2) * 1j}), "more than named tensors of real numbers: a"),
     "without width": (
         lambda w: w.update({"image_encoder.blocks.0.attn.rel_pos_h": torch.zeros(5, 0)}),

@@ -97,8 +97,8 @@ def read_sam_weights(checkpoint: str | Path, base: str | Path | None = None) -> 
         UserWarning: If names or entries were dropped.
     """
     weights = _plain_names(read_weights(checkpoint), checkpoint)
-    is_decoder = any(name.startswith("transformer.layers.0.") for name in weights)
-    is_decoder = is_decoder and not any(name.split(".")[0] in _PARTS for name in weights)
+    has_whole_parts = any(name.split(".")[0] in _PARTS for name in weights)
+    is_decoder = not has_whole_parts and any(name.startswith("transformer.layers.0.") for name in weights)
     if not is_decoder and base is not None:
         raise ValueError(f"base is for a mask decoder alone, but {str(checkpoint)!r} holds more or something else")
     if not is_decoder:
@@ -122,17 +122,17 @@ def write_authors_weights(state_dict: Mapping[str, torch.Tensor], path: str | Pa
 
     Raises:
         ValueError: If a weight has no counterpart.
+        OSError: If the file cannot be written.
     """
-    named = {authors_name(name): value for name, value in state_dict.items()}
-    if None in named:
-        missing = [name for name in state_dict if authors_name(name) is None]
+    names = {name: authors_name(name) for name in state_dict}
+    if missing := [name for name, theirs in names.items() if theirs is None]:
         raise ValueError(
             "the authors' package, whose encoders are ViT and TinyViT, has no counterpart of "
             f"{listed_names(missing, 5)}"
         )
-    weights = {str(name): value.detach().cpu().contiguous() for name, value in named.items()}
+    weights = {str(names[name]): value.detach().cpu().contiguous() for name, value in state_dict.items()}
     if any(name.startswith("image_encoder.patch_embed.seq.") for name in weights):
-        weights |= {name: torch.zeros(shape) for name, shape in DROPPED_TINY_VIT_SHAPES.items()}
+        weights |= {name: torch.zeros(shape, dtype=torch.float32) for name, shape in DROPPED_TINY_VIT_SHAPES.items()}
     with new_file(path) as aside:
         torch.save(weights, aside)
 
@@ -174,7 +174,9 @@ def _unwrapped(content: Any, path: Path) -> Mapping:
 def _is_plain(value: object) -> bool:
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
         return False
-    return not (value.is_complex() or value.is_meta or value.is_quantized)
+    # Floats of 8 bits and fewer are quantised too: their scales are kept elsewhere.
+    is_quantised = value.is_quantized or (value.is_floating_point() and value.element_size() == 1)
+    return not (value.is_complex() or value.is_meta or is_quantised)
 
 
 def _check_sizes(weights: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -11,9 +11,9 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from sam_hq_numpy.atomic_writing import new_directory
+from sam_hq_numpy.atomic_writing import new_directory, write_text
+from sam_hq_numpy.json_files import read_json_object
 
 from ..configuration_sam_hq import TYPE_WITH_CODE
 from ..modeling_sam_hq import SamHQModel
@@ -69,16 +69,18 @@ def add_code(directory: str | Path) -> list[str]:
 
     Raises:
         OSError: If one of the two configuration files is not there.
-        ValueError: If the directory holds another kind of model or processor.
+        ValueError: If the directory holds another kind of model or processor, or a file is damaged.
     """
-    directory = Path(directory)
-    config, processor = _read(directory / "config.json"), _read(directory / "processor_config.json")
+    files = [Path(directory) / name for name in ("config.json", "processor_config.json")]
+    config, processor = map(read_json_object, files)
     found = (config.get("model_type"), processor.get("processor_class"))
     if found not in (("sam_hq", "SamHQProcessor"), (TYPE_WITH_CODE, "SamHQProcessor")):
         raise ValueError(
             f"{str(directory)!r} holds a model of type {found[0]!r} with the processor {found[1]!r}, but 'sam_hq' with "
             "'SamHQProcessor' is wanted"
         )
+    if not isinstance(processor.get("image_processor"), dict):
+        raise ValueError(f"{str(files[1])!r} must hold an image_processor, got the keys {sorted(processor)}")
     config["model_type"] = TYPE_WITH_CODE
     config["architectures"] = [_MODEL.partition(".")[2]]
     # Without the last entry, `pipeline` would take the built-in model.
@@ -87,9 +89,9 @@ def add_code(directory: str | Path) -> list[str]:
     processor["image_processor"]["auto_map"] = {"AutoImageProcessor": _IMAGE_PROCESSOR, "AutoProcessor": _PROCESSOR}
     sources = flat_sources(_CODE)
     for name, source in sources.items():
-        (directory / f"{name}.py").write_text(source, encoding="utf-8")
-    for path, content in ((directory / "config.json", config), (directory / "processor_config.json", processor)):
-        path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_text(Path(directory) / f"{name}.py", source)
+    for path, content in zip(files, (config, processor), strict=True):
+        write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
     return sorted(sources)
 
 
@@ -139,10 +141,6 @@ def _flattened(module: str) -> tuple[str, list[str]]:
                 r"from \S+ import", f"from .{name.rpartition('.')[2]} import", line, count=1
             )
     return "".join(lines), imported
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 __all__ = ["add_code", "flat_sources", "save_with_code"]

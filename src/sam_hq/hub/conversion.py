@@ -23,7 +23,7 @@ from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
 from .checkpoint_files import read_sam_weights, read_weights
 from .code_export import add_code
-from .key_map import authors_name, is_hq_name, is_unused_name, our_name
+from .key_map import DROPPED_TINY_VIT_SHAPES, authors_name, is_hq_name, our_name
 from .model_card import model_card
 from .variants import infer_config, variants
 
@@ -124,7 +124,7 @@ def convert_weights(
     renamed: dict[str, torch.Tensor] = {}
     unknown = []
     for name, value in weights.items():
-        if drops_head and is_unused_name(name):
+        if drops_head and name in DROPPED_TINY_VIT_SHAPES:
             continue
         target = our_name(name)
         if target is None or target not in wanted:

@@ -97,7 +97,6 @@ _TINY_VIT = (
 MODULE_NAMES = _SHARED + _HQ + _VIT + _TINY_VIT
 
 # TinyViT was pretrained as a classifier; its head takes no part in segmentation.
-UNUSED_TINY_VIT_MODULES = ("image_encoder.norm_head", "image_encoder.head")
 DROPPED_TINY_VIT_SHAPES = {
     "image_encoder.norm_head.weight": (320,),
     "image_encoder.norm_head.bias": (320,),
@@ -131,15 +130,6 @@ def is_hq_name(our_name: str) -> bool:
         our_name: Such as "mask_decoder.hq_token.weight".
     """
     return any(our_name.startswith(f"{module}.") for _, module in _HQ)
-
-
-def is_unused_name(authors_name: str) -> bool:
-    """Return whether a weight of the authors' TinyViT checkpoints is skipped on purpose.
-
-    Args:
-        authors_name: Such as "image_encoder.head.weight".
-    """
-    return any(authors_name.startswith(f"{module}.") for module in UNUSED_TINY_VIT_MODULES)
 
 
 def _compiled(pairs: list[tuple[str, str]]) -> list[tuple[re.Pattern[str], str]]:

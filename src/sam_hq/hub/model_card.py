@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from ..configuration_sam_hq import SamHQConfig, SamHQEfficientNetConfig, SamHQTinyVitConfig, SamHQVisionConfig
 from ..modeling_sam_hq import SamHQModel
 
+_THIS_DIRECTORY = "path/to/this/directory"  # where no repository is named
 _TEMPLATE = Path(__file__).with_name("model_card_template.md")
 
 _SOURCE = "as published by the authors (arXiv 2306.01567 and the README of their repository)"
@@ -105,7 +106,7 @@ def model_card(
         title=(published.title if published else "SAM-HQ") + untrained,
         summary=_summary(plain_sam),
         checkpoint=f"`{checkpoint}`",
-        repository=repository or (published.repository if published else "path/to/this/directory"),
+        repository=repository or (published.repository if published else _THIS_DIRECTORY),
         origin=_origin(checkpoint, plain_sam),
         results_title="Published results",
         results=_results(published, plain_sam),
@@ -127,7 +128,7 @@ def saved_model_card(config: SamHQConfig, source: str, repository: str | None = 
         title=f"SAM-HQ, {source}",
         summary=_summary(plain_sam=False),
         checkpoint=f"`{source}`",
-        repository=repository or "path/to/this/directory",
+        repository=repository or _THIS_DIRECTORY,
         origin=f"Saved from the directory `{source}`. Say here what it was trained on, and how.",
         results_title="Results",
         results="None are stated. `sam-hq evaluate` measures them.",
@@ -159,7 +160,7 @@ def trained_model_card(
         title=facts["title"],
         summary=facts["summary"],
         checkpoint="nothing: trained with this package",
-        repository=repository or ("path/to/this/directory" if with_code else None),
+        repository=repository or (_THIS_DIRECTORY if with_code else None),
         origin="\n\n".join([*facts["made"], _data_table(facts["data"])]),
         results_title="Results",
         results="\n\n".join(_measured(result) for result in facts["results"]),
