@@ -79,6 +79,30 @@ def test_a_failing_npm_is_quoted(npm, tmp_path, monkeypatch):
     assert not cache_folder().exists()
 
 
+@pytest.mark.parametrize("kind", ["file missing", "folder", "damaged", "cut", "empty"])
+def test_a_damaged_package_is_said(npm, files, tmp_path, kind):
+    packed, name = tmp_path / "packed.tgz", next(iter(files))
+    if kind in ("file missing", "folder"):
+        (tmp_path / "package" / "dist" / name).unlink()
+        if kind == "folder":
+            (tmp_path / "package" / "dist" / name).mkdir()
+        with tarfile.open(packed, "w:gz") as archive:
+            archive.add(tmp_path / "package", "package")
+    else:
+        content = packed.read_bytes()
+        packed.write_bytes({"damaged": b"<html>", "cut": content[: len(content) // 2], "empty": b""}[kind])
+    with pytest.raises(OSError, match=r"npm fetched no whole onnxruntime-web "):
+        runtime_folder()
+    assert not cache_folder().exists()
+
+
+def test_an_npm_that_hangs_is_given_up(npm, tmp_path, monkeypatch):
+    (tmp_path / "programs" / "npm").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(browser_runtime, "_FETCH_SECONDS", 0.2)
+    with pytest.raises(OSError, match=r"could not fetch onnxruntime-web \S+ within 0.2 seconds"):
+        runtime_folder()
+
+
 def test_without_npm_a_folder_is_asked_for(npm, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="--runtime"):

@@ -49,7 +49,23 @@ def masks(photo_session, monkeypatch):
         photo_session.add_point(1, 1)
         photo_session.keep()
     photo_session.remove(2)
-    return [mask.to_mask() for mask in photo_session.masks_at((HEIGHT, WIDTH))]
+    return [photo_session.mask_at(each, (HEIGHT, WIDTH)).to_mask() for each in photo_session.objects()]
+
+
+def test_a_file_is_of_one_moment(photo_session, masks, monkeypatch):
+    """Another request may come between the reading of the objects and that of their masks."""
+    objects = photo_session.objects
+
+    def objects_and_then_fewer():
+        found = objects()
+        photo_session.undo()
+        return found
+
+    monkeypatch.setattr(photo_session, "objects", objects_and_then_fewer)
+    photo_session.remove(3)
+    (row,) = object_rows(photo_session)
+    assert row.facts["object"] == 1
+    np.testing.assert_array_equal(row.mask.to_mask(), masks[0])
 
 
 def test_the_overlay_tints_the_image_and_traces_the_masks(photo_session, masks):

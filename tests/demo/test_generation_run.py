@@ -109,8 +109,8 @@ def test_a_fault_is_logged_and_said(photo_session, monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"points_per_side": 0}, ValueError, "points_per_side must be from 1 to 64, got 0"),
-        ({"points_per_side": 65}, ValueError, "points_per_side must be from 1 to 64, got 65"),
+        ({"points_per_side": 0}, ValueError, "points_per_side must be at least 1, got 0"),
+        ({"points_per_side": 65}, ValueError, "points_per_side must be at most 64, got 65"),
         ({"points_per_side": 8.0}, TypeError, "points_per_side must be a whole number"),
         ({"least_score": "high"}, TypeError, "pred_iou_thresh"),
         ({"least_stability": float("nan")}, ValueError, "stability_score_thresh"),

@@ -79,6 +79,10 @@ def test_what_is_refused(data, message):
         ("...", "photo"),
         ("Müller 寺.jpg", "Müller 寺.jpg"),
         ("a" * 300 + ".png", "a" * 96 + ".png"),
+        ("a." + "b" * 95 + ".jpg", "b" * 95 + ".jpg"),
+        ("a . " + "b" * 94 + ".jpg", "b" * 94 + ".jpg"),
+        ("寺" * 120 + ".jpg", "寺" * 32 + ".jpg"),
+        ("\U0001f600\ud800é" + "ж" * 120 + ".png", "ж" * 48 + ".png"),
     ],
 )
 def test_names_are_plain(name, plain):

@@ -284,7 +284,9 @@ def test_masks_come_at_any_size(photo_session):
     photo_session.add_point(50, 60)
     photo_session.keep()
     photo_session.set_box(20, 10, 150, 100)
-    small, large = photo_session.masks_at((60, 100)), photo_session.masks_at((240, 400))
+    small, large = (
+        [photo_session.mask_at(each, size) for each in photo_session.objects()] for size in ((60, 100), (240, 400))
+    )
     assert [(mask.height, mask.width) for mask in small + large] == [(60, 100)] * 2 + [(240, 400)] * 2
     for one, other in zip(small, large, strict=True):
         assert (one.to_mask() != other.to_mask()[::4, ::4]).mean() < 0.1
@@ -382,8 +384,9 @@ def test_found_masks_are_kept_once_each_and_taken_back(photo_session):
             photo_session.keep_found(numbers)
     photo_session.keep_found([2])
     photo_session.keep_found([2])
-    (kept,) = photo_session.masks_at(photo_session.photo.size)
-    np.testing.assert_array_equal(kept.to_mask(), found.masks[1].to_mask())
+    (kept,) = photo_session.objects()
+    mask = photo_session.mask_at(kept, photo_session.photo.size)
+    np.testing.assert_array_equal(mask.to_mask(), found.masks[1].to_mask())
     photo_session.keep_found()
     state = photo_session.state()
     assert [each["number"] for each in state["objects"]] == list(range(1, len(found) + 1))
@@ -394,7 +397,7 @@ def test_found_masks_are_kept_once_each_and_taken_back(photo_session):
     photo_session.undo()
     assert len(photo_session.state()["objects"]) == 1
     photo_session.add_point(50, 60)  # kept ones stay while another is shown
-    assert len(photo_session.masks_at((60, 100))) == 2
+    assert len(photo_session.objects()) == 2
 
 
 def test_an_object_that_is_refined_keeps_its_room(photo_session, monkeypatch):

@@ -303,6 +303,22 @@ def test_the_limits_that_were_asked_for_hold_and_are_said(demo_parts):
         assert "nobody used the image for 1 minutes" in answer.json()["error"]
 
 
+def test_a_photo_that_others_push_out_while_it_is_embedded_is_said_to_be_gone(demo_parts, monkeypatch):
+    service = DemoService(*demo_parts, store=SessionStore(1, 60))
+    open_photo = service.open
+
+    def others_come_between(data, name):
+        session = open_photo(data, name)
+        open_photo(data, name)
+        return session
+
+    monkeypatch.setattr(service, "open", others_come_between)
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        answer = client.post("/api/photos", content=photo_file())
+    assert answer.status_code == 410
+    assert "holds 1 images at once" in answer.json()["error"]
+
+
 @pytest.mark.parametrize("digits", [400, 5000])
 @pytest.mark.parametrize(
     ("action", "body"),

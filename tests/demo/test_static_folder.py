@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from browser_fixtures import serving
 from conftest import PHOTOS
@@ -116,6 +117,30 @@ def test_nothing_is_left_of_a_folder_that_fails(model, tmp_path):
     (tmp_path / "page" / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="exists already"):
         write_static_demo(tmp_path / "page", model, "small")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PPM", "TGA", "ICO", "PCX"])
+def test_an_example_that_no_browser_shows_is_refused(model, tmp_path, kind):
+    name = f"a.{kind.lower()}"
+    Image.new("RGB", (48, 48)).save(tmp_path / name, kind)
+    with pytest.raises(ValueError, match=f"cannot offer '{name}': browsers show JPEG, .*, but it is {kind}"):
+        write_static_demo(tmp_path / "page", model, "small", [tmp_path / name])
+
+
+def test_an_example_that_the_page_would_refuse_is_refused(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("sam_hq.demo.static_folder._PIXELS", 400)
+    Image.new("RGB", (21, 20)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"cannot offer 'a\.png': .*pixels"):
+        write_static_demo(tmp_path / "page", model, "small", [tmp_path / "a.png"])
+
+
+def test_thumbnails_of_16_bits_are_not_white(model, tmp_path):
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    folder = write_static_demo(tmp_path / "page", model, "small", [tmp_path / "a.png"])
+    (example,) = json.loads((folder / "about.json").read_text())["examples"]
+    shown = np.asarray(Image.open(folder / example["thumbnail"]).convert("L"), float)
+    assert np.abs(shown - ramp / 257).mean() < 3
 
 
 def answer(address, path, host=None):

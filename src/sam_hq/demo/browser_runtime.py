@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,24 +83,30 @@ def npm_archive(package: str, version: str) -> Iterator[tarfile.TarFile]:
 
     Raises:
         FileNotFoundError: If npm is not installed.
-        OSError: If npm cannot fetch the package.
+        OSError: If npm cannot fetch the package, or the archive is damaged or lacks a file that is asked for.
     """
     npm = shutil.which("npm")
     if npm is None:
         raise FileNotFoundError(f"{package} {version} is fetched with npm, which is not installed")
     with tempfile.TemporaryDirectory() as work:
-        packed = subprocess.run(
-            [npm, "pack", f"{package}@{version}", "--silent", "--pack-destination", work],
-            capture_output=True,
-            text=True,
-            timeout=_FETCH_SECONDS,
-            check=False,
-        )
+        try:
+            packed = subprocess.run(
+                [npm, "pack", f"{package}@{version}", "--silent", "--pack-destination", work],
+                capture_output=True,
+                text=True,
+                timeout=_FETCH_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"npm could not fetch {package} {version} within {_FETCH_SECONDS} seconds") from error
         archives = list(Path(work).glob("*.tgz"))
         if packed.returncode or len(archives) != 1:
             raise OSError(f"npm could not fetch {package} {version}: {packed.stderr.strip()[-500:]}")
-        with tarfile.open(archives[0]) as archive:
-            yield archive
+        try:
+            with tarfile.open(archives[0]) as archive:
+                yield archive
+        except (tarfile.TarError, EOFError, zlib.error, KeyError) as error:
+            raise OSError(f"npm fetched no whole {package} {version}: {error}") from error
 
 
 def _fetch(folder: Path) -> None:
@@ -112,7 +119,7 @@ def _fetch(folder: Path) -> None:
         for file in FILES:
             member = archive.extractfile(f"package/dist/{file.name}")
             if member is None:
-                raise OSError(f"{PACKAGE} {VERSION} has no file dist/{file.name}")
+                raise KeyError(f"dist/{file.name} is no file")
             (aside / file.name).write_bytes(member.read())
         _checked(aside)
 

@@ -10,18 +10,17 @@ import numpy as np
 from PIL import Image
 
 from sam_hq_numpy.formats.label_maps import label_map
+from sam_hq_numpy.mask_candidates import MaskCandidates
 
 from ..generation.generator import SamHQMaskGenerator
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
 from .model_turns import ModelTurns
-from .opened_photo import OpenedPhoto, PhotoLimits, open_photo
+from .opened_photo import OpenedPhoto, PhotoLimits, open_photo, resized_nearest, thumbnail_jpeg
 from .photo_session import PhotoSession
 from .session_steps import css_color
 from .session_store import SessionStore
-
-_THUMBNAIL_SIDE = 320
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +40,7 @@ class ExamplePhoto:
     @classmethod
     def from_photo(cls, photo: OpenedPhoto) -> "ExamplePhoto":
         """Make one of an image that was opened, so is known to be readable."""
-        picture = Image.open(io.BytesIO(photo.shown))
-        picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
-        jpeg = io.BytesIO()
-        picture.save(jpeg, "JPEG", quality=85)
-        return cls(photo.name, photo.data, jpeg.getvalue())
+        return cls(photo.name, photo.data, thumbnail_jpeg(Image.open(io.BytesIO(photo.shown))))
 
 
 class DemoService:
@@ -141,9 +136,7 @@ def found_masks(session: PhotoSession) -> dict[str, Any]:
     Raises:
         ValueError: If no search is done.
     """
-    found = session.found
-    if found is None:
-        raise ValueError("nothing has been searched yet")
+    found = _search_result(session)
     pixels = session.photo.size[0] * session.photo.size[1]
     return {
         "scores": found.scores.tolist(),
@@ -164,11 +157,12 @@ def found_labels(session: PhotoSession) -> np.ndarray:
     Raises:
         ValueError: If no search is done.
     """
-    found = session.found
+    labels = label_map(_search_result(session).masks, session.photo.size)
+    return resized_nearest(labels, session.photo.shown_size).astype("<u2")
+
+
+def _search_result(session: PhotoSession) -> MaskCandidates:
+    found = session.found  # once: a new search may begin meanwhile
     if found is None:
         raise ValueError("nothing has been searched yet")
-    (height, width), (shown_height, shown_width) = session.photo.size, session.photo.shown_size
-    rows = (np.arange(shown_height) + 0.5) * height / shown_height
-    columns = (np.arange(shown_width) + 0.5) * width / shown_width
-    labels = label_map(found.masks, session.photo.size)
-    return labels[rows.astype(int)][:, columns.astype(int)].astype("<u2")
+    return found

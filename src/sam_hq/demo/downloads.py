@@ -35,7 +35,8 @@ def object_rows(session: PhotoSession) -> _Rows:
     if not objects:
         raise ValueError("there is no mask yet: click on an object first")
     facts = ({"object": each.number, "predicted_iou": each.score} for each in objects)
-    return _named(session.masks_at(session.photo.size), [each.name for each in objects], facts)
+    masks = (session.mask_at(each, session.photo.size) for each in objects)
+    return _named(masks, [each.name for each in objects], facts)
 
 
 def generated_rows(session: PhotoSession) -> _Rows:

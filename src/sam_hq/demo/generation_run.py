@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sam_hq_numpy.mask_candidates import MaskCandidates
+from sam_hq_numpy.number_limits import check_whole
 
 from ..generation.generator import SamHQMaskGenerator
 from ..photo_embeddings import PhotoEmbeddings
@@ -54,10 +55,7 @@ class GenerationRun:
         least_stability: float | None = None,
         hq_token_only: bool = False,
     ) -> None:
-        if not isinstance(points_per_side, int) or isinstance(points_per_side, bool):
-            raise TypeError(f"points_per_side must be a whole number, got {points_per_side!r}")
-        if not 1 <= points_per_side <= MOST_POINTS_PER_SIDE:
-            raise ValueError(f"points_per_side must be from 1 to {MOST_POINTS_PER_SIDE}, got {points_per_side}")
+        check_whole("points_per_side", points_per_side, at_least=1, at_most=MOST_POINTS_PER_SIDE)
         options: Mapping[str, Any] = {
             "points_per_crop": points_per_side,
             "points_per_batch": _POINTS_PER_BATCH,

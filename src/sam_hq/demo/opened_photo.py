@@ -9,12 +9,15 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from sam_hq_numpy.number_limits import check_whole
+
 from ..images.image_loading import load_rgb
 
 # Formats that Pillow decodes itself; others start external programs or refer to other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SHOWN_SIDE = 1600  # longest side of the copy on the page, in pixels
-_LONGEST_NAME = 100
+_THUMBNAIL_SIDE = 320
+_LONGEST_NAME = 100  # bytes: file systems take 255, and downloads add to it
 _NOT_IN_NAMES = re.compile(r'[^\w .()\[\]+,-]|[\\/:*?"<>|]')
 
 
@@ -33,8 +36,7 @@ class PhotoLimits:
     def __post_init__(self) -> None:
         """Refuse limits that nothing could meet."""
         for name in ("upload_bytes", "pixels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            check_whole(name, getattr(self, name), at_least=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +116,33 @@ def plain_name(name: str) -> str:
         name: The name of a file as the user gave it, perhaps with folders.
     """
     last = unicodedata.normalize("NFC", name).replace("\\", "/").rsplit("/", 1)[-1]
-    plain = _NOT_IN_NAMES.sub("_", last).strip(" .")[-_LONGEST_NAME:]
-    return plain or "photo"
+    plain = _NOT_IN_NAMES.sub("_", last).strip(" .").encode()[-_LONGEST_NAME:].decode(errors="ignore")
+    return plain.lstrip(" .") or "photo"
+
+
+def thumbnail_jpeg(picture: Image.Image) -> bytes:
+    """A small JPEG of a picture, as the page shows its examples.
+
+    Args:
+        picture: The picture, RGB; made smaller in place.
+    """
+    picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=85)
+    return jpeg.getvalue()
+
+
+def resized_nearest(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An array (H, W) at another size, each pixel by the one that lies at its centre.
+
+    Args:
+        pixels: The array.
+        size: Height and width wanted.
+    """
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(pixels.shape, size, strict=True)
+    )
+    return pixels[rows][:, columns]
 
 
 def _with_suffix(name: str, data: bytes) -> str:

@@ -283,13 +283,14 @@ class PhotoSession:
             shown = self._now.step.shown(self._now.answer)
             return [*self._now.step.kept, *([] if shown is None else [shown])]
 
-    def masks_at(self, size: tuple[int, int]) -> list[RunLengthMask]:
-        """The masks of `objects()`.
+    def mask_at(self, each: SegmentedObject, size: tuple[int, int]) -> RunLengthMask:
+        """The mask of an object.
 
         Args:
+            each: One of `objects()`.
             size: Height and width wanted, in the photo's proportions.
         """
-        return [self._prompted.encoded(each.mask, size) for each in self.objects()]
+        return self._prompted.encoded(each.mask, size)
 
     def state(self) -> dict[str, Any]:
         """All that a page shows, ready for JSON; masks are run lengths down the columns of the shown picture."""

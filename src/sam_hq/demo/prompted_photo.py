@@ -3,7 +3,6 @@
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 
 from sam_hq_numpy.mask_rle import RunLengthMask
@@ -13,7 +12,7 @@ from ..images.mask_ops import encode_masks
 from ..photo_embeddings import PhotoEmbeddings
 from ..predictor import SamHQPredictor
 from .model_turns import ModelTurns
-from .opened_photo import OpenedPhoto
+from .opened_photo import OpenedPhoto, resized_nearest
 from .prompting import Answer, Prompts
 from .session_steps import SegmentedObject, SessionOptions
 
@@ -90,11 +89,7 @@ class PromptedPhoto:
             return encode_masks(self._predictor.photo_masks(self.embeddings, mask[None], size))[0]
         if size == self.photo.size:
             return mask
-        rows, columns = (
-            ((np.arange(shown) + 0.5) * whole / shown).astype(int)
-            for whole, shown in zip(self.photo.size, size, strict=True)
-        )
-        return RunLengthMask.from_mask(mask.to_mask()[rows][:, columns])
+        return RunLengthMask.from_mask(resized_nearest(mask.to_mask(), size))
 
     def _decoded(self, prompts: Prompts, options: SessionOptions) -> Answer:
         previous = prompts.previous_mask

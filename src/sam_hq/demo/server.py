@@ -145,7 +145,7 @@ class _Handlers:
                 unquote(request.headers.get("x-file-name", "")),
             )
         session = await run_in_threadpool(self.service.open, data, name)
-        state = await run_in_threadpool(self.service.store.get(session).state)
+        state = await run_in_threadpool(self._held(session).state)
         return JSONResponse({"session": session, **state}, status_code=201)
 
     async def state(self, request: Request) -> Response:
@@ -214,7 +214,9 @@ class _Handlers:
         )
 
     def _session(self, request: Request) -> PhotoSession:
-        name = request.path_params["session"]
+        return self._held(request.path_params["session"])
+
+    def _held(self, name: str) -> PhotoSession:
         try:
             return self.service.store.get(name)
         except KeyError:
@@ -234,7 +236,7 @@ class _Handlers:
             values = json.loads(body or b"{}")
         except (ValueError, RecursionError):
             values = None
-        if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        if not isinstance(values, dict):
             raise HTTPException(400, "the request must be a JSON object")
         return values
 
@@ -283,14 +285,12 @@ class _SameOrigin:
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
             headers = Request(scope).headers
             origin = headers.get("origin")
+            status, error = 403, "requests from other sites are refused"
             try:
-                foreign = origin is not None and urlsplit(origin).netloc != headers.get("host")
+                refused = origin is not None and urlsplit(origin).netloc != headers.get("host")
             except ValueError:
-                response = JSONResponse({"error": "the header Origin is no address"}, status_code=400)
-                await response(scope, receive, send)
-                return
-            if foreign:
-                response = JSONResponse({"error": "requests from other sites are refused"}, status_code=403)
-                await response(scope, receive, send)
+                refused, status, error = True, 400, "the header Origin is no address"
+            if refused:
+                await JSONResponse({"error": error}, status_code=status)(scope, receive, send)
                 return
         await self.app(scope, receive, send)

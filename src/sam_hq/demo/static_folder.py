@@ -1,6 +1,5 @@
 """The page as a folder for any web server: its own files, an exported model, the runtime, example photos."""
 
-import io
 import json
 import shutil
 from collections.abc import Iterable, Sequence
@@ -8,20 +7,23 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from sam_hq_numpy.atomic_writing import check_free_directory, new_directory
+from sam_hq_numpy.photo_files import decoded_rgb
 from sam_hq_onnx.directory_metadata import directory_metadata
 from sam_hq_onnx.metadata import DECODER_FILE, ENCODER_FILE, METADATA_FILE, missing_graph
 from sam_hq_onnx.onnx_file import files_beside, stored_metadata
 
 from .browser_runtime import FILES, runtime_folder
+from .opened_photo import thumbnail_jpeg
 
 ABOUT_FILE = "about.json"
 _SERVER_ONLY = {"server_backend.js"}
 _UPLOAD_BYTES = 100_000_000
 _PIXELS = 50_000_000
-_THUMBNAIL_SIDE = 320
+# MPO is what many phones call JPEG.
+_SHOWN_BY_BROWSERS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 _MOST_MODEL_BYTES = 1_500_000_000
 
 
@@ -135,13 +137,10 @@ def _write_example(directory: Path, number: int, photo: Path) -> dict[str, str]:
     """Copy a photo under a plain name, with a thumbnail."""
     folder = directory / "photos"
     folder.mkdir(exist_ok=True)
-    small, suffix = _opened_example(photo)
-    small.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
-    jpeg = io.BytesIO()
-    small.save(jpeg, "JPEG", quality=85)
+    picture, suffix = _opened_example(photo)
     copied, thumbnail = f"photos/{number}.{suffix}", f"photos/{number}_small.jpeg"
     shutil.copyfile(photo, directory / copied)
-    (directory / thumbnail).write_bytes(jpeg.getvalue())
+    (directory / thumbnail).write_bytes(thumbnail_jpeg(picture))
     return {"name": photo.name, "photo": copied, "thumbnail": thumbnail}
 
 
@@ -149,6 +148,8 @@ def _opened_example(photo: Path) -> tuple[Image.Image, str]:
     """A photo as it is seen, and the suffix of its kind."""
     try:
         with Image.open(photo) as image:
-            return ImageOps.exif_transpose(image).convert("RGB"), (image.format or "jpeg").lower()
+            if image.format not in _SHOWN_BY_BROWSERS:
+                raise ValueError(f"browsers show {', '.join(_SHOWN_BY_BROWSERS)}, but it is {image.format}")
+            return Image.fromarray(decoded_rgb(image, max_pixels=_PIXELS)), image.format.lower()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot offer {photo.name!r}: {error}") from error
