@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 
 from demo_fixtures import HEIGHT, WIDTH
 from sam_hq.demo.downloads import (
+    FILES,
     coco_json,
     cutout_png,
     generated_rows,
@@ -21,7 +22,6 @@ from sam_hq.demo.downloads import (
     object_rows,
     objects_geojson,
     overlay_png,
-    polygons_json,
     yolo_zip,
 )
 from sam_hq.demo.prompted_photo import PromptedPhoto
@@ -129,7 +129,7 @@ def test_names_are_the_categories(photo_session, masks, tmp_path):
     photo_session.keep()
     photo_session.rename(2, "cat")
     rows = object_rows(photo_session)
-    for make in (coco_json, polygons_json):
+    for make, _ in (FILES["annotations.json"], FILES["polygons.json"]):
         file = tmp_path / "annotations.json"
         file.write_bytes(make(photo_session, rows))
         coco = COCO(str(file))
@@ -149,7 +149,7 @@ def test_names_are_the_categories(photo_session, masks, tmp_path):
 
 def test_polygons_hold_the_masks(photo_session, masks, tmp_path):
     file = tmp_path / "polygons.json"
-    file.write_bytes(polygons_json(photo_session, object_rows(photo_session)))
+    file.write_bytes(FILES["polygons.json"][0](photo_session, object_rows(photo_session)))
     coco = COCO(str(file))
     for annotation, mask in zip(coco.loadAnns(coco.getAnnIds()), masks, strict=True):
         read = coco.annToMask(annotation).astype(bool)

@@ -132,6 +132,22 @@ def test_a_small_file_takes_little_memory(kind, tmp_path):
     assert peak_memory() - before < 100e6
 
 
+@pytest.mark.parametrize("kind", ["itself", "each other", "with a loss", "with others", "many"])
+def test_wrappers_without_end_are_refused(kind, tmp_path):
+    content, other = {}, {}
+    if kind == "many":
+        for _ in range(50):
+            content = {"model": content}
+    elif kind == "each other":
+        content["model"], other["state_dict"] = other, content
+    else:
+        content["ema"] = content
+        content.update({"epoch": 3} if kind == "with others" else {"loss": torch.zeros(())} if kind != "itself" else {})
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="wraps its weights more than 9 times"):
+        read_weights(tmp_path / "a.pth")
+
+
 def test_no_flipped_bit_goes_unnoticed(tmp_path):
     path = tmp_path / "a.pth"
     wanted = {"image_encoder.a": torch.arange(200.0), "image_encoder.b": torch.ones(3, 5)}

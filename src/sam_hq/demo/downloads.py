@@ -1,10 +1,14 @@
-"""What can be taken away from a session, as the bytes of a file; the formats are those of the command line."""
+"""What can be taken away from a session, as the bytes of a file; the formats are those of the command line.
+
+`FILES` names what is made of a session and of the masks that are wanted of it, its rows, which `ROWS` names.
+"""
 
 import io
 import json
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -67,12 +71,7 @@ def generated_rows(session: PhotoSession) -> _Rows:
 
 
 def overlay_png(session: PhotoSession, rows: _Rows) -> bytes:
-    """The image with the masks drawn over it.
-
-    Args:
-        session: The session.
-        rows: Masks.
-    """
+    """The image with the masks drawn over it."""
     photo = Image.fromarray(session.photo.pixels())
     ordered = sorted(rows, key=lambda row: -row.mask.area)  # small ones on top
     colors = [object_color(row.facts["object"] - 1) for row in ordered]
@@ -80,56 +79,25 @@ def overlay_png(session: PhotoSession, rows: _Rows) -> bytes:
 
 
 def masks_png(session: PhotoSession, rows: _Rows) -> bytes:
-    """A picture whose pixels are the objects' numbers, 0 outside: 8 bits in the objects' colours, or 16 bits.
-
-    Args:
-        session: The session.
-        rows: Masks.
-    """
+    """A picture whose pixels are the objects' numbers, 0 outside: 8 bits in the objects' colours, or 16 bits."""
     numbers = [row.facts["object"] for row in rows]
     return _png(pictures.numbered([row.mask for row in rows], session.photo.size, numbers))
 
 
 def cutout_png(session: PhotoSession, rows: _Rows) -> bytes:
-    """The image, transparent outside the masks.
-
-    Args:
-        session: The session.
-        rows: Masks.
-    """
+    """The image, transparent outside the masks."""
     return _png(pictures.cutout(session.photo.pixels(), [row.mask for row in rows]))
 
 
 def coco_json(session: PhotoSession, rows: _Rows, tolerance: float | None = None) -> bytes:
-    """A COCO dataset of the image.
-
-    Args:
-        session: The session.
-        rows: Masks.
-        tolerance: Of polygons, in pixels; None: run lengths.
-    """
+    """A COCO dataset of the image: polygons of a tolerance in pixels, or run lengths where it is None."""
     height, width = session.photo.size
     image = {"file_name": session.photo.name, "width": width, "height": height}
     return _json(coco.dataset([(image, rows)], _categories(rows), tolerance))
 
 
-def polygons_json(session: PhotoSession, rows: _Rows) -> bytes:
-    """The same with polygons.
-
-    Args:
-        session: The session.
-        rows: Masks.
-    """
-    return coco_json(session, rows, DEFAULT_TOLERANCE)
-
-
 def yolo_zip(session: PhotoSession, rows: _Rows) -> bytes:
-    """A YOLO dataset in a zip: the image as it came, its label file, and `data.yaml`.
-
-    Args:
-        session: The session.
-        rows: Masks.
-    """
+    """A YOLO dataset in a zip: the image as it came, its label file, and `data.yaml`."""
     categories = _categories(rows)
     lines = yolo.label_lines(rows, session.photo.size, yolo.class_numbers(categories))
     file = io.BytesIO()
@@ -141,22 +109,12 @@ def yolo_zip(session: PhotoSession, rows: _Rows) -> bytes:
 
 
 def labelme_json(session: PhotoSession, rows: _Rows) -> bytes:
-    """The polygons as LabelMe has them.
-
-    Args:
-        session: The session.
-        rows: Masks.
-    """
+    """The polygons as LabelMe has them."""
     return _json(labelme.document(session.photo.name, session.photo.size, rows))
 
 
 def objects_geojson(session: PhotoSession, rows: _Rows) -> bytes:
-    """The polygons as GeoJSON, in pixels.
-
-    Args:
-        session: The session.
-        rows: Masks.
-    """
+    """The polygons as GeoJSON, in pixels."""
     return _json(geojson.document(session.photo.name, session.photo.size, rows))
 
 
@@ -166,7 +124,7 @@ FILES: dict[str, tuple[Callable[[PhotoSession, _Rows], bytes], str]] = {
     "masks.png": (masks_png, "image/png"),
     "cutout.png": (cutout_png, "image/png"),
     "annotations.json": (coco_json, "application/json"),
-    "polygons.json": (polygons_json, "application/json"),
+    "polygons.json": (partial(coco_json, tolerance=DEFAULT_TOLERANCE), "application/json"),
     "yolo.zip": (yolo_zip, "application/zip"),
     "labelme.json": (labelme_json, "application/json"),
     "objects.geojson": (objects_geojson, "application/geo+json"),

@@ -161,6 +161,8 @@ def _unwrapped(content: Any, path: Path) -> Mapping:
         inner = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
         if not inner or any(isinstance(value, torch.Tensor) and value.ndim for value in content.values()):
             break
+        if len(found) == len(WRAPPERS):  # a dictionary may even hold itself
+            raise ValueError(f"checkpoint {str(path)!r} wraps its weights more than {len(found)} times")
         found.append(f"[{inner[0]!r}]")
         others = [str(key) for key in content if key != inner[0]]
         content = content[inner[0]]

@@ -141,6 +141,3 @@ def _flattened(module: str) -> tuple[str, list[str]]:
                 r"from \S+ import", f"from .{name.rpartition('.')[2]} import", line, count=1
             )
     return "".join(lines), imported
-
-
-__all__ = ["add_code", "flat_sources", "save_with_code"]

@@ -9,7 +9,7 @@ lack the HQ parts.
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -44,7 +44,7 @@ class Conversion:
     variant: str
     config: SamHQConfig
     output_dir: Path
-    new_weights: list[str] = field(default_factory=list)
+    new_weights: list[str]
 
 
 def convert_checkpoint(

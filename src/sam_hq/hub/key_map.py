@@ -33,10 +33,7 @@ _SHARED = (
         "mask_decoder.transformer.layers.{}.cross_attn_image_to_token",
     ),
     ("mask_decoder.transformer.layers.{}.mlp", "mask_decoder.transformer.layers.{}.mlp"),
-    ("mask_decoder.transformer.layers.{}.norm1", "mask_decoder.transformer.layers.{}.layer_norm1"),
-    ("mask_decoder.transformer.layers.{}.norm2", "mask_decoder.transformer.layers.{}.layer_norm2"),
-    ("mask_decoder.transformer.layers.{}.norm3", "mask_decoder.transformer.layers.{}.layer_norm3"),
-    ("mask_decoder.transformer.layers.{}.norm4", "mask_decoder.transformer.layers.{}.layer_norm4"),
+    ("mask_decoder.transformer.layers.{}.norm{}", "mask_decoder.transformer.layers.{}.layer_norm{}"),
     ("mask_decoder.transformer.final_attn_token_to_image", "mask_decoder.transformer.final_attn_token_to_image"),
     ("mask_decoder.transformer.norm_final_attn", "mask_decoder.transformer.layer_norm_final_attn"),
     ("mask_decoder.output_upscaling.0", "mask_decoder.upscale_conv1"),
@@ -67,8 +64,7 @@ _HQ = (
 _VIT = (
     ("image_encoder.pos_embed", "vision_encoder.pos_embed"),
     ("image_encoder.patch_embed.proj", "vision_encoder.patch_embed.projection"),
-    ("image_encoder.blocks.{}.norm1", "vision_encoder.layers.{}.layer_norm1"),
-    ("image_encoder.blocks.{}.norm2", "vision_encoder.layers.{}.layer_norm2"),
+    ("image_encoder.blocks.{}.norm{}", "vision_encoder.layers.{}.layer_norm{}"),
     ("image_encoder.blocks.{}.attn", "vision_encoder.layers.{}.attn"),
     ("image_encoder.blocks.{}.mlp", "vision_encoder.layers.{}.mlp"),
 )
@@ -140,8 +136,7 @@ def _compiled(pairs: list[tuple[str, str]]) -> list[tuple[re.Pattern[str], str]]
 
 def _renamed(name: str, rules: list[tuple[re.Pattern[str], str]]) -> str | None:
     for pattern, target in rules:
-        match = pattern.match(name)
-        if match:
+        if match := pattern.match(name):
             return target.format(*match.groups()) + name[match.end() :]
     return None
 

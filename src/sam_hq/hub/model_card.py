@@ -274,13 +274,3 @@ def _results(published: PublishedModel | None, plain_sam: bool) -> str:
     before, after = published.coco_ap
     parts.append(f"{_COCO}\n\n| | AP |\n|---|---|\n| {baseline} | {before} |\n| SAM-HQ | {after} |")
     return "\n\n".join(parts)
-
-
-__all__ = [
-    "PUBLISHED_MODELS",
-    "PublishedModel",
-    "model_card",
-    "parameter_count",
-    "saved_model_card",
-    "trained_model_card",
-]

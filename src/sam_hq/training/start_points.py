@@ -7,7 +7,7 @@ HQ parts as torch draws them.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class StartPoint:
 
     model: SamHQModel
     processor: SamHQProcessor
-    new_weights: list[str] = field(default_factory=list)
+    new_weights: list[str]
 
 
 def is_plain_sam(name: str | Path) -> bool:
