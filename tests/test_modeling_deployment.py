@@ -295,8 +295,9 @@ def test_exported_with_any_number_of_images_objects_and_points(shallow, names):
             )
 
 
-def test_training_moves_the_statistics_and_inference_leaves_the_weights():
-    model = small_model("tiny_vit")
+@pytest.mark.parametrize("backbone", BACKBONES[1:])
+def test_training_moves_the_statistics_and_inference_leaves_the_weights(backbone):
+    model = small_model(backbone)
     before = copy.deepcopy(model.state_dict())
     answer(model)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

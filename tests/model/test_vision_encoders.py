@@ -28,6 +28,11 @@ def test_every_encoder_keeps_the_contract(backbone, image_size):
     grid = image_size // 16
     assert outputs.last_hidden_state.shape == (2, config.output_channels, grid, grid)
     assert outputs.intermediate_embeddings[0].shape == (2, grid, grid, config.intermediate_size)
+    if backbone == "efficientnet":
+        sides = [image_size // stride for stride in (2, 2, 4, 8, 16, 16, 32, 32)]
+        widths = [config.stem_width, *config.hidden_sizes]
+        shapes = [(2, side, side, width) for side, width in zip(sides, widths, strict=True)]
+        assert [states.shape for states in outputs.hidden_states] == shapes
     torch.testing.assert_close(outputs.last_hidden_state[1:], single.last_hidden_state, atol=1e-5, rtol=0)
     config._attn_implementation = "eager"
     with torch.no_grad():

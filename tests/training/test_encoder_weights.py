@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sam_hq
-from conftest import small_model
+from conftest import small_config, small_model
 from parity.efficientnet import VARIANTS, load_shapes, seeded_weights
 from sam_hq.hub.checkpoint_files import read_weights
 from sam_hq.training import encoder_weights
@@ -64,16 +64,22 @@ def test_a_size_that_the_encoder_cannot_take_is_refused(file, image_size):
         with_encoder(small_model(), file, image_size)
 
 
+def test_layers_above_the_stages_keep_their_settings_and_other_colours_are_refused(file):
+    fields = small_config("efficientnet").to_dict()
+    fields["vision_config"].update(neck_layer_norm_eps=1e-3, fine_channels=5)
+    fields["mask_decoder_config"]["vit_dim"] = None
+    vision = with_encoder(sam_hq.SamHQModel(sam_hq.SamHQConfig.from_dict(fields)), file).config.vision_config
+    assert (vision.neck_layer_norm_eps, vision.fine_channels, vision.batch_norm_eps) == (1e-3, 5, 1e-3)
+    fields["vision_config"]["num_channels"] = 4
+    with pytest.raises(ValueError, match="1 misshapen: _conv_stem"):
+        with_encoder(sam_hq.SamHQModel(sam_hq.SamHQConfig.from_dict(fields)), file)
+
+
 def test_the_file_is_read_once(file, monkeypatch):
     read = []
     monkeypatch.setattr(encoder_weights, "read_weights", lambda path: read.append(path) or read_weights(path))
     with_encoder(small_model(), file, image_size=64)
     assert read == [file]
-
-
-def test_a_size_of_zero_is_no_size_left_out(file):
-    with pytest.raises(ValueError, match="image_size"):
-        with_encoder(small_model(), file, image_size=0)
 
 
 def test_other_encoders_and_other_variants_are_refused(file):

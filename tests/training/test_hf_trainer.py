@@ -78,9 +78,10 @@ def test_the_loss_falls_and_the_checkpoint_reloads(tmp_path):
     assert json.loads((tmp_path / "checkpoint-30" / "config.json").read_text())["model_type"] == "sam_hq"
 
 
-def test_what_is_frozen_stays_batch_norms_statistics_included(tmp_path):
+@pytest.mark.parametrize("backbone", ["tiny_vit", "efficientnet"])
+def test_what_is_frozen_stays_batch_norms_statistics_included(tmp_path, backbone):
     data = PhotosWithBoxes(2)
-    model = fresh_model()
+    model = fresh_model(backbone)
     with pytest.raises(ValueError, match="one of hq, decoder, sam, all, got 'lora'"):
         select_parameters(model, "lora")
     trained = select_parameters(model, "hq")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sam_hq
-from conftest import small_config
+from conftest import small_config, small_model
 from sam_hq.training.resizing import resized
 
 
@@ -43,6 +43,25 @@ def test_biases_keep_their_values_at_the_old_offsets(model):
             torch.testing.assert_close(table.flatten(1), before[name])
         else:
             assert torch.equal(before[name], after[name])
+
+
+@pytest.mark.parametrize("image_size", [96, 224])
+def test_an_efficientnet_of_another_size_has_the_same_weights(image_size):
+    model = small_model("efficientnet")
+    other = resized(model, image_size)
+    before, after = model.state_dict(), other.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    answers = []
+    for fast in (True, False):
+        other.set_fast_path(fast)
+        with torch.no_grad():
+            pixels = torch.linspace(-2, 2, 3 * image_size**2).view(1, 3, image_size, image_size)
+            answers.append(other(pixels, input_boxes=torch.tensor([[[20.0, 30, 90, 80]]])).pred_masks)
+    assert answers[0].shape == (1, 1, 3, image_size // 4, image_size // 4)
+    torch.testing.assert_close(*answers, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="image_size is 112, which is not a positive multiple of"):
+        resized(model, 112)
 
 
 def test_the_same_size_is_the_same_model_and_a_vit_is_refused(model):

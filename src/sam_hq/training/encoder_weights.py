@@ -27,6 +27,8 @@ VARIANTS = {
     "lite2": ((1, 3, 3, 4, 4, 5, 1), (16, 24, 48, 88, 120, 208, 352)),
 }
 NAMES_SHOWN = 3
+# Of the configuration of an EfficientNet, whose layers above the stages are kept under other stages.
+KEPT_FIELDS = ("fusion_width", "fine_channels", "neck_layer_norm_eps")
 OTHER_PARTS = ("shared_image_embedding.", "prompt_encoder.", "mask_decoder.")
 CLASSIFIER = re.compile(r"^(_conv_head|_bn1|_fc)\.")
 # Part of a block, and its convolution and batch norm in the file.
@@ -121,11 +123,12 @@ def with_encoder(start: SamHQModel, path: str | Path, image_size: int | None = N
     size = old.image_size if image_size is None else image_size
     same_kind = isinstance(old, SamHQEfficientNetConfig)
     fields["vision_config"] = {
-        **({name: getattr(old, name) for name in ("fusion_width", "fine_channels")} if same_kind else {}),
+        **({name: getattr(old, name) for name in KEPT_FIELDS} if same_kind else {}),
         "model_type": SamHQEfficientNetConfig.model_type,
         "hidden_sizes": list(widths),
         "num_hidden_layers": list(depths),
         "image_size": size,
+        "num_channels": old.num_channels,
         "output_channels": old.output_channels,
         "num_pos_feats": old.num_pos_feats,
     }
