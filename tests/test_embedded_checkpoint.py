@@ -45,6 +45,12 @@ def test_the_hq_token_improves_on_sams_boundaries(report):
     assert report["box", "sum"][1] > report["box", "sam"][1]
 
 
+def test_the_hq_mask_stands_alone(report):
+    """As `hq_token_only` returns it: a token trained as a correction alone gives frames and specks."""
+    for alone, both in zip(report["box", "hq"][:2], report["box", "sum"][:2], strict=True):
+        assert alone > both - 0.02
+
+
 def test_everything_in_an_image_holds_its_animal_without_further_options():
     found = pipeline("mask-generation", model=sam_hq.EMBEDDED_CHECKPOINT, device="cpu")(
         PHOTOS / "lemur.png", points_per_crop=8
