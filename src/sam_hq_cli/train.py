@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -148,6 +149,12 @@ def _train(args: argparse.Namespace) -> int:
         validation = open_images([args.validation], args.validation_images, args.on_bad, "val")
     quiet_transformers()
     model, processor = _start(args, settings.seed)
+    if settings.trainable not in ("sam", "all") and (args.config is not None or args.encoder_weights is not None):
+        warnings.warn(
+            f"--trainable {settings.trainable} leaves the new encoder as it is, and the decoder cannot read that one "
+            "yet; train with --trainable sam or all first",
+            stacklevel=2,
+        )
     display = TrainingDisplay()
     trainer = Trainer(
         model, processor, images, args.output, settings, validation, report=display.line, progress=display.progress

@@ -84,6 +84,10 @@ def test_an_encoder_with_imagenet_weights(data, capsys):
     assert train(data, *words, "--trainable", "sam") == 0
     vision = sam_hq.SamHQModel.from_pretrained(data / "run" / "last").config.vision_config
     assert (vision.model_type, vision.image_size, vision.output_channels) == ("sam_hq_efficientnet", 64, 32)
+    assert "leaves the new encoder" not in capsys.readouterr().err
+    (data / "run").rename(data / "trained")
+    assert train(data, *words) == 0
+    assert "--trainable hq leaves the new encoder as it is" in capsys.readouterr().err
     fields = {"vision_config": {**vision.to_dict(), "num_hidden_layers": [1, 3, 3, 4, 4, 5, 1]}}
     (data / "lite1.json").write_text(json.dumps(fields))
     capsys.readouterr()
@@ -127,7 +131,18 @@ def test_bars_are_drawn_where_a_person_watches(data, capsys, monkeypatch):
 def test_bad_data_in_another_process_is_one_line_too(data, capsys):
     for path in (data / "data").glob("*.png"):
         path.write_bytes(b"no picture")
-    arguments = ["--config", data / "config.json", "--steps", 1, "--workers", 1, "--on-bad", "raise"]
+    arguments = [
+        "--config",
+        data / "config.json",
+        "--trainable",
+        "sam",
+        "--steps",
+        1,
+        "--workers",
+        1,
+        "--on-bad",
+        "raise",
+    ]
     assert train(data, *arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("sam-hq: error: photo")
