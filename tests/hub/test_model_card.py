@@ -119,6 +119,14 @@ def test_measured_numbers_are_in_the_text_and_in_the_metadata():
     assert "HQSeg-44K" not in card.text
 
 
+def test_scores_are_said_to_be_of_the_mask_they_learnt():
+    of_sum = "overlap of the sum of SAM's and the HQ mask"
+    assert of_sum in trained_model_card(small_config("tiny_vit"), FACTS)
+    converted = GENERATED["sam_hq_vit_b.md"]
+    assert "overlap of SAM's mask" in converted
+    assert of_sum not in converted
+
+
 @pytest.mark.parametrize("name", FACTS)
 def test_a_missing_fact_is_named(name):
     facts = {key: value for key, value in FACTS.items() if key != name}

@@ -29,6 +29,11 @@ _BUILTIN_IS_FAULTY = (
     "The class `SamHQModel` that is built into transformers reads this directory too, but its mask decoder is faulty "
     "(4.57.6 and 5.0 to 5.24) and gives other masks."
 )
+_SCORES_OF_SAM = (
+    "The predicted score estimates the overlap of SAM's mask with the object; it does not know of the refinement by "
+    "the HQ output."
+)
+_SCORES_OF_SUM = "The predicted score estimates the overlap of the sum of SAM's and the HQ mask with the object."
 _KINDS = {SamHQVisionConfig: "ViT", SamHQTinyVitConfig: "TinyViT", SamHQEfficientNetConfig: "EfficientNet-Lite"}
 _BUILTIN_WITHOUT_ENCODER = "The class `SamHQModel` that is built into transformers has no {kind} and refuses it."
 
@@ -165,6 +170,7 @@ def trained_model_card(
         results_title="Results",
         results="\n\n".join(_measured(result) for result in facts["results"]),
         limits="\n\n".join(facts["limits"]) + "\n\n",
+        scores=_SCORES_OF_SUM,
     )
     return text.replace("\n---\n", f"\n{_model_index(facts)}---\n", 1)
 
@@ -179,7 +185,14 @@ def parameter_count(config: SamHQConfig) -> int:
         return sum(parameter.numel() for parameter in SamHQModel(config).parameters())
 
 
-def _filled(config: SamHQConfig, with_code: bool, repository: str | None, limits: str = "", **parts: str) -> str:
+def _filled(
+    config: SamHQConfig,
+    with_code: bool,
+    repository: str | None,
+    limits: str = "",
+    scores: str = _SCORES_OF_SAM,
+    **parts: str,
+) -> str:
     kind = _KINDS[type(config.vision_config)]
     builtin_note = _BUILTIN_IS_FAULTY if kind == "ViT" else _BUILTIN_WITHOUT_ENCODER.format(kind=kind)
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -192,6 +205,7 @@ def _filled(config: SamHQConfig, with_code: bool, repository: str | None, limits
         trust=", trust_remote_code=True" if with_code else "",
         model="sam_hq.EMBEDDED_CHECKPOINT" if repository is None else f'"{repository}"',
         limits=limits,
+        scores=scores,
         **parts,
     )
 
