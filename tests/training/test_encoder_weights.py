@@ -103,6 +103,10 @@ def test_other_encoders_and_other_variants_are_refused(file):
             lambda given: given.update({"_bn0.bias": torch.full((32,), torch.nan)}),
             "NaN or infinite values in _bn0.bias",
         ),
+        (
+            lambda given: given.update({"_bn0.running_var": torch.full((32,), -1e-3)}),
+            "negative variances in _bn0.running_var",
+        ),
         (lambda given: given.pop("_conv_stem.weight"), "not those of EfficientNet-Lite"),
         (
             lambda given: given.update({"_bn0.bias": torch.zeros(32, dtype=torch.long)}),

@@ -40,7 +40,7 @@ def read_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
     Raises:
         OSError: If the file cannot be opened.
         ValueError: If it is damaged, would run code, holds something else than named tensors, values that are not
-            finite, or tensors larger than the data in it.
+            finite, negative variances, or tensors larger than the data in it.
 
     Warns:
         UserWarning: If the weights were taken out of a wrapper.
@@ -69,6 +69,9 @@ def read_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
     broken = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise ValueError(f"checkpoint {str(path)!r} holds NaN or infinite values in {listed_names(broken)}")
+    negative = [name for name, value in weights.items() if name.endswith("running_var") and (value < 0).any()]
+    if negative:  # their square roots are NaN
+        raise ValueError(f"checkpoint {str(path)!r} holds negative variances in {listed_names(negative)}")
     return dict(weights)
 
 
