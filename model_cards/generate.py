@@ -22,7 +22,7 @@ def generated_cards() -> dict[str, str]:
     """Return the text of each card by its file name."""
     cards = {
         f"{published.checkpoint.removesuffix('.pth')}.md": model_card(
-            name, SamHQConfig(vision_config=variants()[name].vision_config), published.checkpoint
+            name, SamHQConfig(vision_config=variants()[name]), published.checkpoint
         )
         for name, published in PUBLISHED_MODELS.items()
     }

@@ -50,8 +50,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Load the model, then answer until interrupted."""
+    from sam_hq_numpy.number_limits import check_number
+
     if not 0 <= args.port <= 65535:
         raise ValueError(f"--port must be from 0 to 65535, got {args.port}")
+    check_number("--max-upload-mb", args.max_upload_mb, above=0)
     if args.runtime and not args.static:
         raise ValueError("--runtime is for a page with the model inside: name one with --static DIR")
     for photo in args.photos:

@@ -72,6 +72,11 @@ def test_a_port_in_use_is_said_before_the_model_is_loaded(directory, capsys):
     [
         (["--port", "70000"], "--port must be from 0 to 65535"),
         (["--max-pixels", "0"], "pixels must be at least 1"),
+        (["--max-upload-mb", "inf"], "--max-upload-mb must be finite, got inf"),
+        (["--max-upload-mb", "1e999"], "--max-upload-mb must be finite, got inf"),
+        (["--max-upload-mb", "nan"], "--max-upload-mb must be finite, got nan"),
+        (["--max-upload-mb", "-1"], "--max-upload-mb must be above 0, got -1.0"),
+        (["--max-upload-mb", "0"], "--max-upload-mb must be above 0, got 0.0"),
         (["--sessions", "0"], "most_sessions must be at least 1"),
         (["nowhere.png"], "PHOTO 'nowhere.png' is no image: there is no such file"),
         (["nowhere/*.jpg"], "PHOTO 'nowhere/*.jpg' is no image"),

@@ -1,6 +1,5 @@
 """The demo without HTTP: a model, the limits, and the sessions of all who use it."""
 
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
 from .model_turns import ModelTurns
-from .opened_photo import OpenedPhoto, PhotoLimits, open_photo, resized_nearest, thumbnail_jpeg
+from .opened_photo import PhotoLimits, open_photo, resized_nearest, thumbnail_jpeg
 from .photo_session import PhotoSession
 from .session_steps import css_color
 from .session_store import SessionStore
@@ -36,11 +35,6 @@ class ExamplePhoto:
     name: str
     data: bytes
     thumbnail: bytes
-
-    @classmethod
-    def from_photo(cls, photo: OpenedPhoto) -> "ExamplePhoto":
-        """Make one of an image that was opened, so is known to be readable."""
-        return cls(photo.name, photo.data, thumbnail_jpeg(Image.open(io.BytesIO(photo.shown))))
 
 
 class DemoService:
@@ -122,9 +116,10 @@ class DemoService:
 
     def _example(self, name: str, data: bytes) -> ExamplePhoto:
         try:
-            return ExamplePhoto.from_photo(open_photo(data, name, self.limits)[0])
+            photo, pixels = open_photo(data, name, self.limits)
         except ValueError as error:
             raise ValueError(f"cannot offer {name!r}: {error}") from error
+        return ExamplePhoto(photo.name, data, thumbnail_jpeg(Image.fromarray(pixels)))
 
 
 def found_masks(session: PhotoSession) -> dict[str, Any]:

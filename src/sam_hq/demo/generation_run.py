@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 from sam_hq_numpy.mask_candidates import MaskCandidates
@@ -56,7 +55,7 @@ class GenerationRun:
         hq_token_only: bool = False,
     ) -> None:
         check_whole("points_per_side", points_per_side, at_least=1, at_most=MOST_POINTS_PER_SIDE)
-        options: Mapping[str, Any] = {
+        options: dict[str, Any] = {
             "points_per_crop": points_per_side,
             "points_per_batch": _POINTS_PER_BATCH,
             "pred_iou_thresh": least_score,

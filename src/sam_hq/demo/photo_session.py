@@ -136,7 +136,7 @@ class PhotoSession:
         """
         with self._lock:
             count = len(self._now.step.candidates(self._now.answer))
-            if isinstance(candidate, bool) or not isinstance(candidate, int) or not 0 <= candidate < count:
+            if type(candidate) is not int or not 0 <= candidate < count:
                 raise ValueError(f"there are {count} candidates, got number {candidate!r}")
             self._now.show(replace(self._now.step, chosen=candidate), self._now.answer)
 

@@ -33,7 +33,7 @@ class SessionStore:
         self._most = most_sessions
         self._idle_seconds = idle_seconds
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._sessions: OrderedDict[str, tuple[PhotoSession, float]] = OrderedDict()
         self._ends: OrderedDict[str, str] = OrderedDict()
 
@@ -52,7 +52,7 @@ class SessionStore:
         """
         name = secrets.token_urlsafe(24)
         with self._lock:
-            self._close_idle()
+            self.close_idle()
             while len(self._sessions) >= self._most:
                 self._end_oldest(f"the server holds {self._most} images at once, and others came since")
             self._sessions[name] = (session, self._clock())
@@ -68,7 +68,7 @@ class SessionStore:
             KeyError: If there is none, or no longer.
         """
         with self._lock:
-            self._close_idle()
+            self.close_idle()
             session, _ = self._sessions[name]
             self._sessions[name] = (session, self._clock())
             self._sessions.move_to_end(name)
@@ -95,18 +95,15 @@ class SessionStore:
     def close_idle(self) -> None:
         """Close the sessions that were unused for too long."""
         with self._lock:
-            self._close_idle()
+            oldest_allowed = self._clock() - self._idle_seconds
+            while self._sessions and next(iter(self._sessions.values()))[1] < oldest_allowed:
+                self._end_oldest(f"nobody used the image for {self._idle_seconds / 60:g} minutes")
 
     def close(self) -> None:
         """Close all sessions."""
         with self._lock:
             while self._sessions:
                 self._sessions.popitem()[1][0].close()
-
-    def _close_idle(self) -> None:
-        oldest_allowed = self._clock() - self._idle_seconds
-        while self._sessions and next(iter(self._sessions.values()))[1] < oldest_allowed:
-            self._end_oldest(f"nobody used the image for {self._idle_seconds / 60:g} minutes")
 
     def _end_oldest(self, why: str) -> None:
         name, (session, _) = self._sessions.popitem(last=False)

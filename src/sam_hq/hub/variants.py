@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 
@@ -16,40 +15,17 @@ _VIT_PATCHES = "image_encoder.patch_embed.proj.weight"
 _TINY_VIT_PATCHES = "image_encoder.patch_embed.seq.2.c.weight"
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One of the published backbones.
-
-    Args:
-        vision_config: Its encoder's configuration.
-        patch_embedding: The authors' name of the first weight, by which its kind is known.
-        width: The first dimension of that weight, by which its size is known.
-    """
-
-    vision_config: SamHQVisionConfig | SamHQTinyVitConfig
-    patch_embedding: str
-    width: int
-
-
-def variants() -> dict[str, Variant]:
-    """Return the published backbones by the authors' names for them."""
+def variants() -> dict[str, SamHQVisionConfig | SamHQTinyVitConfig]:
+    """Return the encoders' configurations of the published backbones by the authors' names for them."""
     return {
-        "vit_b": Variant(SamHQVisionConfig(), _VIT_PATCHES, 768),
-        "vit_l": Variant(
-            SamHQVisionConfig(
-                hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, global_attn_indexes=(5, 11, 17, 23)
-            ),
-            _VIT_PATCHES,
-            1024,
+        "vit_b": SamHQVisionConfig(),
+        "vit_l": SamHQVisionConfig(
+            hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, global_attn_indexes=(5, 11, 17, 23)
         ),
-        "vit_h": Variant(
-            SamHQVisionConfig(
-                hidden_size=1280, num_hidden_layers=32, num_attention_heads=16, global_attn_indexes=(7, 15, 23, 31)
-            ),
-            _VIT_PATCHES,
-            1280,
+        "vit_h": SamHQVisionConfig(
+            hidden_size=1280, num_hidden_layers=32, num_attention_heads=16, global_attn_indexes=(7, 15, 23, 31)
         ),
-        "vit_tiny": Variant(SamHQTinyVitConfig(), _TINY_VIT_PATCHES, 64),
+        "vit_tiny": SamHQTinyVitConfig(),
     }
 
 
@@ -68,11 +44,13 @@ def infer_config(weights: Mapping[str, torch.Tensor]) -> tuple[str, SamHQConfig]
     Raises:
         ValueError: If these are not the weights of a SAM encoder.
     """
-    published = variants()
-    for name, variant in published.items():
-        patches = weights.get(variant.patch_embedding)
-        if patches is not None and patches.ndim == 4 and patches.shape[0] == variant.width:
-            return name, SamHQConfig(vision_config=variant.vision_config)
+    for name, vision_config in variants().items():
+        if isinstance(vision_config, SamHQTinyVitConfig):
+            patches, width = weights.get(_TINY_VIT_PATCHES), vision_config.hidden_sizes[0]
+        else:
+            patches, width = weights.get(_VIT_PATCHES), vision_config.hidden_size
+        if patches is not None and patches.ndim == 4 and patches.shape[0] == width:
+            return name, SamHQConfig(vision_config=vision_config)
     if _VIT_PATCHES not in weights:
         raise ValueError(
             f"not a SAM checkpoint: neither {_VIT_PATCHES!r} nor {_TINY_VIT_PATCHES!r} of a known width is there; "

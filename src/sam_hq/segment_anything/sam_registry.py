@@ -30,7 +30,7 @@ def _build(variant: str | None, checkpoint: str | Path | None = None) -> Sam:
     """
     if checkpoint is None:
         warnings.warn("no checkpoint was given: the weights are randomly initialised", stacklevel=2)
-        config = SamHQConfig(vision_config=variants()[variant or "vit_h"].vision_config.to_dict())
+        config = SamHQConfig(vision_config=variants()[variant or "vit_h"].to_dict())
         return Sam(SamHQModel(config), processor_for(config))
     if not Path(checkpoint).is_file() and Path(checkpoint).suffix not in (".pth", ".pt"):
         loaded = SamHQPredictor.from_pretrained(checkpoint, device="cpu")
@@ -53,7 +53,7 @@ def _build(variant: str | None, checkpoint: str | Path | None = None) -> Sam:
 def _check_variant(variant: str | None, config: SamHQConfig, checkpoint: str | Path) -> None:
     if variant is None:
         return
-    wanted, found = variants()[variant].vision_config, config.vision_config
+    wanted, found = variants()[variant], config.vision_config
     if type(wanted) is not type(found) or getattr(wanted, "hidden_size", 0) != getattr(found, "hidden_size", 0):
         raise ValueError(f"{str(checkpoint)!r} holds another backbone than {variant}")
 

@@ -63,7 +63,6 @@ def score_objects(
     processor: Any,
     dataset: Any,
     stability_offset: float = 1.0,
-    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> ScoredObjects:
     """Prompt every object of a dataset with its box, with its central point and with a point anywhere on it.
@@ -73,7 +72,6 @@ def score_objects(
         processor: Its processor.
         dataset: A `sam_hq.evaluation.segmentation_data.MaskedImages`.
         stability_offset: How far the threshold is moved up and down to measure the stability, in logits.
-        seed: Seed of the points.
         progress: Called with the number of photos done and of all.
 
     Raises:
@@ -84,7 +82,7 @@ def score_objects(
         for number in range(len(dataset)):
             image, truths = dataset[number]
             if len(truths):
-                rows += _photo_rows(model, processor, image, truths, number, stability_offset, seed)
+                rows += _photo_rows(model, processor, image, truths, number, stability_offset)
             if progress is not None:
                 progress(number + 1, len(dataset))
     if not rows:
@@ -93,7 +91,7 @@ def score_objects(
 
 
 def _photo_rows(
-    model: SamHQModel, processor: Any, image: np.ndarray, truths: np.ndarray, number: int, offset: float, seed: int
+    model: SamHQModel, processor: Any, image: np.ndarray, truths: np.ndarray, number: int, offset: float
 ) -> list[tuple[int, str, np.ndarray, np.ndarray, np.ndarray]]:
     inputs = processor(image, return_tensors="pt")
     reshaped = [int(side) for side in inputs["reshaped_input_sizes"][0]]
@@ -104,7 +102,7 @@ def _photo_rows(
     scale = np.array([reshaped[1] / image.shape[1], reshaped[0] / image.shape[0]], np.float32)
     rows = []
     for kind in PROMPT_KINDS:
-        rng = np.random.default_rng((seed, number))
+        rng = np.random.default_rng((0, number))  # the same points for every model
         for truth in truths:  # one by one: every candidate's logits at the photo's size
             prompt = _prompt(kind, truth, scale, rng, device)
             outputs = decode_branches(model, embeddings, hq_features, prompt)
