@@ -50,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the job, or this process's share of it, and say what came out."""
-    images = listed_images(args.inputs)
+    images = listed_images(args)
     prompts = read_boxes(args, images)
     state = processes(args.device)
     model, processor, outputs = load(args, state)
@@ -89,8 +89,6 @@ def read_boxes(args: argparse.Namespace, images: Sequence[Path]) -> PromptSet:
     from sam_hq_numpy.number_limits import counted
     from sam_hq_numpy.prompt_files.reading import read_prompts
 
-    if args.batch_size < 1 or args.objects_per_batch < 1:
-        raise ValueError(f"batches must be of at least 1, got {args.batch_size} and {args.objects_per_batch}")
     prompts = read_prompts(args.boxes, images, args.described_by)
     count = sum(map(len, prompts.objects.values()))
     absent = ", ".join(list(prompts.without_image)[:_NAMED])

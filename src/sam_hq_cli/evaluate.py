@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from sam_hq.evaluation import PromptedModel, check_choices, evaluate
     from sam_hq.evaluation.contact_sheet import write_contact_sheet
     from sam_hq_cli.labelled_data import open_images
-    from sam_hq_cli.picture_files import check_picture_suffix
+    from sam_hq_cli.picture_files import check_apart, check_picture_suffix
     from sam_hq_numpy.atomic_writing import check_writable
     from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 
@@ -69,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
         MaskGenerationOptions(points_per_crop=args.points_per_crop)
     except ImportError as error:
         raise ValueError(str(error)) from error
-    for path in (args.output, args.contact_sheet):
+    outputs = [("--output", args.output), ("--contact-sheet", args.contact_sheet)]
+    check_apart([("--data", path) for path in args.data], outputs)
+    for _, path in outputs:
         if path is not None:
             check_writable(path)
     if args.contact_sheet is not None:

@@ -63,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do the job, or this process's share of it, and say what came out."""
     options = generation_options(args)
-    images = listed_images(args.inputs)
+    images = listed_images(args)
     state = processes(args.device)
     model, processor, outputs = load(args, state)
     from sam_hq.generation.generator import SamHQMaskGenerator

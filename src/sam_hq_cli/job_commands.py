@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,18 +67,22 @@ def shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def listed_images(inputs: Sequence[str]) -> list[Path]:
+def listed_images(args: argparse.Namespace) -> list[Path]:
     """The images behind INPUT; what is skipped is said.
 
     Args:
-        inputs: The values of INPUT.
+        args: Of the command.
 
     Raises:
-        ValueError: If one matches nothing.
+        ValueError: If an input matches nothing, or a number of the command is too small.
     """
     from sam_hq_numpy.listing import list_images
+    from sam_hq_numpy.number_limits import check_number
 
-    listing = list_images(inputs)
+    check_number("--tolerance", args.tolerance, at_least=0)
+    for name in ("batch_size", "objects_per_batch"):
+        check_number(f"--{name.replace('_', '-')}", getattr(args, name, 1), at_least=1)
+    listing = list_images(args.inputs)
     for warning in listing.warnings():
         print(f"sam-hq: {warning}", file=sys.stderr)
     return listing.images
@@ -149,7 +153,7 @@ def run_job(args: argparse.Namespace, state: Any, make: Callable[[], ImageJob]) 
     if state.is_main_process:
         state.wait_for_everyone()
     try:
-        index = (first - 1) * state.num_processes + state.process_index
+        index = first - 1 + count * state.process_index  # its shares together are the shard
         bar = not args.quiet and state.is_local_main_process
         job.run(index, count * state.num_processes, progress=bar)
         # The first process may only put everything together when all have written their share,

@@ -1,7 +1,8 @@
-"""Pictures that a command writes."""
+"""Files that a command writes: whether they can be meant, and overlays."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,24 @@ def check_picture_suffix(option: str, path: str) -> None:
     known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE}
     if Path(path).suffix.lower() not in known:
         raise ValueError(f"{option} {path!r} must end in a picture's suffix, such as .png or .jpg")
+
+
+def check_apart(read: Iterable[tuple[str, str]], written: Iterable[tuple[str, str | Path | None]]) -> None:
+    """Refuse a file that would overwrite what the command reads, or another that it writes.
+
+    Args:
+        read: Option and path of what is there.
+        written: The same of what will be; None where nothing is.
+
+    Raises:
+        ValueError: If two are one file.
+    """
+    places = {Path(path).resolve(): option for option, path in read if not path.startswith("data:")}
+    for option, path in written:
+        if path is not None and (place := Path(path).resolve()) in places:
+            raise ValueError(f"{places[place]} and {option} are both {str(path)!r}, and one would overwrite the other")
+        if path is not None:
+            places[place] = option
 
 
 def write_overlay(path: Path, pixels: np.ndarray, masks: np.ndarray, prompts: Prompts) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from sam_hq_cli.console import report
 from sam_hq_cli.input_ranges import add_input_range, input_range
 from sam_hq_cli.mask_files import MASK_FORMATS, coco_dataset, found_objects, mask_format, write_masks
 from sam_hq_cli.model_loading import is_exported
-from sam_hq_cli.picture_files import check_picture_suffix, write_overlay
+from sam_hq_cli.picture_files import check_apart, check_picture_suffix, write_overlay
 from sam_hq_cli.prompt_arguments import objects_from
 
 if TYPE_CHECKING:
@@ -92,8 +91,16 @@ def run(args: argparse.Namespace) -> None:
     prompts = objects_from(args.box, args.point, args.negative_point)
     stretched = input_range(args.input_range)
     if len(args.images) == 1:
-        _check_apart({"IMAGE": args.images[0], "--output": args.output, "--masks": args.masks})
+        check_apart([("IMAGE", args.images[0])], [("--output", args.output), ("--masks", args.masks)])
     places = planned(args, sources(args.images))
+    check_apart(
+        [("IMAGE", source) for source, *_ in places],
+        [
+            (f"{option} of {source!r}", path)
+            for source, *paths in places
+            for option, path in zip(("--output", "--masks"), paths, strict=True)
+        ],
+    )
     exported = args.model is not None and is_exported(args.model)
 
     from sam_hq_numpy.photo_files import decoded_rgb
@@ -156,7 +163,7 @@ def planned(args: argparse.Namespace, images: Sequence[str]) -> list[tuple[str, 
         images: From `sources`.
 
     Raises:
-        ValueError: If a file cannot hold what it shall, or one would overwrite another.
+        ValueError: If a file cannot hold what it shall.
     """
     output, masks = args.output, args.masks
     if len(images) == 1:
@@ -168,7 +175,7 @@ def planned(args: argparse.Namespace, images: Sequence[str]) -> list[tuple[str, 
             mask_format(masks, args.masks_format)
         return [(images[0], None if output is None else Path(output), None if masks is None else Path(masks))]
     for option, folder in (("--output", output), ("--masks", masks)):
-        if folder is not None and (Path(folder).suffix or Path(folder).is_file()):
+        if folder is not None and not Path(folder).is_dir() and (Path(folder).suffix or Path(folder).exists()):
             raise ValueError(f"{option} {folder!r} must be a folder, there are {len(images)} images")
     suffix = next((end for end, kinds in MASK_FORMATS.items() if (args.masks_format or "label-map") in kinds), ".png")
     write_overlays = output is not None or (masks is None and not args.json)
@@ -178,10 +185,6 @@ def planned(args: argparse.Namespace, images: Sequence[str]) -> list[tuple[str, 
         stem = name.split(".segmented")[0]
         overlay_path = Path(output or ".") / name if write_overlays else None
         plan.append((image, overlay_path, None if masks is None else Path(masks) / f"{stem}{suffix}"))
-    for place in (1, 2):
-        paths = [str(each[place]) for each in plan if each[place] is not None]
-        if len(set(paths)) < len(paths):
-            raise ValueError("several images have one name, so one would overwrite the other: segment them apart")
     return plan
 
 
@@ -235,10 +238,3 @@ def _default_overlay(source: str) -> str:
 
     stem = Path(_name(source)).stem.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
     return f"{stem}{SEGMENTED}.jpg"
-
-
-def _check_apart(names: dict[str, str | None]) -> None:
-    places = {option: Path(name).absolute() for option, name in names.items() if name is not None}
-    for first, second in itertools.combinations(places, 2):
-        if places[first] == places[second]:
-            raise ValueError(f"{first} and {second} are both {names[second]!r}, and one would overwrite the other")

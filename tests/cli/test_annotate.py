@@ -29,6 +29,9 @@ def test_a_csv_to_masks_in_shards_and_again(directory, photos, tmp_path, capsys)
     assert main([*words, "--on-bad", "raise"]) == 2
     assert "boxes.csv, line 4: a box without area" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    for option in ("--batch-size", "--objects-per-batch"):
+        assert main([*words, option, "0"]) == 2
+        assert f"{option} must be at least 1, got 0" in capsys.readouterr().err
     for shard in ("1/2", "2/2"):
         assert main([*words, "--shard", shard]) == 0
     printed = capsys.readouterr()

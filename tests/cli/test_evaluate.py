@@ -74,6 +74,8 @@ def test_former_names_of_options_work_with_a_warning(folder, capsys):
         (["--contact-sheet", "cases.xyz"], "--contact-sheet 'cases.xyz' must end in a picture's suffix"),
         (["--output", "."], "it is a directory"),
         (["--images", "photos"], "'photos' is for a COCO file"),
+        (["--output", "a.png", "--contact-sheet", "./a.png"], "--output and --contact-sheet are both"),
+        (["--data", "in.json", "--output", "./in.json"], "--data and --output are both './in.json'"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_the_model_is_loaded(folder, capsys, monkeypatch, arguments, message):

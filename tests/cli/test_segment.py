@@ -99,12 +99,37 @@ def test_several_images_patterns_standard_input_and_json(directory, tmp_path, mo
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["file_name"] for line in lines] == ["kitten.jpg", "stdin"]
     assert all(len(line["objects"]) == 2 and "predicted_iou" in line["objects"][0] for line in lines)
+    (tmp_path / "run.1").mkdir()  # a folder whatever its name ends in
+    assert main(["segment", "k*a*.jpg", "kitten.jpg", *words, "--output", "run.1"]) == 0
+    assert sorted(os.listdir(tmp_path / "run.1")) == ["kitten.segmented.jpg", "koala.segmented.jpg"]
     kinds = (("coco-polygons", "json"), ("labelme", "json"), ("geojson", "geojson"), ("yolo", "txt"), ("cutout", "png"))
     for kind, suffix in kinds:
         assert main(["segment", "*.jpg", *words, "--masks", kind, "--masks-format", kind]) == 0
         assert sorted(os.listdir(tmp_path / kind)) == [f"kitten.{suffix}", f"koala.{suffix}"]
     assert main(["segment", "*.jpg", *words, "--output", "one.png"]) == 2
     assert "--output 'one.png' must be a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["*.png", "--masks", "."],  # each over its own image
+        ["a*.png", "--masks", "./a.png"],
+        ["a.png", "b.png", "--masks", "folder/.."],
+        ["a*.png", "--output", "b.png", "--masks", "b.png"],
+        ["a.png", "folder/a.png", "--masks", "out"],  # both over one
+    ],
+)
+def test_no_image_is_overwritten_whatever_it_is_called(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("a.png", "b.png", "folder/a.png"):
+        Image.open(PHOTO).save(tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    monkeypatch.setattr("sam_hq_cli.model_loading.load_model", None)
+    assert main(["segment", *words, "--box", "20", "30", "100", "120"]) == 2
+    assert "one would overwrite the other" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
 def test_what_cannot_be_is_refused_before_torch_is_loaded(tmp_path):
@@ -189,6 +214,10 @@ BAD = {
         "--output and --masks are both",
     ),
     "over the photo": (["segment", "a.png", "--output", "a.png"], "IMAGE and --output are both 'a.png'"),
+    "over the photo by another name": (
+        ["segment", "a.png", "--masks", "folder.png/../a.png"],
+        "IMAGE and --masks are both",
+    ),
     "unwritable": (["segment", str(PHOTO), "--output", "text.png/below.png"], "is not a directory"),
     "overlay is a directory": (["segment", str(PHOTO), "--output", "folder.png"], "folder.png.*is a directory"),
     "no such checkpoint": (["convert", "absent.pth", "out"], "absent.pth"),

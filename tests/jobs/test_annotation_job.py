@@ -4,10 +4,12 @@ import json
 import os
 import random
 import time
+import warnings
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -19,6 +21,7 @@ from sam_hq.jobs.annotation_job import AnnotationJob
 from sam_hq.jobs.journal import JobJournal
 from sam_hq.jobs.outputs import JobOutputs
 from sam_hq.predictor import SamHQPredictor
+from sam_hq_numpy.prompt_files.prompts import ObjectPrompt, PromptSet
 from sam_hq_numpy.prompt_files.reading import read_prompts
 
 NAMES = ("kitten.jpg", "koala.jpg", "panda.jpg", "moose.jpg", "crab.jpg", "lemur.png", "liberty.png", "kingfisher.png")
@@ -106,6 +109,58 @@ def test_two_hundred_boxes_in_every_format_give_the_same_masks(predictor, images
     assert all(each["predicted_iou"] >= 0 or each["predicted_iou"] < 0 for each in coco.anns.values())
 
 
+def segment_rectangles(predictor, folder, spec, categories, **options):
+    """A job on objects given as (category, box) by image."""
+    prompts = PromptSet(categories=categories)
+    for image, objects in spec.items():
+        for number, (category, box) in enumerate(objects):
+            prompts.add(image, ObjectPrompt(f"object {number}", category, box))
+    job = AnnotationJob(predictor, [*spec, *spec], prompts, folder, **options)
+    job.run(progress=False)
+    return job.finish()
+
+
+@pytest.mark.parametrize("height", [1, 3])
+def test_images_of_one_or_three_rows_are_read_as_the_processor_reads_their_files(predictor, tmp_path, height):
+    image = tmp_path / "strip.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (height, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(image)
+    box = (10.0, 0.0, 50.0, float(height))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a box outside an image that is 90 pixels high
+        segment_rectangles(predictor, tmp_path / "job", {image: [(1, box)]}, {1: "object"})
+    coco = COCO(str(tmp_path / "job" / "annotations.json"))
+    wanted = predictor.predict(predictor.embed(image), boxes=list(box)).masks[0, 0].numpy()
+    assert (coco.annToMask(coco.anns[1]).astype(bool) == wanted).mean() > 0.99
+
+
+def test_objects_that_are_gone_leave_no_masks_and_images_given_twice_count_once(predictor, images, tmp_path):
+    box, outputs = (5.0, 5.0, 40.0, 40.0), JobOutputs(("objects",))
+    for count in (3, 1, 2):
+        spec = {images[0]: [(1, box)] * count, images[1]: [(1, box)]}
+        summary = segment_rectangles(predictor, tmp_path, spec, {1: "object"}, outputs=outputs)
+        assert (summary.done, len(COCO(str(tmp_path / "annotations.json")).imgs)) == (2, 2)
+        named = [each["mask_file"] for each in COCO(str(tmp_path / "annotations.json")).anns.values()]
+        assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("objects/*/*")) == sorted(named)
+        assert len(named) == count + 1
+
+
+def test_new_categories_leave_yolos_numbers_of_earlier_images_as_they_were(predictor, images, tmp_path):
+    box, outputs = (5.0, 5.0, 80.0, 80.0), JobOutputs(("yolo",))
+    names = {1: "cat", 2: "dog", 7: "owl"}
+    kinds = {images[0]: [7, 2], images[1]: [1], images[2]: [2, 7, 1]}
+    for wanted in (images[:1], images[1:3]):
+        spec = {image: [(category, box) for category in kinds[image]] for image in wanted}
+        categories = {category: names[category] for image in wanted for category in kinds[image]}
+        segment_rectangles(Slow(), tmp_path, spec, categories, outputs=outputs)
+    known = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())["names"]
+    assert known == {0: "dog", 1: "owl", 2: "cat"}
+    for image, categories in kinds.items():
+        (label,) = (tmp_path / "yolo" / "labels").glob(f"{image.stem}-*")
+        found = [known[int(line.split()[0])] for line in label.read_text().splitlines()]
+        assert found == [names[category] for category in categories]
+
+
 def test_bad_boxes_are_named_and_images_without_boxes_are_fine(predictor, images, tmp_path):
     rows = [
         (images[0].name, 1, 2, 30, 40),
@@ -161,7 +216,7 @@ class Slow(SamHQPredictor):
     def __init__(self):
         pass
 
-    def embed(self, images, batch_size=1, **options):
+    def embed(self, images, batch_size, **options):
         time.sleep(0.02)
         return [type("Embeddings", (), {"original_size": each.shape[:2]})() for each in images]
 

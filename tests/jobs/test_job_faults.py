@@ -1,10 +1,12 @@
 """What happens to jobs in use: files that change, vanish or cannot be read, odd names, other processes, kills."""
 
+import argparse
 import json
 import os
 import random
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from test_generation_job import BrightPixels, check_coco, photos  # noqa: F401
 
 from killable_processes import killable
 from sam_hq.jobs.generation_job import GenerationJob, JobOutputs
+from sam_hq_cli.job_commands import run_job
 from sam_hq_numpy.listing import image_key, list_images
 
 
@@ -214,3 +217,36 @@ def test_shards_are_jobs_of_their_own_on_one_folder(photos, tmp_path):  # noqa: 
         job.run(index, 3, progress=False)
         assert job.finish(index, 3).missing == 0
     check_coco(tmp_path / "job", photos)
+
+
+@pytest.mark.parametrize(
+    ("index", "count", "kind"), [(1, 1, ValueError), (-1, 2, ValueError), (0, 0, ValueError), (0, "2", TypeError)]
+)
+def test_a_share_that_there_is_not_is_refused(photos, tmp_path, index, count, kind):  # noqa: F811
+    job = GenerationJob(BrightPixels(), photos, tmp_path / "job")
+    for do in (job.run, job.finish):
+        with pytest.raises(kind, match="process_"):
+            do(index, count)
+    assert not list((tmp_path / "job" / "records").iterdir())
+
+
+def test_a_batch_of_nothing_is_refused_before_there_is_a_folder(photos, tmp_path):  # noqa: F811
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        GenerationJob(BrightPixels(), photos, tmp_path / "job", batch_size=0)
+    assert not (tmp_path / "job").exists()
+
+
+def test_processes_of_one_command_do_its_shard_and_report_it(photos, tmp_path, capsys):  # noqa: F811
+    photos[4].write_bytes(b"no image")
+    statuses = []
+    for shard in (1, 2, 3):
+        for index in (1, 0):  # the first process reports, when the others are done
+            state = SimpleNamespace(
+                num_processes=2, process_index=index, is_main_process=index == 0, is_local_main_process=index == 0,
+                wait_for_everyone=lambda: None,
+            )  # fmt: skip
+            args = argparse.Namespace(shard=(shard, 3), quiet=True, output=tmp_path / "job")
+            statuses.append(run_job(args, state, lambda: GenerationJob(BrightPixels(), photos, tmp_path / "job")))
+        assert len(list((tmp_path / "job" / "records").iterdir())) == [4, 7, 11][shard - 1]
+    assert statuses == [0, 0, 0, 1, 0, 0]  # the second shard has the damaged one
+    assert capsys.readouterr().err.count("skipped") == 1

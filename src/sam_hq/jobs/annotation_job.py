@@ -14,6 +14,7 @@ from sam_hq_numpy.mask_rle import RunLengthMask
 from sam_hq_numpy.number_limits import check_whole, counted
 from sam_hq_numpy.prompt_files.prompts import ObjectPrompt, PromptSet
 
+from ..images.large_photos import options_of_parts
 from ..predictor import SamHQPredictor
 from .image_job import ImageJob, JobSummary, OpenedImage
 from .outputs import JobOutputs
@@ -96,8 +97,7 @@ class AnnotationJob(ImageJob[Annotated]):
             ]
             pairs = zip(batch, sorted_out, strict=True)
             wanted = [opened.photo.pixels() for opened, (usable, _) in pairs if usable]
-            limit = max((each.shape[0] * each.shape[1] for each in wanted), default=0)  # they were opened already
-            embedded = iter(self.predictor.embed(wanted, self.batch_size, max_pixels=limit) if wanted else [])
+            embedded = iter(self.predictor.embed(wanted, self.batch_size, **options_of_parts(wanted)) if wanted else [])
             for usable, bad in sorted_out:
                 segmented: tuple[list, list] = [], []
                 if usable:

@@ -10,8 +10,9 @@ from typing import Any
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.listing import image_key
 from sam_hq_numpy.mask_candidates import MaskCandidates
+from sam_hq_numpy.number_limits import check_whole
 
-from ..generation.generator import SamHQMaskGenerator
+from ..generation.generator import MOST_CROPS_AT_ONCE, SamHQMaskGenerator
 from ..images.large_photos import PhotoRegions
 from ..photo_embeddings import PhotoEmbeddings
 from .image_job import ImageJob, OpenedImage
@@ -52,6 +53,7 @@ class GenerationJob(ImageJob[_Found]):
         outputs: JobOutputs | None = None,
         batch_size: int = 1,
     ) -> None:
+        check_whole("batch_size", batch_size, at_least=1, at_most=MOST_CROPS_AT_ONCE)
         outputs = outputs or JobOutputs()
         if outputs.embeddings is not None and generator.options.tile_size is not None:
             raise ValueError("embeddings are those of whole images, which tile_size never makes: leave one out")

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from sam_hq_numpy.formats.objects import ImageObject
 from sam_hq_numpy.listing import content_digest, image_key
+from sam_hq_numpy.number_limits import check_whole
 from sam_hq_numpy.value_ranges import InputRange
 
 from ..images.large_photos import PhotoRegions
@@ -92,7 +93,7 @@ class ImageJob(ABC, Generic[Found]):
         categories: Mapping[int, str],
         max_pixels: int | None = None,
     ) -> None:
-        self.images = list(images)
+        self.images = list({image_key(image): image for image in images}.values())
         self.outputs = outputs
         self.max_pixels = max_pixels
         self.input_range: InputRange = None
@@ -130,7 +131,7 @@ class ImageJob(ABC, Generic[Found]):
             process_count: How many shares there are.
             progress: Whether to show a progress bar with images per second and the time left.
         """
-        share = self.images[process_index::process_count]
+        share = self._share(process_index, process_count)
         with tqdm(total=len(share), unit="image", disable=not progress, smoothing=0.1) as bar:
             while share:
                 share = self._pass(share, bar)
@@ -144,12 +145,17 @@ class ImageJob(ABC, Generic[Found]):
             process_index: The share whose failures are wanted.
             process_count: How many shares there are.
         """
+        share = self._share(process_index, process_count)
         self.journal.clean()  # of processes that were killed after this one began
         done, earlier = self.journal.write_coco(self.images, self.image_ids)
-        share = self.images[process_index::process_count]
         failures = self.journal.failures(share)
         missing = sum(not self.journal.is_recorded(image) and image not in failures for image in share)
         return JobSummary(done, earlier, missing, failures, self.journal.discarded)
+
+    def _share(self, process_index: int, process_count: int) -> list[Path]:
+        check_whole("process_count", process_count, at_least=1)
+        check_whole("process_index", process_index, at_least=0, at_most=process_count - 1)
+        return self.images[process_index::process_count]
 
     def _pass(self, images: Sequence[Path], bar: Any) -> list[Path]:
         """Work on what is not claimed by others; returns the rest."""

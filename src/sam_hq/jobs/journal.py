@@ -45,7 +45,7 @@ class JobJournal:
 
         Args:
             settings: All that changes the results but the images, prompts and weights, as JSON can hold it.
-            categories: Names by id; those of earlier runs are kept.
+            categories: Names by id; those of earlier runs stay before them, in their order.
             model: Digest of the weights; records of other weights are removed and count in `discarded`.
 
         Raises:
@@ -64,7 +64,11 @@ class JobJournal:
                 folder.mkdir(exist_ok=True)
             self._clean()
             named = {int(number): name for number, name in (before or {}).get("categories", {}).items()}
-            self._about = {"settings": settings, "model": model, "categories": {**named, **categories}}
+            self._about = {
+                "settings": settings,
+                "model": model,
+                "categories": {**named, **dict(sorted(categories.items()))},
+            }
             self._write_about()
 
     def state(self, image: Path, made_from: Mapping[str, str]) -> bool:

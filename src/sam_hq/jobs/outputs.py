@@ -84,6 +84,7 @@ class JobOutputs:
         annotations = [coco.annotation(found, tolerance) for found in objects]
         files = self._pictures(folder, key, photo, objects)
         if "objects" in self.formats:
+            shutil.rmtree(folder / "objects" / key, ignore_errors=True)  # of an earlier run, which may have found more
             for number, found in enumerate(objects, start=1):
                 name = f"objects/{key}/{number:04}.png"
                 _save(pictures.binary(found.mask), folder / name)
@@ -124,8 +125,9 @@ class JobOutputs:
         objects: Sequence[ImageObject],
         categories: Mapping[int, str],
     ) -> None:
-        if not (folder / "data.yaml").exists():
-            write_text(folder / "data.yaml", yolo.data_yaml(categories), keep_leftovers=True)
+        about, names = folder / "data.yaml", yolo.data_yaml(categories)
+        if not about.exists() or names.partition("names:")[2] not in about.read_text(encoding="utf-8"):
+            write_text(about, names, keep_leftovers=True)
         lines = yolo.label_lines(objects, size, yolo.class_numbers(categories), self.tolerance)
         write_text(folder / "labels" / f"{key}.txt", lines, keep_leftovers=True)
         link = folder / "images" / f"{key}{image.suffix}"

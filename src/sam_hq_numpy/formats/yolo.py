@@ -42,12 +42,12 @@ def label_lines(
 
 
 def class_numbers(categories: Mapping[int, str]) -> dict[int, int]:
-    """YOLO's class numbers, from 0 without a gap, of categories in the order of their ids.
+    """YOLO's class numbers, from 0 without a gap, of categories in their order.
 
     Args:
         categories: Names by id.
     """
-    return {category: number for number, category in enumerate(sorted(categories))}
+    return {category: number for number, category in enumerate(categories)}
 
 
 def data_yaml(categories: Mapping[int, str], images: str = "images") -> str:
