@@ -141,7 +141,7 @@ def _named(masks: Iterable[RunLengthMask], names: Sequence[str], facts: Iterable
 
 
 def _categories(rows: _Rows) -> dict[int, str]:
-    return {row.category_id: row.category for row in rows}
+    return dict(sorted((row.category_id, row.category) for row in rows))
 
 
 def _json(value: dict[str, Any]) -> bytes:
