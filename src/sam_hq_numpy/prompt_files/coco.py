@@ -29,6 +29,7 @@ def from_dataset(content: Mapping[str, Any], images: Sequence[Path]) -> PromptSe
         name = f"annotation {annotation.get('id', place)}"
         if _is_usable(found, annotation, name):
             _add(found, find(annotation["image_id"]), annotation, name)
+    found.name_categories()
     return found
 
 
@@ -71,6 +72,7 @@ def from_detections(
                 continue
         _add(found, image, result, name)
     found.image_ids.update(_unambiguous(ids))
+    found.name_categories()
     return found
 
 
@@ -162,12 +164,13 @@ def _add(found: PromptSet, image: Path | None, record: Mapping[str, Any], name: 
         facts = {"source_id": record["id"]} if isinstance(record.get("id"), int | str) else {}
         if record.get("score") is not None:
             facts["score"] = finite_score(record["score"])
-        category = whole_number(record.get("category_id", 1))
+        if (category := record.get("category_id")) is None and len(found.categories) > 1:
+            raise ValueError("no category_id, and there are several categories")
+        category = next(iter(found.categories), 1) if category is None else whole_number(category)
         box = corners(record.get("bbox"), as_size=True)
     except ValueError as error:
         found.bad.append((name, str(error)))
         return
-    found.categories.setdefault(category, str(category))
     found.add(image, ObjectPrompt(name, category, box, facts=facts))
 
 

@@ -40,7 +40,7 @@ def from_documents(documents: Sequence[tuple[Path, Mapping[str, Any]]], images: 
     for file, content in documents:
         if file not in shapes:
             continue
-        image = names.find(str(content.get("imagePath") or "")) or names.find_stem(file.stem)
+        image = names.find(str(content.get("imagePath") or ""), file.parent) or names.find_stem(file)
         if image is None:
             found.miss(str(content.get("imagePath") or file.name))
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -101,6 +102,11 @@ class PromptSet:
     without_image: dict[str, int] = field(default_factory=dict)
     sizes: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
+    def name_categories(self) -> None:
+        """Name categories that objects have and the file does not name by their ids."""
+        for category in sorted({each.category_id for listed in self.objects.values() for each in listed}):
+            self.categories.setdefault(category, str(category))
+
     def add(self, image: Path, found: ObjectPrompt) -> None:
         """Add an object to an image."""
         self.objects.setdefault(image, []).append(replace(found, listed_size=self.sizes.get(image)))
@@ -127,37 +133,52 @@ class ImageNames:
     def __init__(self, images: Sequence[Path]) -> None:
         self._by_name: dict[str, list[Path]] = {}
         self._by_stem: dict[str, list[Path]] = {}
+        self._meant: dict[Path, tuple[str, Sequence[str]]] = {}
         for image in images:
             self._by_name.setdefault(_composed(image.name), []).append(image)
             self._by_stem.setdefault(_composed(image.stem), []).append(image)
 
-    def find(self, name: str) -> Path | None:
+    def find(self, name: str, folder: Path = Path()) -> Path | None:
         """The image of a file name with its suffix, with or without folders before it.
 
         Args:
             name: Such as `a.jpg` or `images/train/a.jpg`; the suffix may be missing.
+            folder: Where it starts from, if that is known.
 
         Raises:
-            ValueError: If it may be one of several images.
+            ValueError: If it may be one of several images, or another name meant the same image.
         """
         parts = (PureWindowsPath(name) if "\\" in name and "/" not in name else PurePosixPath(name)).parts
         if not parts:
             return None
         last = _composed(parts[-1])
         candidates = self._by_name.get(last) or self._by_stem.get(last) or []
-        return _chosen(name, parts[:-1], candidates)
+        return self._chosen(str(folder / name), (*folder.parts, *parts[:-1]), candidates)
 
-    def find_stem(self, name: str) -> Path | None:
+    def find_stem(self, file: Path) -> Path | None:
         """The image of a label file, whose name is the image's up to the suffix.
 
         Args:
-            name: Path of the label file without its suffix.
+            file: The label file.
 
         Raises:
-            ValueError: If it may be one of several images.
+            ValueError: If it may be one of several images, or another name meant the same image.
         """
-        parts = PurePosixPath(name).parts
-        return _chosen(name, parts[:-1], self._by_stem.get(_composed(parts[-1]), [])) if parts else None
+        return self._chosen(str(file), file.parent.parts, self._by_stem.get(_composed(file.stem), []))
+
+    def _chosen(self, name: str, folders: Sequence[str], candidates: list[Path]) -> Path | None:
+        """The candidate whose folders agree with those of the name the furthest."""
+        if not candidates:
+            return None
+        image, *others = sorted(candidates, key=lambda image: -_agreement(folders, image.parent.parts))
+        if others and _agreement(folders, image.parent.parts) == _agreement(folders, others[0].parent.parts):
+            raise ValueError(f"{name!r} may be {str(image)!r} or {str(others[0])!r}: give the images' folders in it")
+        before, folders_before = self._meant.setdefault(image, (name, folders))
+        if _agreement(folders, folders_before) < min(len(folders), len(folders_before)):
+            raise ValueError(
+                f"{before!r} and {name!r} would both be {str(image)!r}: leave out what is not of these images"
+            )
+        return image
 
 
 def _composed(name: str) -> str:
@@ -165,19 +186,10 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _chosen(name: str, folders: Sequence[str], candidates: list[Path]) -> Path | None:
-    """The candidate whose folders agree with those of the name the furthest."""
-    if len(candidates) <= 1:
-        return candidates[0] if candidates else None
-
-    def agreement(image: Path) -> int:
-        pairs = zip(reversed(folders), reversed(image.parent.parts), strict=False)
-        return next((depth for depth, (wanted, there) in enumerate(pairs) if wanted != there), len(folders))
-
-    ranked = sorted(candidates, key=agreement, reverse=True)
-    if agreement(ranked[0]) == agreement(ranked[1]):
-        raise ValueError(f"{name!r} may be {str(ranked[0])!r} or {str(ranked[1])!r}: give the images' folders in it")
-    return ranked[0]
+def _agreement(folders: Sequence[str], others: Sequence[str]) -> int:
+    """How many folders, from the last on, are the same."""
+    same = (_composed(one) == _composed(other) for one, other in zip(reversed(folders), reversed(others), strict=False))
+    return sum(itertools.takewhile(bool, same))
 
 
 def number(value: Any) -> float:

@@ -46,9 +46,9 @@ def read_prompts(source: str | Path, images: Sequence[Path], described_by: str |
             return _from_folder(source, images)
         if suffix in (".yaml", ".yml"):
             labels = source.parent / "labels"
-            return _from_labels(labels if labels.is_dir() else source.parent, source, images)
+            return from_labels(_label_files(labels if labels.is_dir() else source.parent), source, images)
         if suffix == ".txt":
-            return from_labels([source], source.parent, _names_file(source.parent), images)
+            return from_labels([source], _names_file(source.parent), images)
         if suffix in (".csv", ".tsv"):
             return from_rows(_csv_rows(source), images)
     except UnicodeDecodeError as error:
@@ -59,8 +59,8 @@ def read_prompts(source: str | Path, images: Sequence[Path], described_by: str |
 def _from_folder(folder: Path, images: Sequence[Path]) -> PromptSet:
     names_file = _names_file(folder)
     labels = folder / "labels" if (folder / "labels").is_dir() else folder
-    if names_file is not None or any(labels.rglob("*.txt")):
-        return _from_labels(labels, names_file or _names_file(folder.parent), images)
+    if (files := _label_files(labels)) or names_file is not None:
+        return from_labels(files, names_file or _names_file(folder.parent), images)
     documents = [(path, _content(path)) for path in sorted(folder.rglob("*.json"))]
     if documents and all(isinstance(content, dict) and "shapes" in content for _, content in documents):
         return from_documents(documents, images)
@@ -72,10 +72,10 @@ def _from_folder(folder: Path, images: Sequence[Path]) -> PromptSet:
     raise ValueError(f"the folder {str(folder)!r} holds none of what is understood: {UNDERSTOOD}")
 
 
-def _from_labels(folder: Path, names_file: Path | None, images: Sequence[Path]) -> PromptSet:
-    ignored = ("classes.txt", "requirements.txt", "readme.txt")
-    files = sorted(path for path in folder.rglob("*.txt") if path.name.lower() not in ignored)
-    return from_labels(files, folder, names_file, images)
+def _label_files(folder: Path) -> list[Path]:
+    """YOLO's in a folder; lists of names, LabelMe's too, are none."""
+    ignored = ("classes.txt", "labels.txt", "requirements.txt", "readme.txt")
+    return sorted(path for path in folder.rglob("*.txt") if path.name.lower() not in ignored)
 
 
 def _names_file(folder: Path) -> Path | None:
@@ -130,7 +130,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any], str]]:
         rows = csv.DictReader(file, delimiter=delimiter)
         try:
             check_columns(rows.fieldnames or ())
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             raise ValueError(f"{str(path)!r}: {error}") from error
         try:
             for row in rows:

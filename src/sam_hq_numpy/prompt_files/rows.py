@@ -198,7 +198,7 @@ def _parsed(value: Any) -> Any:
         return value
     try:
         return json.loads(value.replace("'", '"'))
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"a box of {value[:60]!r}, not of four numbers") from error
 
 

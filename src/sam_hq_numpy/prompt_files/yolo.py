@@ -12,12 +12,11 @@ from .prompts import ImageNames, ObjectPrompt, PromptSet, finite_score, number, 
 _OVERHANG = 0.01
 
 
-def from_labels(files: Sequence[Path], folder: Path, names_file: Path | None, images: Sequence[Path]) -> PromptSet:
+def from_labels(files: Sequence[Path], names_file: Path | None, images: Sequence[Path]) -> PromptSet:
     """The boxes of label files; polygons count as their bounding boxes.
 
     Args:
         files: The label files.
-        folder: The folder they are in, which distinguishes images of one name.
         names_file: The `data.yaml` with the names of the classes, or None.
         images: The images of the job.
 
@@ -29,7 +28,7 @@ def from_labels(files: Sequence[Path], folder: Path, names_file: Path | None, im
         found.categories = class_names(names_file)
     for file in files:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
-        image = names.find_stem(file.relative_to(folder).with_suffix("").as_posix())
+        image = names.find_stem(file)
         if image is None:
             found.miss(file.name)
             continue
@@ -42,8 +41,7 @@ def from_labels(files: Sequence[Path], folder: Path, names_file: Path | None, im
                 found.add(image, _prompt(line.split(), name))
             except ValueError as error:
                 found.bad.append((name, str(error)))
-    for category in sorted({each.category_id for listed in found.objects.values() for each in listed}):
-        found.categories.setdefault(category, str(category))
+    found.name_categories()
     return found
 
 
@@ -60,7 +58,7 @@ def class_names(file: Path) -> dict[int, str]:
 
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # of a date that there is not, too
         raise ValueError(f"{str(file)!r} is not YAML: {error}") from error
     if isinstance(content, dict) and "kpt_shape" in content:
         raise ValueError(f"{str(file)!r} has a 'kpt_shape': labels with keypoints are not read")
@@ -69,7 +67,10 @@ def class_names(file: Path) -> dict[int, str]:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise ValueError(f"{str(file)!r} has no 'names' of classes")
-    return {whole_number(key): str(name) for key, name in names.items()}
+    try:
+        return {whole_number(key): str(name) for key, name in names.items()}
+    except ValueError as error:
+        raise ValueError(f"the 'names' of {str(file)!r} must have the numbers of classes as keys: {error}") from error
 
 
 def _prompt(words: Sequence[str], name: str) -> ObjectPrompt:

@@ -1,6 +1,7 @@
 """The same boxes in every format, and what is wrong with files that cannot be read."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,11 +211,111 @@ def test_which_image_a_name_means(tmp_path):
     assert names.find("b/x.jpg") == paths[1]
     assert names.find("C:\\data\\a\\x.jpg") == paths[0]
     assert names.find("elsewhere/y.png") == paths[2]
-    assert names.find_stem("a/y") == paths[2]
+    assert ImageNames(paths).find_stem(Path("a/y.txt")) == paths[2]
     assert names.find("x.y") == paths[3]
     assert names.find("z.jpg") is names.find("") is None
     with pytest.raises(ValueError, match="may be"):
         names.find("x.jpg")
+
+
+def document(box=(1, 1, 30, 40), path="x.png"):
+    return json.dumps({"imagePath": path, "shapes": [{"points": [box[:2], box[2:]], "shape_type": "rectangle"}]})
+
+
+def coco_of(names, annotations=None, **more):
+    found = [{"id": i, "image_id": i, "bbox": [1, 1, 30, 40], "category_id": 1} for i in range(len(names))]
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names)]
+    return json.dumps({"images": images, "annotations": found if annotations is None else annotations, **more})
+
+
+FOLDERS = {
+    "coco": {"coco.json": coco_of(["train/x.png", "valid/x.png"])},
+    "yolo": {"labels/train/x.txt": "0 .5 .5 .2 .2", "labels/valid/x.txt": "0 .4 .4 .2 .2"},
+    "labelme": {"train/x.json": document(), "valid/x.json": document()},
+    "csv": {"boxes.csv": "image,x0,y0,x1,y1\ntrain/x.png,1,1,30,40\nvalid\\x.png,1,2,30,40\n"},
+}
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_two_images_of_one_name_are_never_taken_for_one(kind, tmp_path):
+    paths = [tmp_path / "photos" / folder / "x.png" for folder in ("train", "valid")]
+    for name, content in FOLDERS[kind].items():
+        (tmp_path / "prompts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "prompts" / name).write_text(content)
+    source = tmp_path / "prompts" / (next(iter(FOLDERS[kind])) if kind in ("coco", "csv") else "")
+    found = read_prompts(source, paths)
+    assert {image: len(objects) for image, objects in found.objects.items()} == dict.fromkeys(paths, 1)
+    for alone in paths:
+        with pytest.raises(ValueError, match=r"train.*x.*and.*valid.*x.*would both be"):
+            read_prompts(source, [alone])
+
+
+def test_the_folders_of_a_label_file_say_which_image_it_is_of(tmp_path):
+    paths = [tmp_path / folder / "x.png" for folder in ("a", "b", "")]
+    for name, text in (
+        ("a/x.json", document()),
+        ("x.json", document(path="b\\x.png")),
+        ("c/x.json", document(path="../x.png")),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for source, image in (("a/x.json", 0), ("x.json", 1)):
+        assert [*read_prompts(tmp_path / source, paths).objects] == [paths[image]]
+    (tmp_path / "a/x.txt").write_text("0 .5 .5 .2 .2")
+    assert [*read_prompts(tmp_path / "a/x.txt", paths).objects] == [paths[0]]
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "classes.txt", "README.txt"])
+def test_a_list_of_names_beside_labelme_files_makes_them_no_yolo_labels(name, images, tmp_path):
+    (tmp_path / "photo 0.json").write_text(document(path="photo 0.png"))
+    (tmp_path / name).write_text("cat\ndog\n")
+    assert [len(objects) for objects in read_prompts(tmp_path, images).objects.values()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("categories", "said"),
+    [([3], [3]), ([], [1]), ([3, 4], "no category_id, and there are several categories")],
+)
+def test_a_missing_category_is_the_only_one_or_bad(categories, said, images, tmp_path):
+    named = [{"id": number, "name": f"kind {number}"} for number in categories]
+    annotations = [{"id": 1, "image_id": 0, "bbox": [1, 1, 30, 40]}]
+    path = tmp_path / "coco.json"
+    path.write_text(coco_of(["photo 0.png"], annotations, categories=named))
+    found = read_prompts(path, images)
+    ids = [each.category_id for each in found.objects[images[0]]]
+    assert (ids or found.bad[0][1]) == said
+    path.with_name("found.json").write_text(json.dumps(annotations))
+    found = read_prompts(path.with_name("found.json"), images, path)
+    assert ([each.category_id for each in found.objects[images[0]]] or found.bad[0][1]) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("boxes.csv", "x" * 140_000 + ",x0,y0,x1,y1\n", r"boxes\.csv': field larger"),
+        ("labels/data.yaml", "names: {cat: 1}\n", r"data\.yaml' must have the numbers of classes as keys: 'cat'"),
+        ("labels/data.yaml", "made: 2020-99-99\nnames: [cat]\n", r"data\.yaml' is not YAML: month"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_name(name, content, said, images, tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=said):
+        read_prompts(tmp_path / name, images)
+
+
+def test_a_box_of_a_thousand_levels_is_bad(images, tmp_path):
+    (tmp_path / "boxes.csv").write_text("file_name,box\nphoto 0," + "[" * 100_000 + "\n")
+    ((_, said),) = read_prompts(tmp_path / "boxes.csv", images).bad
+    assert said.endswith("not of four numbers")
+
+
+def test_a_line_of_jsonl_ends_where_json_says(images, tmp_path):
+    row = {"image": "photo 0", "x0": 1, "y0": 1, "x1": 30, "y1": 40, "label": "one\u2028two\x85three"}
+    text = json.dumps(row, ensure_ascii=False)
+    (tmp_path / "boxes.jsonl").write_text(f"{text}\r\n\n{text}\n", encoding="utf-8", newline="")
+    found = read_prompts(tmp_path / "boxes.jsonl", images)
+    assert (found.categories, len(found.objects[images[0]])) == ({1: row["label"]}, 2)
 
 
 def test_accents_are_the_same_however_they_are_written(tmp_path):
@@ -222,7 +323,7 @@ def test_accents_are_the_same_however_they_are_written(tmp_path):
     for there, asked in ((composed, apart), (apart, composed)):
         paths = [tmp_path / f"{there}.png", tmp_path / "cafe.png"]
         names = ImageNames(paths)
-        assert names.find(f"{asked}.png") == names.find_stem(asked) == names.find(asked) == paths[0]
+        assert names.find(f"{asked}.png") == names.find_stem(Path(f"{asked}.txt")) == names.find(asked) == paths[0]
 
 
 def test_a_box_that_overhangs_the_image_is_fine():
