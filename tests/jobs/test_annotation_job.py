@@ -21,6 +21,7 @@ from sam_hq.jobs.annotation_job import AnnotationJob
 from sam_hq.jobs.journal import JobJournal
 from sam_hq.jobs.outputs import JobOutputs
 from sam_hq.predictor import SamHQPredictor
+from sam_hq_numpy.atomic_writing import new_file
 from sam_hq_numpy.prompt_files.prompts import ObjectPrompt, PromptSet
 from sam_hq_numpy.prompt_files.reading import read_prompts
 
@@ -257,3 +258,24 @@ def test_kills_at_random_moments_and_two_processes_lose_and_double_nothing(image
     assert len(check(folder, boxes, expected).anns) == 200
     assert len(os.listdir(folder / "yolo" / "labels")) == len(os.listdir(folder / "yolo" / "images")) == 8
     assert not list(folder.rglob("*.partial*"))
+
+
+def test_a_process_that_starts_leaves_alone_what_another_writes_at_its_end(images, boxes, tmp_path, monkeypatch):
+    source, folder = write_coco(boxes, tmp_path), tmp_path / "job"
+    work(images, source, folder)
+
+    def slowly(path, text):
+        monkeypatch.undo()
+        other = killable(work, images, source, folder)
+        with new_file(path) as aside:
+            other.start()
+            other.join(2)  # it waits, and would be done long before
+            aside.write_text(text)
+        others.append(other)
+
+    others = []
+    monkeypatch.setattr("sam_hq.jobs.annotation_job.write_text", slowly)
+    work(images, source, folder)
+    others[0].join()
+    assert others[0].exitcode == 0
+    assert json.loads((folder / "skipped.json").read_text()) == []

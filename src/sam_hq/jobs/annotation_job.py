@@ -133,5 +133,6 @@ class AnnotationJob(ImageJob[Annotated]):
             for name, count in self.prompts.without_image.items()
         ]
         listed = [{"object": name, "reason": reason} for name, reason in bad]
-        write_text(self.journal.folder / SKIPPED_NAME, json.dumps(listed, indent=1))
+        with self.journal.claims.of_folder():  # or another process takes the file for a leftover while it is written
+            write_text(self.journal.folder / SKIPPED_NAME, json.dumps(listed, indent=1))
         return JobSummary(**{**vars(summary), "bad_prompts": bad})
