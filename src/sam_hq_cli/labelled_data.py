@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 
@@ -21,15 +20,7 @@ def open_images(paths: Sequence[str], photos: str | None = None, on_bad: str = "
         ValueError: If one holds nothing usable, or if photos are given for what is no COCO file.
     """
     from sam_hq.evaluation.joined_images import JoinedImages
-    from sam_hq.evaluation.label_map_folder import NAMES_FILE, LabelMapFolder
     from sam_hq.evaluation.segmentation_data import open_dataset
 
-    if photos is not None and not all(path.endswith(".json") for path in paths):
-        raise ValueError(f"the folder of photos {photos!r} is for a COCO file, got {' '.join(paths)}")
-    datasets: list[Any] = []
-    for path in paths:
-        if (Path(path) / NAMES_FILE).is_file():
-            datasets.append(LabelMapFolder(path, on_bad))
-        else:
-            datasets.append(open_dataset(path, photos, on_bad, split))
+    datasets = [open_dataset(path, photos, on_bad, split) for path in paths]
     return datasets[0] if len(datasets) == 1 else JoinedImages(datasets)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from sam_hq_cli.prompt_arguments import Prompts
 
@@ -57,7 +58,7 @@ class ExportedModel:
             prompts: What shows the objects.
         """
         start = time.perf_counter()
-        embeddings = self.runner.embed(pixels, self.args.max_pixels)
+        embeddings = self.runner.embed(Image.fromarray(pixels), self.args.max_pixels)
         embedded = time.perf_counter()
         (found,) = self.runner.segment(
             embeddings,

@@ -31,15 +31,18 @@ def listening_socket(host: str, port: int) -> socket.socket:
     Raises:
         OSError: If it cannot be had.
     """
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family, kind)
+    listener = None
     try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = places[0]
+        listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen()  # from now on connections wait until there is somebody to answer
     except OSError as error:
-        listener.close()
-        raise OSError(f"cannot answer on {host} port {port}: {error.strerror}; try another --port") from error
+        if listener is not None:
+            listener.close()
+        raise OSError(f"cannot answer on {host} port {port}: {error.strerror}; try another --host or --port") from error
     return listener
 
 
@@ -50,8 +53,8 @@ def page_address(host: str, port: int) -> str:
         host: What the server listens on.
         port: Its port.
     """
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
-    return f"http://{shown}:{port}/"
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
 
 
 def serve(app: Any, listener: socket.socket, host: str, browser: bool) -> None:

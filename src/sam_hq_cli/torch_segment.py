@@ -50,9 +50,11 @@ class TorchModel:
             source: What the image was called on the command line.
             prompts: What shows the objects.
         """
+        from sam_hq.images.large_photos import options_of_parts
+
         kept = kept_embeddings(self.args.embeddings, source, pixels.shape[:2])
         clock = Clock(self.device)
-        embeddings = self.predictor.embed(pixels, max_pixels=self.args.max_pixels) if kept is None else kept
+        embeddings = self.predictor.embed(pixels, **options_of_parts([pixels])) if kept is None else kept
         clock.lap("image")
         answer = self.predictor.decode(
             embeddings,

@@ -55,7 +55,11 @@ def test_it_answers_on_this_machine_only_unless_told():
         assert listener.getsockname()[0] == "127.0.0.1"
     assert page_address("0.0.0.0", 80) == "http://127.0.0.1:80/"
     assert page_address("::", 80) == "http://[::1]:80/"
+    assert page_address("::1", 80) == "http://[::1]:80/"
+    assert page_address("fe80::7", 80) == "http://[fe80::7]:80/"
     assert page_address("box.lan", 80) == "http://box.lan:80/"
+    with pytest.raises(OSError, match=r"cannot answer on nowhere\.invalid port 80: "):
+        listening_socket("nowhere.invalid", 80)
 
 
 def test_a_port_in_use_is_said_before_the_model_is_loaded(directory, capsys):

@@ -132,6 +132,19 @@ def test_no_image_is_overwritten_whatever_it_is_called(tmp_path, monkeypatch, ca
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
+@pytest.mark.parametrize("height", [1, 3])
+def test_images_of_one_or_three_rows_have_masks_of_their_size(directory, tmp_path, height):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "strip.png")
+    words = [tmp_path / "strip.png", "--model", directory, "--box", 10, 0, 50, height, "--masks", tmp_path / "m.npz"]
+    assert main(["segment", *map(str, words), "--device", "cpu"]) == 0
+    predictor = sam_hq.SamHQPredictor.from_pretrained(directory, device="cpu")
+    wanted = predictor.predict(predictor.embed(tmp_path / "strip.png"), boxes=[10, 0, 50, height]).numpy()
+    found = np.load(tmp_path / "m.npz")
+    np.testing.assert_array_equal(found["masks"], wanted[0])
+    np.testing.assert_allclose(found["scores"], wanted[1], atol=1e-5)
+
+
 def test_what_cannot_be_is_refused_before_torch_is_loaded(tmp_path):
     code = """
 import sys

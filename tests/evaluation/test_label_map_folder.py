@@ -1,12 +1,14 @@
 """Label maps become objects: connected parts of every kind, and kinds that are one object together."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from sam_hq.evaluation.joined_images import JoinedImages
 from sam_hq.evaluation.label_map_folder import LabelMapFolder
-from sam_hq.evaluation.segmentation_data import ImageMaskFolder
+from sam_hq.evaluation.segmentation_data import ImageMaskFolder, open_dataset
 from sam_hq_cli.labelled_data import open_images
 from training_data import shapes, write_pairs
 
@@ -40,9 +42,29 @@ def test_kinds_are_one_object_where_the_folder_says_so(folder):
     _, masks = LabelMapFolder(folder)[0]
     assert [mask.sum() for mask in masks[:2]] == [500 + 240 + 128 + 1, 740]
     assert len(masks) == 6
+    (folder / "label_names.txt").write_text(NAMES.replace("shoes", "skin"))  # two numbers of one name
+    assert LabelMapFolder(folder)[0][1][1].sum() == 740 + 128 + 1
+    (folder / "label_names.txt").write_text(NAMES)
     (folder / "unions.txt").write_text("shirt, trousers\n")
     with pytest.raises(ValueError, match=r"unions.txt names \['trousers'\]"):
         LabelMapFolder(folder)
+
+
+def test_photos_of_a_coco_file_are_refused_with_other_data(folder):
+    assert isinstance(open_dataset(folder), LabelMapFolder)
+    with pytest.raises(ValueError, match="is for a COCO file"):
+        open_dataset(folder, folder / "images")
+
+
+def test_a_folder_that_holds_a_coco_file_takes_its_photos_from_elsewhere(tmp_path):
+    annotation = {"id": 1, "image_id": 1, "segmentation": [[1, 1, 9, 1, 9, 9]]}
+    image = {"id": 1, "file_name": "a.png", "height": 12, "width": 16}
+    for part in ("data", "elsewhere"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "data" / "coco.JSON").write_text(json.dumps({"images": [image], "annotations": [annotation]}))
+    Image.new("RGB", (16, 12)).save(tmp_path / "elsewhere" / "a.png")
+    for source in (tmp_path / "data", tmp_path / "data" / "coco.JSON"):
+        assert len(open_images([str(source)], str(tmp_path / "elsewhere"), "raise")[0][1]) == 1
 
 
 def test_without_names_every_label_but_0_and_255_is_a_kind(folder):

@@ -13,7 +13,9 @@ from conftest import small_model
 from sam_hq.evaluation import PROMPTS, PromptedModel, evaluate
 from sam_hq.evaluation.baselines import filled_box
 from sam_hq.evaluation.contact_sheet import HEADER, KEY, TILE, write_contact_sheet
+from sam_hq.evaluation.found_masks import best_found_mask
 from sam_hq.evaluation.ground_truth_prompts import central_point, mask_box
+from sam_hq.evaluation.joined_images import JoinedImages
 from sam_hq.evaluation.mask_metrics import boundary_iou, mask_iou
 from sam_hq.evaluation.segmentation_data import ImageMaskFolder
 from training_data import shapes, write_pairs
@@ -146,6 +148,39 @@ def test_images_of_the_same_name_in_two_folders_are_told_apart(tmp_path):
     assert (tmp_path / "sheet.png").exists()
 
 
+def test_a_sheet_shows_the_image_that_was_scored_whatever_its_name(tmp_path):
+    parts = []
+    for name, (image, masks), kept in zip(("x", "y"), shapes(2), (2, 1), strict=True):
+        (tmp_path / name).mkdir()
+        Image.fromarray(image).save(tmp_path / name / "1.jpg")
+        for index, mask in enumerate(masks[:kept]):
+            Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / name / f"1_{index}.png")
+        parts.append(ImageMaskFolder(tmp_path / name))
+    dataset, predictor = JoinedImages(parts), PromptedModel(small_model("tiny_vit"), processor())
+    report = evaluate(predictor, dataset, ("box", "box"), ("filled-box", "filled-box"))
+    assert [(score.image, score.number, score.index) for score in report.scores if score.branch == "sum"] == [
+        ("1.jpg", 0, 0), ("1.jpg", 0, 1), ("1.jpg", 1, 0),
+    ]  # fmt: skip
+    assert {count for _, _, count in report.means().values()} == {3}
+    shown, place = [], JoinedImages.__getitem__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JoinedImages, "__getitem__", lambda self, index: (shown.append(index), place(self, index))[1])
+        write_contact_sheet(tmp_path / "sheet.png", predictor, dataset, report, "box")
+    ranked = sorted((score for score in report.scores if score.branch == "sum"), key=lambda score: score.iou)
+    assert shown == [score.number for score in ranked]
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+        write_contact_sheet(tmp_path / "sheet.png", predictor, dataset, report, "box", count=0)
+
+
+@pytest.mark.parametrize("height", [1, 3])
+def test_mask_generation_reads_images_of_one_or_three_rows(height):
+    strip = np.random.default_rng(0).integers(0, 256, (height, 90, 3), dtype=np.uint8)
+    model = small_model("tiny_vit")
+    model.config.mask_generation = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
+    mask, _ = best_found_mask(model, processor().image_processor, strip, np.ones((height, 90), bool), 2)
+    assert mask.shape == (height, 90)
+
+
 def test_the_truth_scores_one(dataset):
     truths = iter([masks for _, masks in dataset])
     report = evaluate(Oracle(lambda *_: next(truths)), dataset, ("box",))
@@ -193,8 +228,8 @@ def test_the_filled_box_floor_is_the_share_of_the_box_that_the_object_fills(data
 
 
 def test_a_box_outside_the_image_is_cut():
-    mask = filled_box(np.zeros((10, 10, 3), np.uint8), np.array([-3, 2, 4, 30], np.float32))
-    assert mask.sum() == 4 * 8
+    for box, area in (([-3, 2, 4, 30], 4 * 8), ([-9, 2, -3, 8], 0), ([2, -9, 8, -1], 0), ([12, 2, 30, 8], 0)):
+        assert filled_box(np.zeros((10, 10, 3), np.uint8), np.array(box, np.float32)).sum() == area
 
 
 def test_report_and_sheet_are_written(dataset, tmp_path):

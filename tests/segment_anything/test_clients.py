@@ -213,6 +213,8 @@ def test_what_does_not_fit_is_refused(tmp_path, directory, small, image):
         predictor.predict(box=np.zeros((2, 4)))
     with pytest.raises(ValueError, match="points_per_side"):
         SamAutomaticMaskGenerator(small, points_per_side=None)
+    with pytest.raises(ValueError, match="points_per_crop must be at least 1, got 0"):
+        SamAutomaticMaskGenerator(small, points_per_side=0)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +226,8 @@ def test_what_does_not_fit_is_refused(tmp_path, directory, small, image):
         ({"box": [50, 50, 10, 10]}, "box must be x0, y0, x1, y1"),
         ({"box": [np.nan, 0, 4, 4]}, "box must be finite"),
         ({"mask_input": np.zeros((1, 7, 7))}, "mask_input must have shape"),
+        ({"point_labels": [1]}, "point_labels were given without point_coords"),
+        ({"box": [5, 5, 10, 10], "mask_input": np.zeros((3, 7, 7))}, r"mask_input must be .*got \(1, 3, 7, 7\)"),
     ],
 )
 def test_prompts_are_refused_by_the_names_of_segment_anything(small, image, prompts, words):
@@ -241,6 +245,7 @@ UNREADABLE = [
     ({"point_coords": [5, 5], "point_labels": [1]}, ValueError, r"point_coords must be \(N, 2\)"),
     ({"point_coords": [[5j, 5]], "point_labels": [1]}, TypeError, "point_coords must hold numbers"),
     ({"mask_input": [None]}, TypeError, "mask_input must hold numbers"),
+    ({"box": [5, 5, 50, 50], "return_logits": "no"}, TypeError, "return_logits must be True or False"),
 ]
 
 
@@ -290,6 +295,11 @@ def test_images_and_sizes_that_are_not_of_one_image_are_refused(small):
         ({"boxes": [[1.0, 2, 3, 4]]}, TypeError, "boxes must be a tensor, got list"),
         ({"boxes": torch.ones(2, 3, 4)}, ValueError, r"boxes must be \(B, 4\)"),
         ({"mask_input": torch.zeros(32, 32)}, ValueError, r"mask_input must be \(B, 1, 4h, 4w\)"),
+        (
+            {"boxes": torch.tensor([[1.0, 2, 30, 40]] * 2), "mask_input": torch.zeros(3, 1, 32, 32)},
+            ValueError,
+            r"mask_input must be of 1 object or of 2, got \(3, 1, 32, 32\)",
+        ),
     ):
         with pytest.raises(kind, match=f"^{words}"):
             predictor.predict_torch(None, None, **prompts)
@@ -302,9 +312,41 @@ def test_records_of_a_batch_are_refused_by_their_place(small):
         ({"original_size": None}, "original_size must be pairs"),
         ({"original_size": (100, 50)}, "original_size and the resized frame .* exchanged"),
         ({"point_coords": torch.ones(1, 1, 2)}, r"batched_input\[1\] lacks 'point_labels'"),
+        ({"point_labels": torch.ones(1, 1)}, r"batched_input\[1\] lacks 'point_coords'"),
         ({"image": 255 * torch.rand(3, side, 2 * side)}, f"image must be .* of at most {side} pixels"),
     ):
         with pytest.raises(ValueError, match=f"^{words}"):
             small([good, {**good, **change}], multimask_output=False)
     with pytest.raises(ValueError, match=r"batched_input\[0\] lacks 'image'"):
         small([{"original_size": (50, 100)}], multimask_output=False)
+    for batch in ([], good, ["image"], None):
+        with pytest.raises(ValueError, match="batched_input must be a list with a dictionary for each image"):
+            small(batch, multimask_output=False)
+    nothing = {"point_coords": None, "point_labels": None, "boxes": None}
+    small([{**good, **nothing, "boxes": torch.tensor([[1.0, 2, 30, 40]])}], multimask_output=False)
+    with pytest.warns(UserWarning, match=r"batched_input\[0\] has \['mask_input'\], which are ignored") as warned:
+        small([{**good, "mask_input": torch.zeros(1, 1, side // 4, side // 4)}], multimask_output=False)
+    assert warned[0].filename == __file__
+
+
+@pytest.mark.parametrize("height", [1, 3])
+def test_a_photo_of_one_or_three_rows_has_masks_of_its_size(small, height):
+    strip = np.random.default_rng(0).integers(0, 256, (height, 90, 3), dtype=np.uint8)
+    everything = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "points_per_side": 2}
+    found = SamAutomaticMaskGenerator(small, **everything).generate(strip)
+    assert found
+    assert {record["segmentation"].shape for record in found} == {(height, 90)}
+
+
+def test_an_exchanged_early_feature_is_read(small, image):
+    box = np.array([10, 10, 60, 60])
+    predictor = SamPredictor(small)
+    predictor.set_image(image)
+    before = predictor.predict(box=box, return_logits=True)[0]
+    predictor.interm_features[0] = torch.zeros_like(predictor.interm_features[0])
+    after = predictor.predict(box=box, return_logits=True)[0]
+    other = SamPredictor(small)
+    other.set_image(image)
+    other.features, other.interm_features = predictor.features, predictor.interm_features
+    assert (other.predict(box=box, return_logits=True)[0] == after).all()
+    assert (before != after).any()

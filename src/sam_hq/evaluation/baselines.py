@@ -17,8 +17,8 @@ def filled_box(image: np.ndarray, box: np.ndarray) -> np.ndarray:
         (H, W) bool.
     """
     mask = np.zeros(image.shape[:2], bool)
-    x0, y0, x1, y1 = np.round(box).astype(int)
-    mask[max(y0, 0) : y1, max(x0, 0) : x1] = True
+    x0, y0, x1, y1 = np.round(box).clip(0).astype(int)
+    mask[y0:y1, x0:x1] = True
     return mask
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from sam_hq_numpy.atomic_writing import new_file
+from sam_hq_numpy.number_limits import check_whole
 
 from .evaluation_report import EvaluationReport, ObjectScore
 from .scoring import PromptedModel, answers
@@ -37,8 +38,9 @@ def write_contact_sheet(
         branch: Which branch's.
 
     Raises:
-        ValueError: The report has no score of that prompt and branch.
+        ValueError: The report has no score of that prompt and branch, or nothing is to be drawn.
     """
+    check_whole("count", count, at_least=1)
     ranked = sorted(
         (score for score in report.scores if (score.prompt, score.branch) == (prompt, branch)),
         key=lambda score: score.iou,
@@ -46,8 +48,7 @@ def write_contact_sheet(
     if not ranked:
         raise ValueError(f"the report has no scores for {prompt!r} and {branch!r}")
     shown = ranked[:count] + ranked[count:][-count:]
-    numbers = {dataset.name(number): number for number in range(len(dataset))}
-    tiles = [_tile(predictor, dataset, report, numbers[score.image], score) for score in shown]
+    tiles = [_tile(predictor, dataset, report, score) for score in shown]
     columns = max(2, min(count, len(tiles)))  # two hold the key
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (columns * TILE, HEADER + rows * TILE), "white")
@@ -69,12 +70,11 @@ def _draw_key(sheet: Image.Image, title: str) -> None:
     draw.text((left + 8, top - 1), title, fill="black", font=font)
 
 
-def _tile(
-    predictor: PromptedModel, dataset: Any, report: EvaluationReport, number: int, score: ObjectScore
-) -> Image.Image:
-    image, truths = dataset[number]
+def _tile(predictor: PromptedModel, dataset: Any, report: EvaluationReport, score: ObjectScore) -> Image.Image:
+    image, truths = dataset[score.number]
     predictor.embed(image)
-    masks, _ = answers(predictor, truths, score.prompt, np.random.default_rng((report.settings.get("seed", 0), number)))
+    rng = np.random.default_rng((report.settings.get("seed", 0), score.number))
+    masks, _ = answers(predictor, truths, score.prompt, rng)
     mask, truth = masks[score.branch][score.index], truths[score.index]
     pixels = image.astype(np.float32)
     for region, color in ((mask & truth, HIT_COLOR), (truth & ~mask, MISSED_COLOR), (mask & ~truth, EXTRA_COLOR)):

@@ -24,6 +24,7 @@ class ObjectScore:
         iou: Intersection over union at the photo's size.
         boundary_iou: The same of the boundary regions.
         score: The model's own prediction of the IoU; NaN for baselines.
+        number: Of the image in the dataset, where several may have one name.
     """
 
     image: str
@@ -33,6 +34,7 @@ class ObjectScore:
     iou: float
     boundary_iou: float
     score: float = float("nan")
+    number: int = 0
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ..generation.generator import SamHQMaskGenerator
 from .mask_metrics import mask_iou
@@ -26,7 +27,7 @@ def best_found_mask(
         The mask (H, W) bool and its predicted IoU; an empty mask and 0 where nothing is found.
     """
     generator = SamHQMaskGenerator(model, image_processor, points_per_crop=points_per_crop)
-    found: Any = generator.generate(image, output_mode=None)
+    found: Any = generator.generate(Image.fromarray(image), output_mode=None)
     if not len(found["masks"]):
         return np.zeros(truth.shape, bool), 0.0
     masks = [np.asarray(mask, bool) for mask in found["masks"]]

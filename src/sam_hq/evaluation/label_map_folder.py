@@ -98,7 +98,7 @@ class LabelMapFolder(MaskedImages):
         names = [name.strip() for name in line.split(",")]
         if unknown := [name for name in names if name not in self.names]:
             raise ValueError(f"{UNIONS_FILE} names {unknown}, which {NAMES_FILE} does not; its lines are names or '*'")
-        return {self.names.index(name) for name in names}
+        return {number for number, name in enumerate(self.names) if name in names}
 
 
 def _lines(path: Path) -> list[str]:

@@ -122,26 +122,25 @@ def evaluate(
     if floors is not None:
         warnings.warn("floors is now called baselines; the old name will be removed", FutureWarning, stacklevel=2)
         baselines = floors
-    prompts, baselines = tuple(prompts), tuple(baselines)
+    prompts, baselines = tuple(dict.fromkeys(prompts)), tuple(dict.fromkeys(baselines))
     check_choices(prompts, baselines, seed)
     report = EvaluationReport({**(settings or {}), "seed": seed})
     for number in range(len(dataset)):
         image, truths = dataset[number]
         if len(truths):
+            place = dataset.name(number), number
             predictor.embed(image)
             for kind in prompts:
                 if kind == EVERYTHING:
-                    _add_found(report, predictor, image, truths, dataset.name(number), points_per_crop)
+                    _add_found(report, predictor, image, truths, place, points_per_crop)
                     continue
                 rng = np.random.default_rng((seed, number))
                 masks, scores = answers(predictor, truths, kind, rng)
                 for branch in BRANCHES:
-                    _add_scores(report, dataset.name(number), kind, branch, masks[branch], truths, scores)
+                    _add_scores(report, place, kind, branch, masks[branch], truths, scores)
             for baseline in baselines:
                 guesses = [BASELINES[baseline](image, mask_box(truth)) for truth in truths]
-                _add_scores(
-                    report, dataset.name(number), "box", baseline, guesses, truths, [float("nan")] * len(truths)
-                )
+                _add_scores(report, place, "box", baseline, guesses, truths, [float("nan")] * len(truths))
         if progress is not None:
             progress(number + 1, len(dataset))
     report.skipped = dict(dataset.report.counts)
@@ -211,20 +210,31 @@ def _clicked_answers(
 
 
 def _add_found(
-    report: EvaluationReport, predictor: PromptedModel, image: np.ndarray, truths: np.ndarray, name: str, points: int
+    report: EvaluationReport,
+    predictor: PromptedModel,
+    image: np.ndarray,
+    truths: np.ndarray,
+    place: tuple[str, int],
+    points: int,
 ) -> None:
     """Add the best of all found masks for the largest object."""
     index = int(truths.sum((1, 2)).argmax())
     model, processor = predictor.predictor.model, predictor.predictor.processor
     mask, score = best_found_mask(model, processor.image_processor, image, truths[index], points)
     iou, boundary = mask_iou(mask, truths[index]), boundary_iou(mask, truths[index])
-    report.scores.append(ObjectScore(name, index, EVERYTHING, "sum", iou, boundary, score))
+    report.scores.append(ObjectScore(place[0], index, EVERYTHING, "sum", iou, boundary, score, place[1]))
 
 
 def _add_scores(
-    report: EvaluationReport, name: str, kind: str, branch: str, masks: Any, truths: np.ndarray, scores: Any
+    report: EvaluationReport,
+    place: tuple[str, int],
+    kind: str,
+    branch: str,
+    masks: Any,
+    truths: np.ndarray,
+    scores: Any,
 ) -> None:
+    name, number = place
     for index, (mask, truth, score) in enumerate(zip(masks, truths, scores, strict=True)):
-        report.scores.append(
-            ObjectScore(name, index, kind, branch, mask_iou(mask, truth), boundary_iou(mask, truth), float(score))
-        )
+        iou, boundary = mask_iou(mask, truth), boundary_iou(mask, truth)
+        report.scores.append(ObjectScore(name, index, kind, branch, iou, boundary, float(score), number))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sam_hq_numpy.json_files import read_json
 
+from .label_map_folder import NAMES_FILE, LabelMapFolder
 from .mask_folders import ImageMaskFolder
 from .masked_images import BadDataReport, MaskedImages, NothingFoundError, pictures_below
 from .outline_files import YAML_SUFFIXES, CocoInstances, LabelMeFolder, YoloSegments
@@ -11,6 +12,7 @@ from .outline_files import YAML_SUFFIXES, CocoInstances, LabelMeFolder, YoloSegm
 LAYOUTS = """understood are
   X.jpg and X.png (or X_0.png, X_1.png ..., X_mask.png) in one folder, or in two: im and gt, images and masks
   manifest.csv with the columns image and mask, of files in images and masks
+  label maps: images and labels with one PNG for each image, beside label_names.txt
   a COCO file with its images beside it, in the folder of --images, or named in a folder that holds it
   LabelMe files, X.json beside X.jpg
   YOLO segmentation: data.yaml, or the folders images and labels with X.txt for X.jpg"""
@@ -23,15 +25,22 @@ def open_dataset(
 
     Args:
         path: A folder, a COCO file, or the `data.yaml` of YOLO labels.
-        images: Folder of a COCO file's photos; None for its own.
+        images: Folder of a COCO file's photos; None for its own, and for other layouts.
         on_bad: See `MaskedImages`.
         split: Which part of a `data.yaml` is wanted.
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        ValueError: It holds no layout that is understood, which the message shows, or nothing usable.
+        ValueError: It holds no layout that is understood, which the message shows, or nothing usable; or `images` is
+            given, and it is no COCO file.
     """
-    path = Path(path)
+    dataset = _opened(Path(path), images, on_bad, split)
+    if images is not None and not isinstance(dataset, CocoInstances):
+        raise ValueError(f"the folder of photos {str(images)!r} is for a COCO file, got {str(path)!r}")
+    return dataset
+
+
+def _opened(path: Path, images: str | Path | None, on_bad: str, split: str) -> MaskedImages:
     if not path.exists():
         raise FileNotFoundError(f"there is no data at {str(path)!r}")
     if path.suffix.lower() == ".json":
@@ -40,6 +49,8 @@ def open_dataset(
         return YoloSegments(path, on_bad, split)
     if not path.is_dir():
         raise ValueError(f"{str(path)!r} is a file of another kind; {LAYOUTS}")
+    if (path / NAMES_FILE).is_file():
+        return LabelMapFolder(path, on_bad)
     try:
         return ImageMaskFolder(path, on_bad)
     except NothingFoundError as error:

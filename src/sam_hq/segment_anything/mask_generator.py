@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ..generation.generator import SamHQMaskGenerator
 from .sam_predictor import SamPredictor
@@ -60,7 +61,7 @@ class SamAutomaticMaskGenerator:
         self._generator = SamHQMaskGenerator(
             sam.model,
             sam.processor.image_processor,
-            points_per_crop=points_per_side or 1,  # ignored with point_grids
+            points_per_crop=1 if points_per_side is None else points_per_side,  # ignored with point_grids
             points_per_batch=points_per_batch,
             pred_iou_thresh=pred_iou_thresh,
             stability_score_thresh=stability_score_thresh,
@@ -86,5 +87,8 @@ class SamAutomaticMaskGenerator:
             Records with `segmentation`, `area`, `bbox` (x, y, width, height), `predicted_iou`, `point_coords`,
             `stability_score` and `crop_box`.
         """
-        found: Any = self._generator.generate(image, multimask_output=multimask_output)
+        is_rgb = isinstance(image, np.ndarray) and image.shape[2:] == (3,) and image.dtype == np.uint8
+        # A picture has no channels that could be taken for one or three rows.
+        photo: Any = Image.fromarray(np.ascontiguousarray(image)) if is_rgb else image
+        found: Any = self._generator.generate(photo, multimask_output=multimask_output)
         return found

@@ -1,5 +1,6 @@
 """`Sam`: a SamHQModel behind the methods that code for `segment_anything` calls."""
 
+import warnings
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sam_hq_numpy.frame_sizes import check_same_shape, resized_size, size_pairs, warn_if_exchanged
+from sam_hq_numpy.number_limits import shown
 from sam_hq_numpy.prompt_warnings import messages_in_words_of
 
 from ..images.image_options import mean_and_std
@@ -16,6 +18,8 @@ from ..images.mask_frames import low_res_masks_to_photo
 from ..model.model_access import execution_device
 from ..modeling_sam_hq import SamHQModel
 from ..processing_sam_hq import SamHQProcessor
+
+_RECORD = ("image", "original_size", "point_coords", "point_labels", "boxes", "mask_inputs")
 
 
 class Sam(nn.Module):
@@ -152,6 +156,8 @@ class Sam(nn.Module):
             prompts["input_boxes"] = boxes.reshape(1, -1, 4).to(self.device, torch.float32)
         if masks is not None:
             count = max((prompt.shape[1] for prompt in prompts.values()), default=len(masks))
+            if len(masks) not in (1, count):
+                raise ValueError(f"mask_input must be of 1 object or of {count}, got {tuple(masks.shape)}")
             prompts["input_masks"] = (
                 masks.to(self.device, torch.float32).reshape(-1, *masks.shape[-2:]).expand(count, -1, -1)[None]
             )
@@ -184,10 +190,18 @@ class Sam(nn.Module):
             TypeError: If an image or a prompt is no tensor.
             ValueError: If a dictionary lacks something, a prompt is malformed, or sizes are not of one image.
         """
+        is_list = isinstance(batched_input, list | tuple) and all(isinstance(record, dict) for record in batched_input)
+        if not is_list or not batched_input:
+            got = shown(batched_input, 80)
+            raise ValueError(f"batched_input must be a list with a dictionary for each image, got {got}")
         for index, record in enumerate(batched_input):
-            wanted = ("image", "original_size", *(("point_labels",) if "point_coords" in record else ()))
-            if missing := [name for name in wanted if name not in record]:
+            given = {name for name, value in record.items() if value is not None or name in _RECORD[:2]}
+            wanted = _RECORD[:4] if given & {"point_coords", "point_labels"} else _RECORD[:2]
+            if missing := [name for name in wanted if name not in given]:
                 raise ValueError(f"batched_input[{index}] lacks {missing[0]!r}")
+            if unknown := sorted(given - {*_RECORD}):
+                message = f"batched_input[{index}] has {unknown}, which are ignored; there are {list(_RECORD)}"
+                warnings.warn(message, stacklevel=5)  # through the decorator and torch's two calls
             check_tensor("image", record["image"])
             checked_sizes(record["original_size"], record["image"].shape[-2:], self.image_encoder.img_size)
         pixel_values = torch.stack([self.preprocess(record["image"]) for record in batched_input])
@@ -195,7 +209,7 @@ class Sam(nn.Module):
         hq_features = self.model.get_hq_features(features, early)
         outputs = []
         for index, record in enumerate(batched_input):
-            points = (record["point_coords"], record["point_labels"]) if "point_coords" in record else None
+            points = None if record.get("point_coords") is None else (record["point_coords"], record["point_labels"])
             one = slice(index, index + 1)
             prompts = points, record.get("boxes"), record.get("mask_inputs")
             low_res, scores = self.decode(features[one], hq_features[one], *prompts, multimask_output, hq_token_only)

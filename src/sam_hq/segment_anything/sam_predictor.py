@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sam_hq_numpy.nested_numbers import plain_numbers
+from sam_hq_numpy.number_limits import check_flag
 from sam_hq_numpy.prompt_warnings import messages_in_words_of, warn_about_prompts
 
 from ..hub.conversion import processor_for
@@ -145,9 +146,8 @@ class SamPredictor:
         self._check_image()
         given: dict[str, list] = {}
         coords, labels, boxes, masks = None, None, None, None
+        _check_together(point_coords, point_labels)
         if point_coords is not None:
-            if point_labels is None:
-                raise ValueError("point_coords were given without point_labels")
             points, marks = (
                 plain_numbers(point_coords, "point_coords"),
                 plain_numbers(point_labels, "point_labels", True),
@@ -205,11 +205,9 @@ class SamPredictor:
             ValueError: If prompts are malformed.
         """
         self._check_image()
-        points = None
-        if point_coords is not None:
-            if point_labels is None:
-                raise ValueError("point_coords were given without point_labels")
-            points = point_coords, point_labels
+        check_flag("return_logits", return_logits)
+        _check_together(point_coords, point_labels)
+        points = None if point_coords is None or point_labels is None else (point_coords, point_labels)
         features: Any = self.features
         with messages_in_words_of(_in_sams_words):
             low_res, scores = self.model.decode(
@@ -233,17 +231,14 @@ class SamPredictor:
         """Forget the image."""
         self.is_image_set = False
         self.features = self.interm_features = None
-        self.orig_h = self.orig_w = self.input_h = self.input_w = None
-        self._fused: tuple[Any, Any, torch.Tensor] | None = None
+        self._fused: tuple[list, torch.Tensor] | None = None
 
     def _hq_features(self) -> torch.Tensor:
         """Fused once for the features that are set, which callers may have exchanged."""
-        if self._fused is None or self._fused[0] is not self.features or self._fused[1] is not self.interm_features:
-            features: Any = self.features
-            early: Any = self.interm_features
-            fused = self.model.model.get_hq_features(features, list(early))
-            self._fused = features, early, fused
-        return self._fused[2]
+        sources: list[Any] = [self.features, *(self.interm_features or ())]
+        if self._fused is None or any(one is not other for one, other in zip(sources, self._fused[0], strict=True)):
+            self._fused = sources, self.model.model.get_hq_features(sources[0], sources[1:])
+        return self._fused[1]
 
     def _check_image(self) -> None:
         if not self.is_image_set or self.features is None:
@@ -261,6 +256,12 @@ class SamPredictorHQ(SamPredictor):
     def __init__(self, sam_model: Any, sam_is_hq: bool = False) -> None:
         super().__init__(sam_model)
         self.is_hq = sam_is_hq
+
+
+def _check_together(point_coords: object, point_labels: object) -> None:
+    if (point_coords is None) != (point_labels is None):
+        given, lacking = ("point_labels", "point_coords") if point_coords is None else ("point_coords", "point_labels")
+        raise ValueError(f"{given} were given without {lacking}")
 
 
 def _in_sams_words(message: str) -> str:
