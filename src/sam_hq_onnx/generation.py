@@ -14,6 +14,7 @@ from sam_hq_numpy.crop_grids import Box, layer_crop_boxes
 from sam_hq_numpy.mask_candidates import MaskCandidates, candidates_of_crop, candidates_of_image
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.value_ranges import InputRange
 
 from .embeddings import OnnxEmbeddings
 from .masks import PhotoFrame
@@ -26,7 +27,7 @@ class Runner(Protocol):
 
     metadata: GraphMetadata
 
-    def embed(self, images: object, max_pixels: int | None = None) -> OnnxEmbeddings:
+    def embed(self, images: object, max_pixels: int | None, input_range: InputRange) -> OnnxEmbeddings:
         """Embed one photo."""
 
     def decode(
@@ -79,8 +80,9 @@ def _search(
     """All masks of one crop that pass the filters, duplicates within the crop dropped, in the photo frame."""
     x0, y0, x1, y1 = box
     size = (photo.shape[0], photo.shape[1])
-    # As an image: the channels of an array of 3 rows would have to be guessed.
-    embeddings = runner.embed(Image.fromarray(photo[y0:y1, x0:x1]), max_pixels=options.max_pixels)
+    # As an image: the channels of an array of 3 rows would have to be guessed. Its values are of 0 to 255 wherever they
+    # lie: a dark crop is no mistake.
+    embeddings = runner.embed(Image.fromarray(photo[y0:y1, x0:x1]), options.max_pixels, (0, 255))
     frame = runner.frame(embeddings.original_sizes[0], embeddings.reshaped_sizes[0])
     points = grid * np.array([x1 - x0, y1 - y0])
     per_batch = options.points_per_batch or len(points)

@@ -129,8 +129,9 @@ class OnnxSamHQ:
             `pred_masks` (B, P, M, s, s) and `iou_scores` (B, P, M), float32.
 
         Raises:
-            TypeError: If a flag is neither True nor False.
-            ValueError: If the embeddings are of another model, or an input is missing among the prompts.
+            TypeError: If a flag is neither True nor False, or the embeddings are none.
+            ValueError: If the embeddings are of another model, or an input is missing among the prompts, or of another
+                number of images or objects.
         """
         check_flag("multimask_output", multimask_output)
         check_flag("hq_token_only", hq_token_only)
@@ -138,6 +139,12 @@ class OnnxSamHQ:
         missing = [name for name in PROMPT_INPUTS if name not in prompts]
         if missing:
             raise ValueError(f"prompts must hold {', '.join(PROMPT_INPUTS)}, but have no {', '.join(missing)}")
+        images, (_, count) = len(embeddings.original_sizes), np.shape(prompts["has_box"])
+        for name in PROMPT_INPUTS:
+            if (shape := np.shape(prompts[name]))[:2] != (images, count):
+                raise ValueError(
+                    f"{name} must be of {images} images and {count} objects as has_box is, got shape {shape}"
+                )
         common = {
             "image_embeddings": embeddings.image_embeddings,
             "hq_features": embeddings.hq_features,
@@ -150,7 +157,6 @@ class OnnxSamHQ:
                 "alone its masks are useless: leave the option out",
                 stacklevel=2,
             )
-        images, count = prompts["has_box"].shape
         if count == 0:
             shape = (images, 0, 3 if multimask_output and not hq_token_only else 1)
             side = self.metadata.mask_size
@@ -308,6 +314,8 @@ class OnnxSamHQ:
         return frame
 
     def _check_embeddings(self, embeddings: OnnxEmbeddings) -> None:
+        if not isinstance(embeddings, OnnxEmbeddings):
+            raise TypeError(f"embeddings must be what embed returns, got {type(embeddings).__name__}")
         if embeddings.model != self.metadata.model:
             raise ValueError(
                 f"the embeddings are of the model {embeddings.model!r}, the decoder is of {self.metadata.model!r}; "

@@ -16,6 +16,7 @@ from exported_models import SMALL, kinds, model_and_processor
 from sam_hq.export.check import LIMITS, Agreement, checked_agreement
 from sam_hq.export.graphs import traced_encoder
 from sam_hq.export.onnx import export_onnx, write_graph
+from sam_hq.export.programs import export_programs
 from sam_hq.export.quantization import quantize_encoder
 from sam_hq_onnx import GraphMetadata, OnnxSamHQ
 
@@ -349,6 +350,19 @@ def test_options_of_another_type_are_refused(options, message, tmp_path):
         export_onnx(model, processor.image_processor, tmp_path / "new", **options)
     with pytest.raises(TypeError, match="model must be a SamHQModel, got NoneType"):
         export_onnx(None, processor.image_processor, tmp_path / "new")
+    with pytest.raises(TypeError, match="image_processor must be a SamHQImageProcessor, got SamHQProcessor"):
+        export_onnx(model, processor, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_other_floats_than_its_graphs_is_refused_by_name(given, tmp_path):
+    model, processor = model_and_processor("vit")
+    changed = copy.deepcopy(model).to(given)
+    for export, dtypes in ((export_onnx, ("fp32", "int8")), (export_programs, ("fp32",))):
+        for dtype in dtypes:
+            with pytest.raises(ValueError, match=f"model must be in float32 for dtype '{dtype}', got {given}"):
+                export(changed, processor.image_processor, tmp_path / "new", dtype=dtype)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,11 +1,13 @@
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from exported_models import model_and_processor
 from parity.client_calls import PHOTO
 from parity.golden import FOLDER, photo_path
 from parity.seeded_weights import seeded_state_dict
-from sam_hq.export.sam_layout import SamDecoderGraph
+from sam_hq.export.sam_layout import SamDecoderGraph, export_sam_layout
 from sam_hq.hub.conversion import convert_weights, processor_for
 from sam_hq.hub.variants import infer_config
 from sam_hq.modeling_sam_hq import SamHQModel
@@ -46,3 +48,18 @@ def test_what_the_layout_cannot_be_is_refused(tmp_path, capsys):
     ):
         assert main(["export", str(tmp_path / "graphs"), *words]) == 2
         assert "segment-anything" in capsys.readouterr().err
+
+
+def test_what_the_layout_cannot_say_is_refused_before_any_work(tmp_path):
+    model, processor = model_and_processor("vit")
+    squashing = type(processor.image_processor)(
+        **{**processor.image_processor.to_dict(), "size": {"height": 128, "width": 128}}
+    )
+    smaller = type(processor.image_processor)(**{**processor.image_processor.to_dict(), "size": {"longest_edge": 64}})
+    for changed in (squashing, smaller):
+        with pytest.raises(ValueError, match="size must be longest_edge=128, as these graphs take it, got"):
+            export_sam_layout(model, changed, tmp_path / "new")
+    for flags in ({"multimask_output": 1}, {"hq_token_only": "no"}):
+        with pytest.raises(TypeError, match=f"{next(iter(flags))} must be True or False, got"):
+            export_sam_layout(model, None, tmp_path / "new", **flags)
+    assert list(tmp_path.iterdir()) == []

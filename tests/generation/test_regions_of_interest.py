@@ -113,6 +113,24 @@ def test_impossible_options_are_refused_by_name(model, processor, photo, option,
         segment_regions(model, processor, photo, input_boxes=[[0, 0, 9, 9]], **option)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "error", "complaint"),
+    [
+        ({"input_boxes": [], "multimask_output": 1}, TypeError, "multimask_output must be True or False, got 1"),
+        ({"input_boxes": [], "hq_token_only": "no"}, TypeError, "hq_token_only must be True or False, got 'no'"),
+        ({"input_boxes": np.array(3)}, TypeError, "input_boxes must have an entry for each object, got array"),
+        (
+            {"input_points": [[1, 1], [5, 5]], "input_labels": [[1], [0, 1]]},
+            ValueError,
+            r"input_labels\[0\]\[1\] must have a label for each of 1 point, got shape \(2,\)",
+        ),
+    ],
+)
+def test_mistakes_are_named_before_the_image_is_read(model, processor, prompts, error, complaint):
+    with pytest.raises(error, match=complaint):
+        segment_regions(model, processor, "nowhere.jpg", **prompts)
+
+
 def test_numbers_of_numpy_are_taken(model, processor, photo):
     options = {"tile_size": 160, "context": 2, "max_growths": 0}
     (plain_numbers,) = segment_regions(model, processor, photo, input_boxes=[[9, 9, 40, 40]], **options)

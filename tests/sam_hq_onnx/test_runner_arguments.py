@@ -10,6 +10,7 @@ from sam_hq.images.image_loading import load_rgb
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_onnx import OnnxSamHQ
 from sam_hq_onnx.encoder_inputs import image_rgb
+from sam_hq_onnx.prompts import PROMPT_INPUTS, decoder_prompts
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 MASK = np.zeros((32, 32), np.float32)
@@ -70,6 +71,26 @@ def test_max_pixels_is_a_count(runner, value, error):
 def test_inputs_of_the_decoder_that_are_missing_are_named(runner):
     with pytest.raises(ValueError, match="but have no input_points, input_labels, input_boxes, input_masks, has_mask"):
         runner.decode(runner.embed(PHOTO), {"has_box": np.ones((1, 1), bool)})
+
+
+@pytest.mark.parametrize("name", PROMPT_INPUTS)
+def test_inputs_of_the_decoder_for_other_objects_or_images_are_named(runner, name):
+    embeddings, points = runner.embed(PHOTO), [[[[5, 5]], [[9, 9]], [[20, 9]]]]
+    prompts, _ = decoder_prompts(
+        embeddings.original_sizes, embeddings.reshaped_sizes, runner.metadata.mask_size, points
+    )
+    for wrong in (prompts[name][:, :1], prompts[name].repeat(2, axis=0)):
+        with pytest.raises(ValueError, match=r"must be of 1 images and . objects as has_box is, got shape"):
+            runner.decode(embeddings, {**prompts, name: wrong})
+    with pytest.raises(TypeError, match="embeddings must be what embed returns, got str"):
+        runner.decode("embeddings", prompts)
+
+
+def test_dark_crops_of_an_image_are_no_mistakes(runner, recwarn):
+    photo = np.concatenate([PHOTO, np.zeros_like(PHOTO)])
+    photo[-1, -1] = photo[len(PHOTO) + 1, 1] = 1
+    runner.generate(photo, crops_n_layers=1, crop_overlap_ratio=0, points_per_crop=2)
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 @pytest.mark.parametrize(

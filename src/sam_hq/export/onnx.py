@@ -82,9 +82,11 @@ def export_onnx(
             arrays (H, W, 3)), to measure ranges on; with none, the dynamic way is taken. See `onnx_quantization`.
 
     Raises:
-        TypeError: If `model` is not a SAM-HQ model, or an entry of the images is not an image.
-        ValueError: If an option is unknown, an image cannot be read, the processor prepares images in a way
-            that the runner does not, or the graphs' answers differ from torch's by more than they may.
+        TypeError: If `model` is not a SAM-HQ model or `image_processor` its image processor, or an entry of the images
+            is not an image.
+        ValueError: If an option is unknown, the model is not in float32 (but for "fp16"), an image cannot be read, the
+            processor prepares images in a way that the runner does not, or the graphs' answers differ from torch's
+            by more than they may.
         ImportError: If the extra `onnx` is not installed.
         OSError: If the directory cannot be written.
     """
@@ -160,11 +162,16 @@ def graph_metadata(model: SamHQModel, image_processor: SamHQImageProcessor, dtyp
         dtype: As in `export_onnx`.
 
     Raises:
-        TypeError: If `model` is no SAM-HQ.
-        ValueError: If the processor prepares images in a way that the runner does not.
+        TypeError: If `model` is no SAM-HQ, or `image_processor` no image processor of one.
+        ValueError: If the weights have another dtype, or the processor prepares images in a way that the runner does
+            not.
     """
-    if not isinstance(model, SamHQModel):
-        raise TypeError(f"model must be a SamHQModel, got {type(model).__name__}")
+    wanted = {"model": (model, SamHQModel), "image_processor": (image_processor, SamHQImageProcessor)}
+    for name, (given, kind) in wanted.items():
+        if not isinstance(given, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, got {type(given).__name__}")
+    if dtype != "fp16" and model.dtype != torch.float32:
+        raise ValueError(f"model must be in float32 for dtype {dtype!r}, got {model.dtype}; load it with torch.float32")
     options = image_processor.options_of_call({})
     side = model.config.vision_config.image_size
     switched_off = [name for name in ("do_resize", "do_pad", "do_rescale", "do_normalize") if not options[name]]

@@ -18,6 +18,7 @@ from sam_hq_numpy.prompt_labels import NOT_A_POINT_LABEL
 from sam_hq_onnx.metadata import SAM_LAYOUT_GRAPHS
 
 from ..image_processing_sam_hq import SamHQImageProcessor
+from ..model.forward_validation import check_flags
 from ..model.model_access import evaluating
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
@@ -176,13 +177,19 @@ def export_sam_layout(
         hq_token_only: Whether the mask is the HQ token's alone.
 
     Raises:
-        TypeError: If `model` is no SAM-HQ.
-        ValueError: If an option is unknown, or the graphs' answers differ from torch's by more than they may.
+        TypeError: If `model` is no SAM-HQ, or a flag neither True nor False.
+        ValueError: If an option is unknown, the processor does not scale the longest side to the model's, or the
+            graphs' answers differ from torch's by more than they may.
         ImportError: If the extra `onnx` is not installed.
         OSError: If the directory cannot be written.
     """
+    check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only)
     check_onnx_options(directory, "fp32", opset)
     metadata = graph_metadata(model, image_processor, "fp32")
+    if metadata.size != {"longest_edge": metadata.image_size}:
+        raise ValueError(
+            f"size must be longest_edge={metadata.image_size}, as these graphs take it, got {metadata.size}"
+        )
     with new_directory(directory) as aside, torch.no_grad():
         encoder = SamEncoderGraph(model).eval()
         side = metadata.image_size

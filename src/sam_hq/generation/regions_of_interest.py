@@ -16,6 +16,7 @@ from sam_hq_numpy.prompt_warnings import prompts_already_checked, warn_about_pro
 from sam_hq_numpy.value_ranges import InputRange
 
 from ..images.large_photos import PhotoRegions, options_of_parts
+from ..model.forward_validation import check_flags
 from ..modeling_sam_hq import SamHQModel
 from ..predictor import SamHQPredictor
 from ..processing_sam_hq import SamHQProcessor
@@ -88,6 +89,7 @@ def segment_regions(
             the image.
     """
     _check_counts(input_boxes, input_points, input_labels)
+    check_flags(multimask_output=multimask_output, hq_token_only=hq_token_only)
     check_whole("tile_size", tile_size, at_least=1)
     check_number("context", context, at_least=1, at_most=_LARGEST_CONTEXT)
     check_whole("max_growths", max_growths, at_least=0, at_most=_MOST_GROWTHS)
@@ -160,7 +162,7 @@ def _segment(
 def _check_counts(input_boxes: Sequence | None, input_points: Sequence | None, input_labels: Sequence | None) -> None:
     given = {"input_boxes": input_boxes, "input_points": input_points, "input_labels": input_labels}
     for name, prompts in given.items():
-        if prompts is not None and not hasattr(prompts, "__len__"):
+        if prompts is not None and not nesting_depth(prompts):
             raise TypeError(f"{name} must have an entry for each object, got {prompts!r}")
     counts = {name: len(prompts) for name, prompts in given.items() if prompts is not None}
     if "input_boxes" not in counts and "input_points" not in counts:
@@ -180,7 +182,8 @@ def _of_objects(
         return boxes, None, None
     if nesting_depth(input_points) == 2 and not all(len(entry) == 0 for entry in input_points):
         input_points = [[point] for point in input_points]  # one point of each object
-        input_labels = None if input_labels is None else [[label] for label in np.asarray(input_labels).reshape(-1)]
+        if input_labels is not None and nesting_depth(input_labels) == 1:
+            input_labels = [[label] for label in input_labels]
     points = points_per_object([input_points], 1)
     return boxes, points[0], labels_per_object(None if input_labels is None else [input_labels], points)[0]
 
