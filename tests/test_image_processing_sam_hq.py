@@ -393,3 +393,46 @@ def test_logits_in_any_layout_become_the_same_masks(small, change):
 def test_a_device_that_is_none_is_named(device):
     with pytest.raises(ValueError, match="device must be one of torch's, such as cpu, got"):
         SamHQImageProcessor()(np.zeros((4, 5, 3), np.uint8), device=device)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("rescale_factor", "x", ValueError),
+        ("rescale_factor", True, ValueError),
+        ("rescale_factor", 0, ValueError),
+        ("image_mean", [1, 2], ValueError),
+        ("image_mean", "0.5", ValueError),
+        ("image_std", [0.2, 0, 0.1], ValueError),
+        ("image_std", [float("nan")] * 3, ValueError),
+        ("resample", True, ValueError),
+        ("timeout", -1, ValueError),
+        ("timeout", "5", TypeError),
+        ("max_pixels", 0, ValueError),
+    ],
+)
+def test_options_are_refused_when_they_are_given_though_no_image_needs_them_yet(name, value, kind):
+    with pytest.raises(kind, match=f"^{name} must be"):
+        SamHQImageProcessor(**{name: value})
+    with pytest.raises(kind, match=f"^{name} must be"):
+        SamHQImageProcessor()(np.zeros((4, 4, 3), np.uint8), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "plain"),
+    [
+        ("max_pixels", np.int64(9), 9),
+        ("rescale_factor", np.float32(0.5), 0.5),
+        ("image_mean", np.array([0.5, 0.25, 0.125]), [0.5, 0.25, 0.125]),
+        ("image_mean", (0.5, 0.25, 0.125), [0.5, 0.25, 0.125]),
+        ("image_std", [np.float32(0.5)] * 3, [0.5] * 3),
+        ("image_std", torch.tensor([0.5, 0.25, 0.125]), [0.5, 0.25, 0.125]),
+        ("do_pad", np.bool_(False), False),
+    ],
+)
+def test_numbers_of_arrays_can_be_saved(tmp_path, name, value, plain):
+    processor = SamHQImageProcessor(**{name: value})
+    processor.save_pretrained(tmp_path)
+    loaded = SamHQImageProcessor.from_pretrained(tmp_path)
+    assert getattr(loaded, name) == plain == getattr(processor, name)
+    assert loaded.to_dict() == processor.to_dict()

@@ -1,4 +1,5 @@
 import copy
+import os
 
 import peft
 import pytest
@@ -99,3 +100,11 @@ def test_another_adapter_makes_other_embeddings():
     assert len(digests) == 4
     wrapped.set_adapter("default")
     assert encoder_digest(model) in digests
+
+
+def test_an_image_whose_name_is_not_utf_8_has_embeddings_all_the_same(tmp_path):
+    features = torch.zeros(1, 8, 2, 2), torch.zeros(1, 1, 8, 8)
+    names = {"source": os.fsdecode(b"caf\xe9/\xff.png"), "model": os.fsdecode(b"mod\xe8le")}
+    PhotoEmbeddings(*features, (4, 6), (8, 12), **names).save(tmp_path / "a.safetensors")
+    loaded = PhotoEmbeddings.load(tmp_path / "a.safetensors")
+    assert (loaded.original_size, loaded.source, loaded.model) == ((4, 6), r"caf\udce9/\udcff.png", r"mod\udce8le")

@@ -297,3 +297,14 @@ def test_embeddings_that_are_none_are_refused_by_name(given, predictor):
 def test_an_empty_name_is_no_model(name):
     with pytest.raises(ValueError, match=r"model is ' ?', but must be a directory or a name on the Hub"):
         SamHQPredictor.from_pretrained(name)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_several_images_in_an_array_are_a_list_however_many_they_are(predictor, count):
+    images = np.random.default_rng(0).integers(0, 256, (count, 40, 60, 3), dtype=np.uint8)
+    for given in (images, torch.from_numpy(images), list(images), tuple(images)):
+        embeddings = predictor.embed(given)
+        assert isinstance(embeddings, list)
+        assert len(embeddings) == count
+        assert len(predictor.predict(embeddings, boxes=[[5, 5, 30, 20]] * count)) == count
+    assert isinstance(predictor.embed(images[0]), PhotoEmbeddings)

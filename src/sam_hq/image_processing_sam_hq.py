@@ -67,6 +67,7 @@ class SamHQImageProcessor(MaskGenerationProcessing, BaseImageProcessor):
         self.do_normalize = options.get("do_normalize", True)
         self.image_mean = options.get("image_mean", [0.485, 0.456, 0.406])
         self.image_std = options.get("image_std", [0.229, 0.224, 0.225])
+        mean_and_std(vars(self))  # refuses what no image could be normalised by
         self.do_pad = options.get("do_pad", True)
         self.pad_size = size_dict("pad_size", options.get("pad_size", {"height": 1024, "width": 1024}))
         self.mask_size = size_dict("mask_size", options.get("mask_size", {"longest_edge": 256}))

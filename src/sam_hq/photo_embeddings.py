@@ -65,8 +65,9 @@ class PhotoEmbeddings:
             "format": _FORMAT,
             "original_size": json.dumps(list(self.original_size)),
             "reshaped_size": json.dumps(list(self.reshaped_size)),
-            "source": self.source,
-            "model": self.model,
+            # Names that are not UTF-8 are for people alone.
+            "source": self.source.encode(errors="backslashreplace").decode(),
+            "model": self.model.encode(errors="backslashreplace").decode(),
             "digest": self.digest,
             "image": self.image,
         }

@@ -11,7 +11,7 @@ import torch
 from sam_hq_numpy.number_limits import check_flag, check_whole
 from sam_hq_numpy.prompt_warnings import messages_in_words_of
 
-from .images.image_loading import flat_image_list
+from .images.image_loading import flat_image_list, is_one_image
 from .images.mask_frames import low_res_masks_to_photo
 from .images.processor_fit import check_processor_fits
 from .model.loaded_weights import load_checked
@@ -125,7 +125,7 @@ class SamHQPredictor:
             **options: Options of the image processor that change no sizes, such as `max_pixels`.
 
         Returns:
-            Embeddings to keep, save and prompt; a list of them for a list.
+            Embeddings to keep, save and prompt; a list of them for a list or an array of several images.
         """
         check_whole("batch_size", batch_size, at_least=1)
         images = flat_image_list(image)
@@ -136,7 +136,7 @@ class SamHQPredictor:
                 self.model, self.processor.image_processor, images[start : start + batch_size], **options
             )
         ]
-        return found if isinstance(image, list | tuple) or len(images) > 1 else found[0]
+        return found[0] if is_one_image(image) else found
 
     def predict(
         self,

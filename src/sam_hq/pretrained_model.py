@@ -172,7 +172,11 @@ class SamHQPreTrainedModel(PreTrainedModel):
 
         Args:
             enabled: Whether the engine may run.
+
+        Raises:
+            TypeError: If it is no flag.
         """
+        check_flags(enabled=enabled)
         self.config.cpu_fast_path = bool(enabled)
 
     def takes_fast_path(self, part: nn.Module) -> bool:

@@ -441,3 +441,11 @@ def test_it_is_for_inference(model):
         model.set_attn_implementation("sdpa")
         decoder.mask_conv1.compile(backend="eager")
         assert not may_run(decoder)
+
+
+@pytest.mark.parametrize("enabled", ["no", 0, None])
+def test_the_fast_path_is_switched_by_flags_alone(enabled):
+    model = small_model("vit")
+    with pytest.raises(TypeError, match="enabled must be True or False"):
+        model.set_fast_path(enabled)
+    assert model.config.cpu_fast_path is True

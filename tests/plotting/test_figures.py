@@ -305,3 +305,10 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_matplotlib)
     with pytest.raises(ImportError, match=r"pip install 'sam-hq\[plot\]'"):
         plot_masks(PHOTO, MASK)
+
+
+def test_masks_of_several_shapes_are_refused_by_name():
+    photo = np.zeros((40, 60, 3), np.uint8)
+    for masks in ([torch.zeros(40, 60), torch.zeros(20, 60)], (torch.zeros(1, 40, 60), torch.zeros(1), torch.zeros(2))):
+        with pytest.raises(ValueError, match=r"^masks must have one shape"):
+            plot_masks(photo, masks)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers.processing_utils import ImagesKwargs
 
-from sam_hq_numpy.number_limits import as_whole, check_flag, shown
+from sam_hq_numpy.number_limits import as_whole, check_flag, check_number, shown
 from sam_hq_numpy.value_ranges import checked_input_range
 
 # The side of a frame, which is held in floating point: 3 GB already.
@@ -43,7 +43,8 @@ def known_options(kwargs: dict) -> dict:
     """Check the names and the single values of options; those that are None are skipped.
 
     Raises:
-        TypeError: An unknown name; the message has the nearest known one. A flag that is neither True nor False.
+        TypeError: An unknown name; the message has the nearest known one. A flag that is neither True nor False, or a
+            timeout that is no number.
         ValueError: A value that the model cannot work with.
     """
     known = SamHQImageProcessorKwargs.__annotations__
@@ -52,7 +53,7 @@ def known_options(kwargs: dict) -> dict:
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f", did you mean {nearest[0]}?" if nearest else ""
             raise TypeError(f"unknown option {name!r} of the image processor{hint}")
-    given = {name: value for name, value in kwargs.items() if value is not None}
+    given = {name: _plain(value) for name, value in kwargs.items() if value is not None}
     for name in given:
         if name.startswith("do_"):
             check_flag(name, given[name])
@@ -65,8 +66,10 @@ def known_options(kwargs: dict) -> dict:
     limit = given.get("max_pixels", 1)
     if not isinstance(limit, Integral) or isinstance(limit, bool) or limit < 1:
         raise ValueError(f"max_pixels must be a positive whole number, got {limit!r}")
-    if given.get("resample", 0) not in list(Image.Resampling):
-        raise ValueError(f"resample must be one of PIL.Image.Resampling, got {given['resample']!r}")
+    check_number("timeout", given.get("timeout"), above=0, optional=True)
+    resample = given.get("resample", 0)
+    if isinstance(resample, bool) or resample not in list(Image.Resampling):
+        raise ValueError(f"resample must be one of PIL.Image.Resampling, got {resample!r}")
     return_tensors = given.get("return_tensors")
     if getattr(return_tensors, "value", return_tensors) not in (None, "pt", "np"):
         raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}")
@@ -78,6 +81,13 @@ def known_options(kwargs: dict) -> dict:
     if "input_range" in given:
         given["input_range"] = checked_input_range(given["input_range"])
     return {**given, "return_tensors": getattr(return_tensors, "value", return_tensors)}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of arrays and tensors as Python's own, which can be saved."""
+    if isinstance(value, list | tuple):
+        return [each.tolist() if hasattr(each, "tolist") else each for each in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def size_dict(name: str, size: Any) -> dict[str, int]:
@@ -119,7 +129,7 @@ def mean_and_std(options: dict) -> tuple[torch.Tensor, torch.Tensor]:
     """
     # ((pixels * factor) - mean) / std as (pixels - mean / factor) / (std / factor): the authors' order of rounding.
     factor = options["rescale_factor"] if options["do_rescale"] else 1.0
-    if not isinstance(factor, int | float) or not 0 < factor < math.inf:
+    if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor < math.inf:
         raise ValueError(f"rescale_factor must be a positive number, got {factor!r}")
     values = []
     for name, neutral in (("image_mean", 0.0), ("image_std", 1.0)):

@@ -24,7 +24,7 @@ def _array(name: str, values: Any) -> np.ndarray:
         values = values.detach().cpu()
         values = (values if not values.is_floating_point() else values.float()).numpy()
     elif isinstance(values, list | tuple) and any(hasattr(value, "detach") for value in values):
-        return np.stack([_array(name, value) for value in values])
+        values = [_array(name, value) for value in values]
     try:
         array = np.asarray(values)
     except ValueError as error:
