@@ -71,7 +71,7 @@ def channel_axis(shape: Sequence[int]) -> int | None:
 
 def image_axis(shape: tuple[int, ...], input_data_format: Any) -> int | None:
     """Which dimension of an array holds the channels, as `input_data_format` says; else see `channel_axis`."""
-    if len(shape) == 2 or input_data_format == "none":
+    if len(shape) == 2:
         return None
     if input_data_format is None:
         return channel_axis(shape)

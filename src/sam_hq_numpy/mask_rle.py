@@ -104,10 +104,13 @@ class RunLengthMask:
         counts = rle["counts"]
         if isinstance(counts, (str, bytes)):
             counts = _decompress(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
-        given = np.asarray(counts)
-        if given.dtype.kind not in "iuf" or (given != np.round(given)).any():
+        try:
+            given = np.asarray(counts)
+        except ValueError:  # of lists of several lengths
+            given = np.zeros(0, dtype=object)
+        if given.ndim != 1 or given.dtype.kind not in "iuf" or (given != np.round(given)).any():
             raise TypeError(f"counts must be a list of whole lengths, or compressed, got {shown(counts, 80)}")
-        counts = given.astype(np.int64).reshape(-1)
+        counts = given.astype(np.int64)
         # Each for itself too: a sum of huge ones may wrap around to the right number.
         if ((counts < 0) | (counts > height * width)).any() or counts.sum() != height * width:
             raise ValueError(

@@ -56,9 +56,9 @@ def check_whole(name: str, value: object, at_least: int, at_most: float = math.i
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number{or_none}, got {value!r}")
     if int(value) < at_least:
-        raise ValueError(f"{name} must be at least {at_least}{or_none}, got {value}")
+        raise ValueError(f"{name} must be at least {at_least}{or_none}, got {shown(value)}")
     if int(value) > at_most:
-        raise ValueError(f"{name} must be at most {at_most}{or_none}, got {value}")
+        raise ValueError(f"{name} must be at most {at_most}{or_none}, got {shown(value)}")
 
 
 def check_number(
@@ -90,11 +90,15 @@ def check_number(
         return
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number{' or None' if optional else ''}, got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {shown(value)}")
     limits = [("at least", at_least), ("above", above), ("at most", at_most), ("below", below)]
     wanted = " and ".join(f"{word} {limit}" for word, limit in limits if math.isfinite(limit))
-    if not (at_least <= float(value) <= at_most and above < float(value) < below):
+    if not (at_least <= number <= at_most and above < number < below):
         raise ValueError(f"{name} must be {wanted}, got {value}")
 
 
@@ -110,7 +114,7 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
         ValueError: If it is something else.
     """
     known = tuple(choices)
-    if value not in known:
+    if isinstance(value, np.ndarray) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
 
 
@@ -162,16 +166,3 @@ def listed_faults(faults: Mapping[str, Collection[str]], limit: int = _NAMES_SHO
     return "; ".join(
         f"{len(names)} {fault}: {listed_names(sorted(names), limit)}" for fault, names in faults.items() if names
     )
-
-
-__all__ = [
-    "as_whole",
-    "check_choice",
-    "check_flag",
-    "check_number",
-    "check_whole",
-    "counted",
-    "listed_faults",
-    "listed_names",
-    "shown",
-]

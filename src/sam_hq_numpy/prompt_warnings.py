@@ -176,14 +176,3 @@ def _listed(coordinates: np.ndarray) -> str:
 
 def _in_image(size: tuple[int, int]) -> str:
     return f" in {size[1]} x {size[0]} pixels"
-
-
-__all__ = [
-    "PromptWarning",
-    "holds_labels",
-    "messages_in_words_of",
-    "prompts_already_checked",
-    "warn_about_prompt",
-    "warn_about_prompts",
-    "warn_if_no_logits",
-]

@@ -75,9 +75,10 @@ def to_uint8(pixels: np.ndarray, input_range: InputRange = None, name: str = "im
     if pixels.dtype.kind not in "iuf":
         raise TypeError(f"images must hold numbers, got an array of {pixels.dtype}")
     if pixels.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            pixels = pixels.astype(np.float32)
         if not np.isfinite(pixels).all():
-            raise ValueError(f"{name} must be finite, got NaN or infinity")
-        pixels = pixels.astype(np.float32)
+            raise ValueError(f"{name} must be finite in 32 bits, got NaN, infinity or numbers too large")
     input_range = checked_input_range(input_range)
     if input_range is not None:
         low, high = _found_range(pixels) if isinstance(input_range, str) else input_range

@@ -141,6 +141,8 @@ def test_damaged_counts_are_refused(counts, complaint):
         ({"size": [2, 3], "counts": None}, "counts must be a list of whole lengths"),
         ({"size": [2, 3], "counts": [1.5, 2, 2.5]}, "counts must be a list of whole lengths"),
         ({"size": [2, 3], "counts": [2**64, 6]}, "counts must be a list of whole lengths"),
+        ({"size": [2, 3], "counts": [[1, 2], [3, 0]]}, "counts must be a list of whole lengths"),
+        ({"size": [2, 3], "counts": [[1], [2, 3]]}, "counts must be a list of whole lengths"),
         ({"size": [-2, -3], "counts": [6]}, "the size of run lengths must be pairs"),
         ({"size": [10**9, 10**9], "counts": [10**18]}, "the size of run lengths must be of at most"),
     ],

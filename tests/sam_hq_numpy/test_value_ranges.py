@@ -17,6 +17,7 @@ from sam_hq.hub.conversion import processor_for
 from sam_hq.image_processing_sam_hq import SamHQImageProcessor
 from sam_hq.images.image_loading import load_rgb
 from sam_hq.images.large_photos import PhotoRegions
+from sam_hq_numpy.image_arrays import array_rgb
 from sam_hq_numpy.mask_generation_options import MaskGenerationOptions
 from sam_hq_numpy.value_ranges import to_uint8
 from sam_hq_onnx.encoder_inputs import image_rgb
@@ -282,3 +283,17 @@ def test_masks_and_parts_of_a_photo_may_be_zeros_and_ones():
         generator = SamHQMaskGenerator(model, processor, tile_size=64, points_per_crop=1)
         generator.generate(photo)
         segment_regions(model, processor, photo, input_boxes=[[10, 10, 30, 30]], tile_size=48, max_growths=0)
+
+
+@pytest.mark.parametrize("input_range", [None, "auto", (0, 1e40)])
+@pytest.mark.parametrize("large", [1e39, -1e300])
+def test_numbers_beyond_32_bits_are_refused_without_a_warning(input_range, large, recwarn):
+    with pytest.raises(ValueError, match="images must be finite in 32 bits"):
+        to_uint8(np.array([[0.0, 1.0], [large, 0.5]]), input_range)
+    assert list(recwarn) == []
+
+
+def test_an_image_of_three_dimensions_has_channels():
+    with pytest.raises(ValueError, match="input_data_format must be one of channels_first, channels_last, got 'none'"):
+        array_rgb(np.full((5, 6, 3), 9, np.uint8), input_data_format="none")
+    assert array_rgb(np.full((5, 6), 9, np.uint8), input_data_format="none")[0].shape == (5, 6, 3)

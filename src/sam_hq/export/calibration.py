@@ -81,6 +81,3 @@ def _lean_session(path: Path) -> Any:
     # The default arena keeps all that it ever took, and a plan of the memory takes it a second time.
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-__all__ = ["activation_ranges", "layers_with_weights"]

@@ -224,16 +224,3 @@ def drawn_logits(side: int) -> np.ndarray:
 def _encoded(model: SamHQModel, processor: SamHQProcessor, photos: list[np.ndarray]) -> dict[str, Any]:
     embedded = embed_images(model, processor.image_processor, photos)
     return {name: torch.cat([getattr(each, name) for each in embedded]) for name in ("image_embeddings", "hq_features")}
-
-
-__all__ = [
-    "LIMITS",
-    "Agreement",
-    "Comparison",
-    "Limit",
-    "agreement_of",
-    "checked_agreement",
-    "drawn_logits",
-    "drawn_photo",
-    "within_limits",
-]

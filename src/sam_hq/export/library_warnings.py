@@ -22,6 +22,3 @@ def without_warnings(logger_name: str | None = None) -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-__all__ = ["without_warnings"]

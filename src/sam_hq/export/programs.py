@@ -174,6 +174,3 @@ def _check_inputs(
             f"the metadata of {str(path)!r} are damaged: {key} must be the side of the program's input {name}, which "
             f"is of shape {tuple(shapes[name])}, got {strings[key]}"
         )
-
-
-__all__ = ["ProgramExport", "ProgramSession", "export_programs", "program_runner"]

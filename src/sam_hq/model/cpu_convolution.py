@@ -92,6 +92,3 @@ def computed_in(dtype: torch.dtype) -> torch.dtype:
 def widened(dtype: torch.dtype) -> torch.dtype:
     """What sums and softmax are kept in: 32 bits, or 64 where the weights have them."""
     return torch.promote_types(dtype, torch.float32)
-
-
-__all__ = ["FoldedConvolution", "computed_in", "conv_norm", "widened"]

@@ -301,6 +301,3 @@ def _add_tokens_to_pixels(
     # (M, p, C) -> (N, p, C), a view where every object has its own map
     repeated = pixels.unsqueeze(1).expand(-1, count // maps, -1, -1).flatten(0, 1)
     return torch.baddbmm(repeated, weights.transpose(1, 2), value)
-
-
-__all__ = ["decode_masks", "transformed_objects"]

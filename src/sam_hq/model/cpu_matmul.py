@@ -153,6 +153,3 @@ def _measure(key: tuple[int, int, int]) -> str:
     _rates[key] = {name: round(2e-9 * rows * inputs * outputs / time_, 1) for name, time_ in seconds.items()}
     _chosen[key] = "onednn" if seconds["torch"] > _CLEARLY_FASTER * seconds["onednn"] else "torch"
     return _chosen[key]
-
-
-__all__ = ["cpu_info", "has_hardware_for", "linear", "product", "set_cpu_matmul"]

@@ -140,6 +140,3 @@ def _local_logits(decoder: SamHQMaskDecoder, strip: torch.Tensor, kernels: torch
     across = F.pad(taps[:, :, 0], (0, 2)) + F.pad(taps[:, :, 1], (1, 1)) + F.pad(taps[:, :, 2], (2, 0))
     down = F.pad(across[:, 0], (0, 0, 0, 2)) + F.pad(across[:, 1], (0, 0, 1, 1)) + F.pad(across[:, 2], (0, 0, 2, 0))
     return down[..., 1:-1]
-
-
-__all__ = ["mask_strips", "render_rows"]

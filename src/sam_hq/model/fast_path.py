@@ -150,6 +150,3 @@ def _layers(part: nn.Module) -> Iterator[nn.Module]:
         layer = waiting.pop()
         yield layer
         waiting.extend(child for child in layer._modules.values() if child is not None)
-
-
-__all__ = ["may_run", "remember_classes", "remember_layout"]

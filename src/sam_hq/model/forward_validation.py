@@ -256,16 +256,3 @@ def _broadcast(
     if persam_input.ndim > len(shape) or any(given not in (1, wanted) for given, wanted in sides):
         raise ValueError(f"{name} must broadcast to {shape}, got shape {tuple(persam_input.shape)}")
     return persam_input.reshape((1,) * (len(shape) - persam_input.ndim) + tuple(persam_input.shape)).to(dtype)
-
-
-__all__ = [
-    "are_for_no_object",
-    "check_embeddings",
-    "check_flags",
-    "check_image_inputs",
-    "check_mask_labels",
-    "check_pixel_values",
-    "checked_persam_inputs",
-    "warn_of_untrained_hq_token",
-    "with_one_object",
-]

@@ -158,14 +158,3 @@ def _stored(checkpoint_files: Sequence[str] | None) -> Iterator[tuple[str, Mappi
                 repr(path),
                 {name: value[:0] if value.get_shape() else file.get_tensor(name) for name, value in slices.items()},
             )
-
-
-__all__ = [
-    "check_is_no_file",
-    "check_report",
-    "check_stored_dtypes",
-    "check_values",
-    "faults_of_report",
-    "load_checked",
-    "load_with_report",
-]

@@ -82,6 +82,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-__all__ = ["evaluating", "execution_device", "unwrapped", "wrapped_models"]

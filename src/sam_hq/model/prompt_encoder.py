@@ -167,6 +167,3 @@ class SamHQPromptEncoder(nn.Module):
 def _row(embedding: nn.Module, device: torch.device) -> torch.Tensor:
     """The one row (1, C) of an embedding, through its forward: that is what brings offloaded weights along."""
     return embedding(torch.zeros(1, dtype=torch.long, device=device))
-
-
-__all__ = ["SamHQMaskEmbedding", "SamHQPositionalEmbedding", "SamHQPromptEncoder"]

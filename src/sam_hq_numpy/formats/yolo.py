@@ -50,14 +50,13 @@ def class_numbers(categories: Mapping[int, str]) -> dict[int, int]:
     return {category: number for number, category in enumerate(categories)}
 
 
-def data_yaml(categories: Mapping[int, str], images: str = "images") -> str:
+def data_yaml(categories: Mapping[int, str]) -> str:
     """The `data.yaml` of a dataset whose folders `images` and `labels` lie beside it.
 
     Args:
         categories: Names by id.
-        images: Folder of the images.
     """
     names = "".join(
         f"  {number}: {json.dumps(categories[category])}\n" for category, number in class_numbers(categories).items()
     )
-    return f"path: .\ntrain: {images}\nval: {images}\nnames:\n{names}"
+    return f"path: .\ntrain: images\nval: images\nnames:\n{names}"
