@@ -1,6 +1,7 @@
 """What the model answers: candidates, branches, caches, padding, gradients, and what it refuses."""
 
 import copy
+import math
 import warnings
 
 import pytest
@@ -323,6 +324,18 @@ BAD = {
         "attention_similarity",
     ),
     "target": ({"pixel_values": PIXELS, "target_embedding": torch.ones(5)}, ValueError, "target_embedding"),
+    **{
+        f"{name} of {value}": (
+            {"pixel_values": PIXELS, name: torch.tensor([[0.0], [value]], dtype=torch.float64)[1:]},
+            ValueError,
+            f"{name} must be finite in torch.float32",
+        )
+        for name, values in (
+            ("attention_similarity", (math.nan, 1e39)),
+            ("target_embedding", (math.nan, -math.inf, 1e39)),
+        )
+        for value in values
+    },
 }
 
 
@@ -337,6 +350,19 @@ def test_bad_input_is_refused_before_the_encoder_runs(inputs, error, words, monk
     monkeypatch.setattr(model.mask_decoder, "forward", no_work)
     with pytest.raises(error, match=words):
         model(**inputs)
+
+
+def test_a_similarity_of_minus_infinity_closes_pixels_to_tokens():
+    model = small_model()
+    grid = model.config.vision_config.image_embedding_size
+    similarity = torch.zeros(grid**2)
+    similarity[1:] = -torch.inf
+    with torch.no_grad():
+        closed = model(PIXELS, input_boxes=BOXES, attention_similarity=similarity).pred_masks
+        similarity[1:] = -1e4
+        far = model(PIXELS, input_boxes=BOXES, attention_similarity=similarity).pred_masks
+    assert closed.isfinite().all()
+    torch.testing.assert_close(closed, far)
 
 
 def test_embeddings_of_prompts_need_a_prompt():

@@ -230,7 +230,7 @@ def checked_persam_inputs(
 
     Raises:
         TypeError: If one is no floating point tensor.
-        ValueError: If one does not broadcast.
+        ValueError: If one does not broadcast, or is not finite; scores of minus infinity may be.
     """
     if attention_similarity is None and target_embedding is None:
         return {}
@@ -255,4 +255,8 @@ def _broadcast(
     sides = list(zip(reversed(persam_input.shape), reversed(shape), strict=False))
     if persam_input.ndim > len(shape) or any(given not in (1, wanted) for given, wanted in sides):
         raise ValueError(f"{name} must broadcast to {shape}, got shape {tuple(persam_input.shape)}")
-    return persam_input.reshape((1,) * (len(shape) - persam_input.ndim) + tuple(persam_input.shape)).to(dtype)
+    narrow = persam_input.reshape((1,) * (len(shape) - persam_input.ndim) + tuple(persam_input.shape)).to(dtype)
+    # A score of minus infinity closes a pixel to a token; of all others, NaN masks would come.
+    if values_are_readable() and not (narrow.isfinite() if name == "target_embedding" else narrow < torch.inf).all():
+        raise ValueError(f"{name} must be finite in {dtype}, got NaN, infinity or numbers too large")
+    return narrow
