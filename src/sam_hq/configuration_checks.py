@@ -114,13 +114,3 @@ def require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> 
         raise ValueError(f"{name} is {value!r} and {divisor_name} is {divisor!r}, but both must be whole numbers")
     if divisor < 1 or value < 1 or value % divisor:
         raise ValueError(f"{name} is {value}, which is not a positive multiple of {divisor_name} = {divisor}")
-
-
-__all__ = [
-    "require_at_most_largest",
-    "require_few_weights",
-    "require_multiple",
-    "require_positive",
-    "require_ratio",
-    "require_types",
-]

@@ -12,12 +12,7 @@ from sam_hq_numpy.frame_sizes import size_pairs
 from sam_hq_numpy.json_files import read_json
 from sam_hq_numpy.number_limits import shown
 from sam_hq_numpy.prompt_labels import PADDING_LABEL
-from sam_hq_numpy.prompt_nesting import (
-    check_every_object_has_points,
-    masks_per_object,
-    nested_prompts,
-    object_counts,
-)
+from sam_hq_numpy.prompt_nesting import check_every_object_has_points, masks_per_object, nested_prompts, object_counts
 from sam_hq_numpy.prompt_padding import pad_points, pad_stacks
 from sam_hq_numpy.prompt_warnings import warn_about_prompts
 

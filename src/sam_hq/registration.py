@@ -30,10 +30,8 @@ from .configuration_sam_hq import (
     TYPE_WITH_CODE,
     VISION_CONFIGS,
     SamHQConfig,
-    SamHQEfficientNetConfig,
     SamHQMaskDecoderConfig,
     SamHQPromptEncoderConfig,
-    SamHQTinyVitConfig,
     SamHQVisionConfig,
 )
 from .image_processing_sam_hq import SamHQImageProcessor
@@ -48,13 +46,6 @@ from .modeling_sam_hq import (
 from .processing_sam_hq import SamHQProcessor
 
 _TASK = "mask-generation"
-_PART_CONFIGS = (
-    SamHQVisionConfig,
-    SamHQTinyVitConfig,
-    SamHQEfficientNetConfig,
-    SamHQPromptEncoderConfig,
-    SamHQMaskDecoderConfig,
-)
 # Looked up once: `replace_builtin` puts ours under their names.
 _BuiltinModel: type = builtin_modeling.SamHQModel
 _BuiltinVisionConfig: type = builtin_configuration.SamHQVisionConfig
@@ -77,13 +68,12 @@ def register() -> None:
     """Make the Auto classes and the mask-generation pipeline use our classes for SAM-HQ; again is harmless."""
     AutoConfig.register(SamHQConfig.model_type, SamHQConfig, exist_ok=True)
     AutoConfig.register(TYPE_WITH_CODE, _ConfigWithCode, exist_ok=True)
-    for part_config in _PART_CONFIGS:
+    for part_config in (*VISION_CONFIGS.values(), SamHQPromptEncoderConfig, SamHQMaskDecoderConfig):
         AutoConfig.register(part_config.model_type, part_config, exist_ok=True)
     for auto_class in (AutoModel, AutoModelForMaskGeneration):
         auto_class.register(SamHQConfig, SamHQModel, exist_ok=True)
-    AutoModel.register(SamHQVisionConfig, SamHQVisionModel, exist_ok=True)
-    AutoModel.register(SamHQTinyVitConfig, SamHQTinyVitModel, exist_ok=True)
-    AutoModel.register(SamHQEfficientNetConfig, SamHQEfficientNetModel, exist_ok=True)
+    for encoder in (SamHQVisionModel, SamHQTinyVitModel, SamHQEfficientNetModel):
+        AutoModel.register(encoder.config_class, encoder, exist_ok=True)
     _register_image_processors()
     _register_processors()
     _guard_builtin()
@@ -249,17 +239,13 @@ class MaskGenerationDispatcher:
             from .generation.pipeline import SamHQMaskGenerationPipeline
 
             return SamHQMaskGenerationPipeline(model=ours, **kwargs)
-        if any(map(_is_builtin_sam_hq, inner)):
+        if any(isinstance(one, _BuiltinModel) for one in inner):
             # `pipeline` falls back to this class without a word when ours refused the directory.
             raise ValueError(
                 "the model is transformers' built-in SamHQModel, whose mask decoder is faulty; load it with "
                 "sam_hq.SamHQModel.from_pretrained, which also says what is wrong with a directory that it refuses"
             )
         return transformers.MaskGenerationPipeline(model=model, **kwargs)
-
-
-def _is_builtin_sam_hq(model: object) -> bool:
-    return isinstance(model, _BuiltinModel)
 
 
 __all__ = ["MaskGenerationDispatcher", "SamSamHQProcessor", "register", "replace_builtin"]

@@ -5,12 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .configuration_sam_hq import (
-    AnyVisionConfig,
-    SamHQEfficientNetConfig,
-    SamHQTinyVitConfig,
-    SamHQVisionConfig,
-)
+from .configuration_sam_hq import AnyVisionConfig, SamHQEfficientNetConfig, SamHQTinyVitConfig, SamHQVisionConfig
 from .model.fast_path import remember_layout
 from .model.outputs import SamHQVisionEncoderOutput
 from .model.vision_efficientnet import SamHQEfficientNetEncoder

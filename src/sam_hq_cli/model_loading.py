@@ -127,23 +127,6 @@ def chosen_device(asked: str | None) -> torch.device:
     return device
 
 
-def load_processor(name: str) -> SamHQProcessor:
-    """Load a model's processor.
-
-    Args:
-        name: From `model_name`.
-
-    Raises:
-        ValueError: If it cannot be loaded.
-    """
-    import sam_hq
-
-    try:
-        return sam_hq.SamHQProcessor.from_pretrained(name)
-    except Exception as error:  # OSError, JSONDecodeError and the Hub's own errors, which have no common base
-        raise ValueError(f"cannot load the processor of {name!r}: {error}") from error
-
-
 def load_model(name: str, device: torch.device, dtype: torch.dtype | None = None) -> SamHQModel:
     """Load a whole model.
 
@@ -179,6 +162,11 @@ def load_whole(name: str, device: torch.device, dtype: torch.dtype | None = None
     Raises:
         ValueError: If one cannot be loaded.
     """
+    import sam_hq
+
     quiet_transformers()
-    processor = load_processor(name)
+    try:
+        processor = sam_hq.SamHQProcessor.from_pretrained(name)
+    except Exception as error:  # OSError, JSONDecodeError and the Hub's own errors, which have no common base
+        raise ValueError(f"cannot load the processor of {name!r}: {error}") from error
     return load_model(name, device, dtype), processor

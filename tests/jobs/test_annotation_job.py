@@ -162,6 +162,17 @@ def test_new_categories_leave_yolos_numbers_of_earlier_images_as_they_were(predi
         assert found == [names[category] for category in categories]
 
 
+def test_records_that_another_process_removes_meanwhile_are_no_error(predictor, images, tmp_path, monkeypatch):
+    spec = {image: [(1, (5.0, 5.0, 40.0, 40.0))] for image in images[:2]}
+    job = segment_rectangles(predictor, tmp_path, spec, {1: "object"})
+    assert job.done == 2
+    next((tmp_path / "records").iterdir()).unlink()
+    monkeypatch.setattr(JobJournal, "is_recorded", lambda *_: True)  # when it was looked for, it was there
+    monkeypatch.setattr(AnnotationJob, "run", lambda *_, **__: None)
+    assert segment_rectangles(predictor, tmp_path, spec, {1: "object"}).failures == {}
+    assert len(json.loads((tmp_path / "annotations.json").read_text())["images"]) == 1
+
+
 def test_bad_boxes_are_named_and_images_without_boxes_are_fine(predictor, images, tmp_path):
     rows = [
         (images[0].name, 1, 2, 30, 40),

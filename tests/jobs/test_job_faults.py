@@ -250,3 +250,21 @@ def test_processes_of_one_command_do_its_shard_and_report_it(photos, tmp_path, c
         assert len(list((tmp_path / "job" / "records").iterdir())) == [4, 7, 11][shard - 1]
     assert statuses == [0, 0, 0, 1, 0, 0]  # the second shard has the damaged one
     assert capsys.readouterr().err.count("skipped") == 1
+
+
+def test_what_is_no_record_is_done_again_or_named(photos, tmp_path):  # noqa: F811
+    run(photos[:3], tmp_path / "job")
+    records = tmp_path / "job" / "records"
+    whole = json.loads((records / f"{image_key(photos[0])}.json").read_text())
+    for content in ({"made_from": whole["made_from"]}, {**whole, "made_from": "x"}, [], "text"):
+        (records / f"{image_key(photos[0])}.json").write_text(json.dumps(content))
+        assert run(photos[:3], tmp_path / "job").again == {"image": 1}
+        check_coco(tmp_path / "job", photos[:3])
+    (records / "of an earlier release.json").write_text(json.dumps({"image": {}}))
+    with pytest.raises(ValueError, match=r"of an earlier release.json' is no record of this release"):
+        run(photos[:3], tmp_path / "job")
+    (records / "of an earlier release.json").unlink()
+    failure = tmp_path / "job" / "failures" / f"{image_key(photos[1])}.json"
+    failure.write_text("{")
+    with pytest.raises(ValueError, match=rf"{image_key(photos[1])}.json' is not JSON"):
+        run(photos[:3], tmp_path / "job")

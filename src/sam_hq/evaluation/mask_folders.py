@@ -10,14 +10,7 @@ import numpy as np
 from sam_hq_numpy.photo_files import image_suffixes
 from sam_hq_numpy.stored_masks import LOSSY_SUFFIXES, read_mask
 
-from .masked_images import (
-    WITHOUT_IMAGE,
-    WITHOUT_MASK,
-    MaskedImages,
-    NothingFoundError,
-    path_within,
-    pictures_below,
-)
+from .masked_images import WITHOUT_IMAGE, WITHOUT_MASK, MaskedImages, NothingFoundError, path_within, pictures_below
 
 PHOTO_FOLDERS = ("im", "images", "image", "imgs", "img", "photos")
 MASK_FOLDERS = ("gt", "masks", "mask", "ground_truth", "segmentations", "annotations", "labels")

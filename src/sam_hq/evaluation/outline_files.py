@@ -12,14 +12,7 @@ from sam_hq_numpy.outlined_masks import check_drawing, coco_mask, labelme_masks,
 from sam_hq_numpy.photo_files import image_suffixes
 from sam_hq_numpy.stored_masks import UnreadableMaskError
 
-from .masked_images import (
-    WITHOUT_IMAGE,
-    WITHOUT_MASK,
-    MaskedImages,
-    NothingFoundError,
-    path_within,
-    pictures_below,
-)
+from .masked_images import WITHOUT_IMAGE, WITHOUT_MASK, MaskedImages, NothingFoundError, path_within, pictures_below
 
 COCO_FIELDS = {"images": ("id", "file_name", "height", "width"), "annotations": ("image_id",)}
 YAML_SUFFIXES = (".yaml", ".yml")

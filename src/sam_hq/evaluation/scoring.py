@@ -210,12 +210,7 @@ def _clicked_answers(
 
 
 def _add_found(
-    report: EvaluationReport,
-    predictor: PromptedModel,
-    image: np.ndarray,
-    truths: np.ndarray,
-    place: tuple[str, int],
-    points: int,
+    report: EvaluationReport, predictor: PromptedModel, image: Any, truths: Any, place: tuple[str, int], points: int
 ) -> None:
     """Add the best of all found masks for the largest object."""
     index = int(truths.sum((1, 2)).argmax())

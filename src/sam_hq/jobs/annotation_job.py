@@ -125,8 +125,8 @@ class AnnotationJob(ImageJob[Annotated]):
     def finish(self, process_index: int = 0, process_count: int = 1) -> JobSummary:
         """Put the COCO file and the list of skipped objects together from all that is done."""
         summary = super().finish(process_index, process_count)
-        done = [image for image in self.images if self.journal.is_recorded(image)]
-        of_images = (each for image in done for each in self.journal.read_record(image)["skipped"])
+        records = (self.journal.read_record(image) or {} for image in self.images)
+        of_images = (each for record in records for each in record.get("skipped", ()))
         bad = [*self.prompts.bad, *((name, reason) for name, reason in of_images)]
         bad += [
             (name, f"{counted(count, 'object')}, but no such image")

@@ -17,7 +17,7 @@ from sam_hq_numpy.atomic_writing import write_text
 from sam_hq_numpy.listing import JOB_NAME, image_key, relative_name
 
 from .claims import Claims
-from .record_files import numbered, write_coco
+from .record_files import numbered, read_record, write_coco
 
 COCO_NAME = "annotations.json"
 _LONGEST_WORDS = 60
@@ -80,14 +80,13 @@ class JobJournal:
         """
         path = self._record(image)
         try:
-            before = json.loads(path.read_text(encoding="utf-8")).get("made_from")
-        except FileNotFoundError:
-            return False
-        except (ValueError, AttributeError):
-            before = None  # of another program, or of an earlier release
-        if before == made_from:
-            return True
-        changed = next((name for name, value in made_from.items() if (before or {}).get(name) != value), "settings")
+            record = read_record(path, "made_from", "image", "annotations")
+        except ValueError:
+            record = {"made_from": {}}  # of another program, or of an earlier release
+        if record is None or record["made_from"] == made_from:
+            return record is not None
+        before = record["made_from"] if isinstance(record["made_from"], dict) else {}
+        changed = next((name for name, value in made_from.items() if before.get(name) != value), "settings")
         self.discarded[changed] = self.discarded.get(changed, 0) + 1
         path.unlink(missing_ok=True)
         return False
@@ -139,12 +138,8 @@ class JobJournal:
 
     def failures(self, images: Sequence[Path]) -> dict[Path, str]:
         """The images of a list that could not be used, with the reasons."""
-        found = {}
-        for image in images:
-            path = self._failures / f"{image_key(image)}.json"
-            if path.exists():
-                found[image] = str(json.loads(path.read_text(encoding="utf-8"))["reason"])
-        return found
+        records = ((image, read_record(self._failures / f"{image_key(image)}.json", "reason")) for image in images)
+        return {image: str(record["reason"]) for image, record in records if record is not None}
 
     def write_coco(self, images: Sequence[Path], ids: Mapping[Path, int]) -> tuple[int, int]:
         """Put the COCO file together from the records there are, one record in memory at a time.
@@ -169,9 +164,9 @@ class JobJournal:
             write_coco(self.folder / COCO_NAME, places, self.categories)
         return len(done), len(earlier)
 
-    def read_record(self, image: Path) -> dict[str, Any]:
-        """The record of an image that is done."""
-        return json.loads(self._record(image).read_text(encoding="utf-8"))
+    def read_record(self, image: Path) -> dict[str, Any] | None:
+        """The record of an image; None where it is not done."""
+        return read_record(self._record(image))
 
     @property
     def categories(self) -> dict[int, str]:

@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from sam_hq_numpy.atomic_writing import new_file
 from sam_hq_numpy.formats.coco import INFO
+from sam_hq_numpy.json_files import read_json_object
 
 
 def numbered(images: Sequence[Path], ids: Mapping[Path, int]) -> dict[Path, int]:
@@ -50,12 +51,29 @@ def write_coco(path: Path, records: Sequence[tuple[int, Path]], categories: Mapp
         file.write("]}\n")
 
 
+def read_record(path: Path, *wanted: str) -> dict[str, Any] | None:
+    """What a record's file holds; None where there is none, as another process removes it.
+
+    Args:
+        path: The file.
+        wanted: Fields that it must have.
+
+    Raises:
+        ValueError: If it holds no such record.
+    """
+    try:
+        record = read_json_object(path)
+    except FileNotFoundError:
+        return None
+    if not set(wanted) <= set(record):
+        raise ValueError(f"{str(path)!r} is no record of this release: delete it, and its image is done again")
+    return record
+
+
 def _read(records: Sequence[tuple[int, Path]]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, path in records:
-        try:
-            yield number, json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue  # the record was deleted meanwhile
+        if (record := read_record(path, "image", "annotations")) is not None:
+            yield number, record
 
 
 def _write_items(file: TextIO, items: Iterable[Mapping]) -> None:

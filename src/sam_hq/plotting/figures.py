@@ -13,22 +13,8 @@ from PIL import Image
 from sam_hq_numpy.number_limits import counted
 from sam_hq_numpy.overlays import draw_masks, object_color
 
-from .inputs import (
-    candidate_masks,
-    candidate_scores,
-    generated_masks,
-    photo_pixels,
-)
-from .layers import (
-    OPACITY,
-    DrawnPrompts,
-    check_opacity,
-    draw_mask,
-    figure_of,
-    new_axis,
-    panels_in,
-    show_photo,
-)
+from .inputs import candidate_masks, candidate_scores, generated_masks, photo_pixels
+from .layers import OPACITY, DrawnPrompts, check_opacity, draw_mask, figure_of, new_axis, panels_in, show_photo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -194,9 +180,4 @@ def plot_automatic_masks(
     return figure_of(ax)
 
 
-__all__ = [
-    "plot_automatic_masks",
-    "plot_candidates",
-    "plot_masks",
-    "plot_prompts",
-]
+__all__ = ["plot_automatic_masks", "plot_candidates", "plot_masks", "plot_prompts"]
