@@ -62,8 +62,8 @@ def mask_fault(raw: np.ndarray | Exception, size: tuple[int, int]) -> str | None
         return "mask is not binary"
     if raw.dtype == bool or raw.max() <= 1:
         return None
-    # The numbers of several objects, such as 0, 1, 2, 3, have nothing near 255.
-    if raw.max() <= 127 or np.mean((raw > 12) & (raw < 243)) > SOFT_SHARE:
+    # The numbers of several objects, such as 0, 1, 2, 3, have nothing near 255, or something beyond.
+    if not 127 < raw.max() <= 255 or np.mean((raw > 12) & (raw < 243)) > SOFT_SHARE:
         return "mask is not binary"
     return None
 
@@ -110,7 +110,7 @@ def _gray_values(gray: np.ndarray, is_lossy: bool) -> np.ndarray:
         return gray == highest
     if gray.dtype.kind == "f":
         return np.rint(gray * 255).astype(np.int64) if lowest >= 0 and highest <= 1 else gray
-    if highest > 255 and lowest >= 0:  # 16 bits with soft edges
+    if 255 < highest <= 65535 and lowest >= 0:  # 16 bits with soft edges
         gray = (gray // 257).astype(np.uint8)
     if is_lossy and highest >= _FAINTEST:
         peak = float(gray.max())
