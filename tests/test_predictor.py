@@ -293,6 +293,11 @@ def test_embeddings_that_are_none_are_refused_by_name(given, predictor):
         predictor.predict(given, boxes=[1, 2, 3, 4])
 
 
+def test_a_list_with_something_else_among_embeddings_names_both_kinds(predictor, embeddings):
+    with pytest.raises(TypeError, match="got a list of PhotoEmbeddings and NoneType"):
+        predictor.predict([embeddings, None], boxes=[[1, 2, 3, 4]] * 2)
+
+
 @pytest.mark.parametrize("name", ["", " "])
 def test_an_empty_name_is_no_model(name):
     with pytest.raises(ValueError, match=r"model is ' ?', but must be a directory or a name on the Hub"):

@@ -187,7 +187,8 @@ class SamHQPredictor:
             return self._predict(embeddings, prompts, chosen, return_logits)
         is_list = isinstance(embeddings, list | tuple)
         if not is_list or not all(isinstance(each, PhotoEmbeddings) for each in embeddings):
-            got = f"a list of {type(embeddings[0]).__name__}" if is_list else type(embeddings).__name__
+            kinds = dict.fromkeys(type(each).__name__ for each in (embeddings if is_list else [embeddings]))
+            got = f"{'a list of ' if is_list else ''}{' and '.join(kinds)}"
             raise TypeError(f"embeddings must be what embed returns, or a list of it, got {got}")
         found = []
         for index, of_image in enumerate(prompts_of_images(prompts, len(embeddings))):

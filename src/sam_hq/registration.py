@@ -246,6 +246,3 @@ class MaskGenerationDispatcher:
                 "sam_hq.SamHQModel.from_pretrained, which also says what is wrong with a directory that it refuses"
             )
         return transformers.MaskGenerationPipeline(model=model, **kwargs)
-
-
-__all__ = ["MaskGenerationDispatcher", "SamSamHQProcessor", "register", "replace_builtin"]

@@ -166,6 +166,8 @@ def planned(args: argparse.Namespace, images: Sequence[str]) -> list[tuple[str, 
         ValueError: If a file cannot hold what it shall.
     """
     output, masks = args.output, args.masks
+    if args.masks_format is not None and masks is None:
+        raise ValueError(f"--masks-format {args.masks_format} is of --masks: name the file")
     if len(images) == 1:
         if output is not None:
             check_picture_suffix("--output", output)

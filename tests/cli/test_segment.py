@@ -231,6 +231,7 @@ BAD = {
         ["segment", "a.png", "--masks", "folder.png/../a.png"],
         "IMAGE and --masks are both",
     ),
+    "format of no masks": (["segment", str(PHOTO), "--masks-format", "yolo"], "--masks-format yolo is of --masks"),
     "unwritable": (["segment", str(PHOTO), "--output", "text.png/below.png"], "is not a directory"),
     "overlay is a directory": (["segment", str(PHOTO), "--output", "folder.png"], "folder.png.*is a directory"),
     "no such checkpoint": (["convert", "absent.pth", "out"], "absent.pth"),

@@ -35,6 +35,9 @@ def test_objects_are_connected_parts_of_one_kind(folder):
     _, masks = dataset[0]
     assert sorted(mask.sum() for mask in masks) == [64, 64, 240, 500]
     assert not dataset.report.cases
+    for share, kind in ((1, ValueError), (-0.1, ValueError), (float("nan"), ValueError), ("0.1", TypeError)):
+        with pytest.raises(kind, match="smallest_share must be"):
+            LabelMapFolder(folder, smallest_share=share)
 
 
 def test_kinds_are_one_object_where_the_folder_says_so(folder):

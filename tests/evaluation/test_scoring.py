@@ -1,6 +1,7 @@
 """Evaluation: perfect and empty answers, branches, protocols, baselines and reports."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,7 +235,7 @@ def test_a_box_outside_the_image_is_cut():
 
 def test_report_and_sheet_are_written(dataset, tmp_path):
     predictor = PromptedModel(small_model("tiny_vit"), processor())
-    report = evaluate(predictor, dataset, ("box",), settings={"model": "small"})
+    report = evaluate(predictor, dataset, ("box",), settings={"model": Path("small")})
     report.save(tmp_path / "out" / "report.json")
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     assert content["settings"] == {"model": "small", "seed": 0}

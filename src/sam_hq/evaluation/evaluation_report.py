@@ -88,7 +88,7 @@ class EvaluationReport:
             "skipped": self.skipped,
             "objects": [{k: None if v != v else v for k, v in asdict(score).items()} for score in self.scores],
         }
-        write_text(path, json.dumps(content, indent=2))
+        write_text(path, json.dumps(content, indent=2, default=str))
 
 
 def _mean(values: Iterable[float]) -> float:

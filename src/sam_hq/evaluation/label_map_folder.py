@@ -8,6 +8,7 @@ from PIL import Image
 
 from sam_hq_numpy.mask_regions import connected_parts
 from sam_hq_numpy.mask_rle import RunLengthMask
+from sam_hq_numpy.number_limits import check_number
 from sam_hq_numpy.photo_files import image_suffixes
 
 from .masked_images import WITHOUT_MASK, MaskedImages
@@ -39,6 +40,7 @@ class LabelMapFolder(MaskedImages):
     """
 
     def __init__(self, folder: str | Path, on_bad: str = "skip", smallest_share: float = 0.002) -> None:
+        check_number("smallest_share", smallest_share, at_least=0, below=1)
         self.folder, self.smallest_share = Path(folder), smallest_share
         for part in ("images", "labels"):
             if not (self.folder / part).is_dir():

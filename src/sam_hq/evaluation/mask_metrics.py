@@ -64,6 +64,3 @@ def _binary(mask: np.ndarray) -> np.ndarray:
     if mask.dtype != bool and not ((mask == 0) | (mask == max(mask.max(initial=0), 0))).all():  # NaN is neither
         raise ValueError("a mask must be boolean, or hold 0 and one number above it; logits and probabilities are none")
     return mask.astype(bool)
-
-
-__all__ = ["boundary_iou", "boundary_region", "boundary_width", "mask_iou"]

@@ -142,6 +142,3 @@ def _as_array(image: np.ndarray | torch.Tensor) -> np.ndarray:
         return image
     image = image.detach()
     return (image.float() if image.dtype == torch.bfloat16 else image).cpu().numpy()
-
-
-__all__ = ["flat_image_list", "load_rgb", "photo_pixels"]

@@ -120,6 +120,3 @@ def plot_boundary_error(
     pixel_legend(ax, entries, columns=3)
     ax.set_title(f"IoU {mask_iou(found, wanted):.3f}, boundary IoU {score:.3f} ({width} pixels)")
     return figure_of(ax)
-
-
-__all__ = ["plot_boundary_error", "plot_comparison"]

@@ -178,6 +178,3 @@ def plot_automatic_masks(
     show_photo(ax, np.asarray(draw_masks(Image.fromarray(pixels), masks, opacity, colors=colors)))
     ax.set_title(counted(len(masks), "mask"))
     return figure_of(ax)
-
-
-__all__ = ["plot_automatic_masks", "plot_candidates", "plot_masks", "plot_prompts"]
