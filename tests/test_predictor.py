@@ -271,6 +271,12 @@ def test_from_pretrained_loads_whole_models_alone(predictor, tmp_path):
         SamHQPredictor.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x", -3, 1.5])
+def test_a_device_that_there_is_not_is_refused_before_weights_are_read(device, tmp_path):
+    with pytest.raises(ValueError, match=f"device is {device!r}"):
+        SamHQPredictor.from_pretrained(tmp_path / "nothing", device=device)
+
+
 def test_the_embedded_model_is_the_default():
     predictor = sam_hq.SamHQPredictor.from_pretrained(device="cpu")
     predictor.set_image(KITTEN)

@@ -87,12 +87,16 @@ class SamHQPredictor:
             **kwargs: For `from_pretrained` of model and processor, such as `revision` or `local_files_only`.
 
         Raises:
-            ValueError: If a weight is missing, unknown, misshapen or not finite.
+            ValueError: If there is no such device, or a weight is missing, unknown, misshapen or not finite.
             OSError: If there is no such model.
         """
         place = str(_EMBEDDED_CHECKPOINT if name is None else name)
         if device is None:
             device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        try:
+            torch.empty(0, device=device)  # before the weights are read
+        except (RuntimeError, TypeError, AssertionError) as error:
+            raise ValueError(f"device is {device!r}, where torch can hold nothing here: {error}") from error
         model = load_checked(SamHQModel, place, dtype=dtype or "auto", **kwargs)
         return cls(model.to(device), SamHQProcessor.from_pretrained(place, **kwargs))
 
